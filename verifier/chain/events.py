@@ -1,0 +1,110 @@
+"""The contracts' history, read once and followed block by block, across reorganisations.
+
+The contracts keep what they must enforce; what was *said* (URIs, keys, who sits where) is in events. The index holds
+every event up to the block it was last advanced to, so history and state calls of one tick belong to one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_typing import ChecksumAddress
+from hexbytes import HexBytes
+from web3.contract import Contract
+from web3.contract.contract import ContractEvent
+from web3.types import LogReceipt
+
+from verifier.chain.client import Block, Client, Log
+from verifier.chain.errors import Unreachable
+
+REMEMBERED_BLOCKS = 512  # a reorganisation deeper than this makes the index read everything again
+
+
+@dataclass(frozen=True)
+class Event:
+    """One decoded event: whose, its name, its arguments by name, where in the chain."""
+
+    address: ChecksumAddress
+    name: str
+    args: dict[str, Any]
+    block: int
+    index: int
+
+
+class EventIndex:
+    """All events of some contracts from `first_block` up to the block last advanced to, in chain order."""
+
+    def __init__(self, client: Client, contracts: Sequence[Contract], first_block: int = 0, span: int = 2_000) -> None:
+        """`span` is how many blocks one log query covers: nodes limit it."""
+        self._client = client
+        self._first_block = first_block
+        self._span = span
+        self._decoders: dict[tuple[ChecksumAddress, bytes], ContractEvent] = {}
+        for contract in contracts:
+            for entry in contract.abi:
+                if entry["type"] == "event":
+                    event = contract.events[entry["name"]]()
+                    self._decoders[contract.address, bytes.fromhex(event.topic.removeprefix("0x"))] = event
+        self._addresses = [contract.address for contract in contracts]
+        self._checkpoints: list[tuple[int, bytes]] = []  # (block number, hash) the index was advanced to, oldest first
+        self.events: list[Event] = []
+
+    def advance(self, to: Block) -> bool:
+        """Follow the chain up to `to`. Returns whether events had to be forgotten. Errors: Unreachable."""
+        forgotten = self._forget_orphans(to)
+        first = self._checkpoints[-1][0] + 1 if self._checkpoints else self._first_block
+        while first <= to.number:
+            last = min(first + self._span - 1, to.number)
+            logs = self._client.logs(self._addresses, first, last)
+            reached = to if last == to.number else self._client.block(last)
+            self.events.extend(self._decode(logs))
+            self._checkpoints.append((reached.number, reached.hash))
+            first = last + 1
+        del self._checkpoints[:-REMEMBERED_BLOCKS]
+        # The node may have switched branches between the block and its logs: then nothing read now can be trusted.
+        if self._client.block(to.number).hash != to.hash:
+            self._checkpoints.clear()
+            self.events.clear()
+            raise Unreachable(f"block {to.number} was reorganised away while it was read")
+        return forgotten
+
+    def _forget_orphans(self, to: Block) -> bool:
+        before = len(self.events)
+        kept = len(self._checkpoints)
+        while kept:
+            number, known = self._checkpoints[kept - 1]
+            if number == to.number and known == to.hash:
+                break
+            if number < to.number and self._client.block(number).hash == known:
+                break
+            kept -= 1
+        del self._checkpoints[kept:]
+        reached = self._checkpoints[-1][0] if self._checkpoints else -1
+        while self.events and self.events[-1].block > reached:
+            self.events.pop()
+        return len(self.events) < before
+
+    def _decode(self, logs: Iterable[Log]) -> Iterable[Event]:
+        for log in logs:
+            decoder = self._decoders.get((log.address, log.topics[0])) if log.topics else None
+            if decoder is None:  # an event of a later interface is not ours to read
+                continue
+            entry = LogReceipt(
+                address=log.address,
+                topics=[HexBytes(topic) for topic in log.topics],
+                data=HexBytes(log.data),
+                blockNumber=log.block,  # type: ignore[typeddict-item]
+                logIndex=log.index,
+                transactionIndex=0,
+                transactionHash=HexBytes(bytes(32)),
+                blockHash=HexBytes(bytes(32)),
+                payload=HexBytes(b""),
+                removed=False,
+                topic=HexBytes(b""),
+                name="",
+                result="",
+            )
+            decoded = decoder.process_log(entry)
+            yield Event(log.address, str(decoded["event"]), dict(decoded["args"]), log.block, log.index)
