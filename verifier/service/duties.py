@@ -1,0 +1,170 @@
+"""What has to be done now, derived from one task's state alone.
+
+A pure function: the same state gives the same duties, whoever restarts how often. What a duty still waits for on this
+machine (a file, an evaluation) is found out when it is performed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from verifier.chain.contracts import (
+    BLOCKHASH_REACH,
+    CONVENING,
+    HOLDOUT,
+    JUDGING,
+    MAX_REARMS,
+    MAX_ROUNDS,
+    NO_VERDICT,
+    REVEALING,
+)
+from verifier.service.state import Member, Round, TaskState
+
+
+class Kind(StrEnum):
+    """Duties of a seat first, then the calls that anybody may make."""
+
+    MIRROR = "mirror"
+    ATTEST = "attest"
+    EVALUATE = "evaluate"
+    COMMIT = "commit"
+    REVEAL = "reveal"
+    CONVENE = "convene"
+    DRAW = "draw"
+    CLOSE_ATTESTATION = "close_attestation"
+    SETTLE = "settle"
+    CANCEL = "cancel"
+    CLAIM = "claim"
+    CLOSE_VOTE = "close_vote"
+
+
+OPEN_CALLS = frozenset(list(Kind)[5:])
+
+
+@dataclass(frozen=True)
+class Duty:
+    """One thing to do. `until` is the time, in chain seconds, from which it is too late (None: never)."""
+
+    kind: Kind
+    task: bytes
+    round: int = 0
+    position: int = 0
+    member: Member | None = None
+    index: int = 0  # of a submission, for claims
+    until: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Names the duty across ticks and restarts."""
+        return f"{self.kind}:{self.task.hex()}:{self.round}:{self.position}:{self.index}"
+
+
+def derive(state: TaskState, operator: str, now: int, head: int) -> list[Duty]:
+    """The duties of `operator` in this task at chain time `now` (seconds) with `head` the newest block's number."""
+    if state.ended:
+        return list(_after_the_end(state, operator, now))
+    duties = list(_panel_calls(state, now, head))
+    duties.extend(_attestation(state, operator, now))
+    duties.extend(_voting(state, operator, now))
+    duties.extend(_endings(state, now))
+    return duties
+
+
+def _mine(round_: Round, operator: str) -> list[Member]:
+    return [member for member in round_.members if member.operator == operator]
+
+
+def _panel_calls(state: TaskState, now: int, head: int) -> Iterator[Duty]:
+    """Convene a round, or draw the one that is convened."""
+    panel = state.panel
+    drawn = len(state.rounds)
+    if panel.round == 0:
+        if state.view.phase == CONVENING and state.view.submissions:
+            yield Duty(Kind.CONVENE, state.id, round=1)
+    elif panel.round > drawn:
+        missed = head - panel.target_block - BLOCKHASH_REACH
+        if missed > 0 and panel.rearms < MAX_REARMS:
+            yield Duty(Kind.CONVENE, state.id, round=panel.round, index=panel.rearms + 1)
+        elif missed <= 0 and head >= panel.target_block:
+            yield Duty(Kind.DRAW, state.id, round=panel.round, index=panel.rearms)
+    elif state.view.phase == JUDGING and panel.status == NO_VERDICT and drawn < MAX_ROUNDS:
+        last = state.rounds[-1].view
+        if last.reveal_closes and now >= last.reveal_closes:
+            yield Duty(Kind.CONVENE, state.id, round=drawn + 1)
+
+
+def _attestation(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
+    """Mirror for as long as one has a seat; say once, in the first round, what is there."""
+    mine = {member.stake: member for round_ in state.rounds for member in _mine(round_, operator)}
+    if mine:
+        yield Duty(Kind.MIRROR, state.id)
+    if not state.rounds or state.panel.closed_at:
+        return
+    closes = state.panel.attest_closes
+    if now >= closes:
+        yield Duty(Kind.CLOSE_ATTESTATION, state.id)
+        return
+    for member in _mine(state.rounds[0], operator):
+        if member.stake not in state.history.attested:
+            yield Duty(Kind.ATTEST, state.id, 1, member.position, member, until=closes)
+
+
+def _voting(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
+    """Evaluate, commit and reveal in the current round."""
+    if state.view.phase != JUDGING or not state.rounds or state.panel.round != len(state.rounds):
+        return
+    current = state.rounds[-1]
+    terms = state.view.terms
+    commit_window, reveal_window = terms.windows[4:6]
+    # The contract writes round 1's times down with the first commitment; until then they follow from judging_from.
+    opens = current.view.opens or state.judging_from
+    commit_closes = current.view.commit_closes or opens + commit_window
+    reveal_closes = current.view.reveal_closes or commit_closes + reveal_window
+    if not opens or not opens <= now < reveal_closes:
+        return
+    votes = state.history.votes
+    pending = [m for m in _mine(current, operator) if (current.number, m.stake) not in state.history.revealed]
+    silent = [m for m in pending if (current.number, m.stake) not in votes]
+    voted = [m for m in pending if (current.number, m.stake) in votes]
+    if (silent and now < commit_closes) or voted:
+        yield Duty(Kind.EVALUATE, state.id, until=reveal_closes if voted else commit_closes)
+    for member in silent:
+        if now < commit_closes:
+            yield Duty(Kind.COMMIT, state.id, current.number, member.position, member, until=commit_closes)
+    for member in voted:
+        if now >= commit_closes:
+            yield Duty(Kind.REVEAL, state.id, current.number, member.position, member, until=reveal_closes)
+
+
+def _endings(state: TaskState, now: int) -> Iterator[Duty]:
+    """Settle with a final verdict or with nothing to judge; cancel what cannot go on."""
+    nothing_scored = state.view.phase == REVEALING and now >= state.deadline and not state.scored
+    if state.final or nothing_scored:
+        yield Duty(Kind.SETTLE, state.id)
+    elif _cancellable(state, now):
+        yield Duty(Kind.CANCEL, state.id)
+
+
+def _cancellable(state: TaskState, now: int) -> bool:
+    """Whether a ground to cancel can hold; the contract decides when the call is simulated."""
+    if not state.view.submissions:
+        return False  # the sponsor's own affair: nobody's seat is reserved
+    unavailable = bool(state.panel.closed_at) and not state.panel.admitted & 1
+    overdue = bool(state.deadline) and now >= state.deadline
+    return unavailable or (overdue and state.view.phase in (CONVENING, HOLDOUT, JUDGING))
+
+
+def _after_the_end(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
+    """Release seats and credit solvers, where the operator has a seat itself."""
+    if not any(_mine(round_, operator) for round_ in state.rounds):
+        return
+    for round_ in state.rounds:
+        own_first = sorted(round_.members, key=lambda member: (member.operator != operator, member.position))
+        for member in own_first:
+            if (round_.number, member.stake) not in state.history.closed and now >= round_.view.reveal_closes:
+                yield Duty(Kind.CLOSE_VOTE, state.id, round_.number, member.position, member)
+    for submission in state.history.submissions:
+        if submission.index not in state.history.claimed:
+            yield Duty(Kind.CLAIM, state.id, index=submission.index)

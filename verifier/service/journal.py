@@ -1,0 +1,177 @@
+"""What the service must not forget, in one SQLite file: evaluations, votes, transactions.
+
+A vote is written, and on disk, before its commitment is sent. One seat has one vote per round, for ever: a second,
+different one is refused here, whatever the rest of the program believes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_utils.address import to_checksum_address
+
+from verifier.chain.transactions import InFlight
+from verifier.service.errors import Stop
+from verifier.service.votes import Seat, Vote
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS deployment (chain INTEGER NOT NULL, panel TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS evaluations (
+    inputs BLOB PRIMARY KEY, task BLOB NOT NULL, outcome INTEGER NOT NULL, scores TEXT NOT NULL,
+    evidence BLOB NOT NULL, verdict BLOB NOT NULL UNIQUE, seconds REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS attempts (inputs BLOB PRIMARY KEY, failed INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS votes (
+    task BLOB NOT NULL, round INTEGER NOT NULL, stake BLOB NOT NULL,
+    verdict BLOB NOT NULL, salt BLOB NOT NULL, vote BLOB NOT NULL, PRIMARY KEY (task, round, stake)
+);
+CREATE TABLE IF NOT EXISTS transactions (
+    nonce INTEGER PRIMARY KEY, key TEXT NOT NULL, destination TEXT NOT NULL, data BLOB NOT NULL, value TEXT NOT NULL,
+    gas INTEGER NOT NULL, max_fee TEXT NOT NULL, priority_fee TEXT NOT NULL, raw BLOB NOT NULL, hashes TEXT NOT NULL,
+    sent_at REAL NOT NULL, mined INTEGER
+);
+"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found for some inputs: the opening of a verdict, and the seconds it took."""
+
+    task: bytes
+    inputs: bytes
+    outcome: int
+    scores: tuple[int, ...]
+    evidence: bytes
+    verdict: bytes
+    seconds: float
+
+
+class Journal:
+    """The file. One process, one thread."""
+
+    def __init__(self, path: Path, chain: int, panel: str) -> None:
+        """Open or create. Errors: Stop when it is another deployment's journal, broken or already in use."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")  # two services on one journal could vote twice
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")  # a vote that is sent must have reached the disk
+            self._db.executescript(SCHEMA)
+            known = self._db.execute("SELECT chain, panel FROM deployment").fetchone()
+            if known is None:
+                self._db.execute("INSERT INTO deployment VALUES (?, ?)", (chain, panel))
+            elif known != (chain, panel):
+                raise Stop(f"{path} is the journal of panel {known[1]} on chain {known[0]}: use another data folder")
+        except OSError as error:
+            raise Stop(f"cannot write in {path.parent}: {error.strerror}") from error
+        except sqlite3.Error as error:
+            raise Stop(f"cannot use the journal {path} (is the service already running?): {error}") from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    # Evaluations
+
+    def evaluation(self, inputs: bytes) -> Evaluation | None:
+        """What this service found for those inputs."""
+        return self._one("SELECT * FROM evaluations WHERE inputs = ?", (inputs,))
+
+    def opening(self, verdict: bytes) -> Evaluation | None:
+        """The evaluation whose verdict has that digest."""
+        return self._one("SELECT * FROM evaluations WHERE verdict = ?", (verdict,))
+
+    def _one(self, query: str, values: Sequence[bytes]) -> Evaluation | None:
+        row = self._db.execute(query, values).fetchone()
+        if row is None:
+            return None
+        inputs, task, outcome, scores, evidence, verdict, seconds = row
+        return Evaluation(
+            task, inputs, outcome, tuple(int(score) for score in json.loads(scores)), evidence, verdict, seconds
+        )
+
+    def record_evaluation(self, found: Evaluation) -> None:
+        """Keep an evaluation; the first for some inputs stays."""
+        scores = json.dumps([str(score) for score in found.scores])  # as text: int128 does not fit SQLite's integers
+        self._db.execute(
+            "INSERT OR IGNORE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (found.inputs, found.task, found.outcome, scores, found.evidence, found.verdict, found.seconds),
+        )
+
+    def failed_attempts(self, inputs: bytes) -> int:
+        """How many evaluations of those inputs have failed."""
+        row = self._db.execute("SELECT failed FROM attempts WHERE inputs = ?", (inputs,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def record_failure(self, inputs: bytes, reason: str) -> None:
+        self._db.execute(
+            "INSERT INTO attempts VALUES (?, 1, ?)"
+            " ON CONFLICT (inputs) DO UPDATE SET failed = failed + 1, reason = excluded.reason",
+            (inputs, reason),
+        )
+
+    # Votes
+
+    def vote(self, seat: Seat) -> Vote | None:
+        """The vote this seat has in that round."""
+        row = self._db.execute(
+            "SELECT verdict, salt, vote FROM votes WHERE task = ? AND round = ? AND stake = ?",
+            (seat.task, seat.round, seat.stake),
+        ).fetchone()
+        return Vote(*row) if row else None
+
+    def record_vote(self, seat: Seat, vote: Vote) -> Vote:
+        """Write the vote down, or return the one already there: that one, and no other, may be committed."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO votes VALUES (?, ?, ?, ?, ?, ?)",
+            (seat.task, seat.round, seat.stake, vote.verdict, vote.salt, vote.digest),
+        )
+        kept = self.vote(seat)
+        assert kept is not None
+        return kept
+
+    # Transactions (the sender's TransactionLog)
+
+    def in_flight(self) -> Iterator[InFlight]:
+        for row in self._db.execute("SELECT * FROM transactions ORDER BY nonce").fetchall():
+            nonce, key, to, data, value, gas, max_fee, priority_fee, raw, hashes, sent_at, mined = row
+            yield InFlight(
+                key=key,
+                nonce=nonce,
+                to=to_checksum_address(to),
+                data=data,
+                value=int(value),
+                gas=gas,
+                max_fee=int(max_fee),
+                priority_fee=int(priority_fee),
+                raw=raw,
+                hashes=tuple(bytes.fromhex(item) for item in hashes.split()),
+                sent_at=sent_at,
+                mined=mined,
+            )
+
+    def remember(self, transaction: InFlight) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                transaction.nonce,
+                transaction.key,
+                transaction.to,
+                transaction.data,
+                str(transaction.value),
+                transaction.gas,
+                str(transaction.max_fee),
+                str(transaction.priority_fee),
+                transaction.raw,
+                " ".join(item.hex() for item in transaction.hashes),
+                transaction.sent_at,
+                transaction.mined,
+            ),
+        )
+
+    def forget(self, nonce: int) -> None:
+        self._db.execute("DELETE FROM transactions WHERE nonce = ?", (nonce,))
