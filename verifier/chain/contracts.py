@@ -213,6 +213,10 @@ class Contracts:
     def seat(self, stake: bytes, block: int) -> SeatView:
         return as_struct(SeatView, self._read(self.stakes, "seat", stake, block=block))
 
+    def balance(self, account: str, block: int | None = None) -> int:
+        """Native balance in wei."""
+        return self.client.balance(Web3.to_checksum_address(account), block)
+
     # Actions
 
     def convene(self, task: bytes) -> Call:

@@ -80,15 +80,14 @@ def _panel_calls(state: TaskState, now: int, head: int) -> Iterator[Duty]:
     """Convene a round, or draw the one that is convened."""
     panel = state.panel
     drawn = len(state.rounds)
-    if panel.round == 0:
-        if state.view.phase == CONVENING and state.view.submissions:
-            yield Duty(Kind.CONVENE, state.id, round=1)
-    elif panel.round > drawn:
+    if panel.target_block:
         missed = head - panel.target_block - BLOCKHASH_REACH
         if missed > 0 and panel.rearms < MAX_REARMS:
-            yield Duty(Kind.CONVENE, state.id, round=panel.round, index=panel.rearms + 1)
+            yield Duty(Kind.CONVENE, state.id, round=drawn + 1, index=panel.rearms + 1)
         elif missed <= 0 and head >= panel.target_block:
-            yield Duty(Kind.DRAW, state.id, round=panel.round, index=panel.rearms)
+            yield Duty(Kind.DRAW, state.id, round=drawn + 1, index=panel.rearms)
+    elif state.view.phase == CONVENING and drawn == 0 and state.view.submissions:
+        yield Duty(Kind.CONVENE, state.id, round=1)
     elif state.view.phase == JUDGING and panel.status == NO_VERDICT and drawn < MAX_ROUNDS:
         last = state.rounds[-1].view
         if last.reveal_closes and now >= last.reveal_closes:
@@ -113,7 +112,7 @@ def _attestation(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
 
 def _voting(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
     """Evaluate, commit and reveal in the current round."""
-    if state.view.phase != JUDGING or not state.rounds or state.panel.round != len(state.rounds):
+    if state.view.phase != JUDGING or not state.rounds:
         return
     current = state.rounds[-1]
     terms = state.view.terms

@@ -107,6 +107,11 @@ class Journal:
         row = self._db.execute("SELECT failed FROM attempts WHERE inputs = ?", (inputs,)).fetchone()
         return int(row[0]) if row else 0
 
+    def failure(self, inputs: bytes) -> str:
+        """Why the last of them failed."""
+        row = self._db.execute("SELECT reason FROM attempts WHERE inputs = ?", (inputs,)).fetchone()
+        return str(row[0]) if row else ""
+
     def record_failure(self, inputs: bytes, reason: str) -> None:
         self._db.execute(
             "INSERT INTO attempts VALUES (?, 1, ?)"

@@ -73,6 +73,7 @@ class TaskHistory:
     closed: set[tuple[int, bytes]] = field(default_factory=set)
     claimed: set[int] = field(default_factory=set)
     ended: bool = False
+    scores: tuple[int, ...] = ()  # as settled; none after a cancellation
 
     def finished(self) -> bool:
         """Nothing about it can change any more."""
@@ -99,6 +100,11 @@ class History:
     def stakes_of(self, operator: str) -> list[bytes]:
         """The stakes `operator` acts for, oldest first."""
         return [stake for stake, current in self.operators.items() if current == operator]
+
+    def has_seat(self, task: bytes, operator: str) -> bool:
+        """Whether `operator` acts for a seat drawn in any round of that task."""
+        mine = set(self.stakes_of(operator))
+        return any(mine.intersection(committee) for committee in self.tasks[task].committees.values())
 
     def members(self, task: bytes, round_: int) -> tuple[Member, ...]:
         """The committee of that round, by position; empty before its draw."""
@@ -131,7 +137,10 @@ class History:
                 submissions = self.tasks[args["task"]].submissions
                 opened = replace(submissions[args["index"]], plain=args["plain"], key=args["key"])
                 submissions[args["index"]] = opened
-            case "Settled" | "Cancelled":
+            case "Settled":
+                self.tasks[args["task"]].ended = True
+                self.tasks[args["task"]].scores = tuple(args["scores"])
+            case "Cancelled":
                 self.tasks[args["task"]].ended = True
             case "SubmissionClaimed":
                 self.tasks[args["task"]].claimed.add(args["index"])

@@ -1,0 +1,185 @@
+"""How each duty is done.
+
+An action either reports progress, or raises Retry (not yet), Skip (not at all, and why) or a ChainError. Whatever it
+sends has been simulated first; whatever it commits to is in the journal first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+from eth_utils.crypto import keccak
+
+from verifier.chain import commitments
+from verifier.chain.client import Block
+from verifier.chain.contracts import Call, Contracts
+from verifier.chain.errors import Reverted
+from verifier.chain.header import header_rlp
+from verifier.chain.transactions import Change, Sender
+from verifier.service import votes
+from verifier.service.config import Config
+from verifier.service.duties import OPEN_CALLS, Duty, Kind
+from verifier.service.errors import Retry, Skip
+from verifier.service.evaluations import Evaluations
+from verifier.service.files import Files
+from verifier.service.journal import Evaluation, Journal
+from verifier.service.state import OWN_FILES, TaskState
+from verifier.service.votes import Seat
+
+
+class Progress(StrEnum):
+    """What became of a duty at a tick; also the label in the metrics."""
+
+    DONE = "done"
+    SENT = "sent"
+    WAITING = "waiting"
+    SKIPPED = "skipped"
+
+
+class Actions:
+    """Does duties for one operator. Without a sender nothing is signed and every call is only named."""
+
+    def __init__(
+        self,
+        contracts: Contracts,
+        chain_id: int,
+        operator: str,
+        sender: Sender | None,
+        journal: Journal,
+        files: Files,
+        evaluations: Evaluations,
+        seed: bytes,
+        config: Config,
+    ) -> None:
+        self._contracts = contracts
+        self._chain_id = chain_id
+        self._operator = operator
+        self._sender = sender
+        self._journal = journal
+        self._files = files
+        self._evaluations = evaluations
+        self._seed = seed
+        self._config = config
+        self._first_seen: dict[str, float] = {}  # open calls, by key, in monotonic seconds
+        self._by_kind: dict[Kind, Callable[[TaskState, Duty, Block], tuple[Progress, Change | None]]] = {
+            Kind.MIRROR: self._mirror,
+            Kind.ATTEST: self._attest,
+            Kind.EVALUATE: self._evaluate,
+            Kind.COMMIT: self._commit,
+            Kind.REVEAL: self._reveal,
+            Kind.CONVENE: lambda state, duty, _: self._send(duty, self._contracts.convene(state.id)),
+            Kind.DRAW: self._draw,
+            Kind.CLOSE_ATTESTATION: lambda state, duty, _: self._send(
+                duty, self._contracts.close_attestation(state.id)
+            ),
+            Kind.SETTLE: self._settle,
+            Kind.CANCEL: lambda state, duty, _: self._send(duty, self._contracts.cancel(state.id)),
+            Kind.CLAIM: self._claim,
+            Kind.CLOSE_VOTE: lambda state, duty, _: self._send(
+                duty, self._contracts.close_vote(state.id, duty.round, duty.position)
+            ),
+        }
+
+    def perform(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        """Do it; the change is the transaction sent for it, if one was. Errors: Retry, Skip, ChainError."""
+        if duty.kind in OPEN_CALLS:
+            self._await_turn(duty)
+        return self._by_kind[duty.kind](state, duty, head)
+
+    def _await_turn(self, duty: Duty) -> None:
+        """Everybody could make an open call: each waits a part of the stagger that its address decides."""
+        if not self._config.duties.open_calls:
+            raise Skip("open calls are switched off in the configuration")
+        if duty.member is not None and duty.member.operator == self._operator:
+            return  # one's own seat: nobody has a better reason
+        lot = int.from_bytes(keccak(text=duty.key + self._operator)[:4], "big") / (1 << 32)
+        since = self._first_seen.setdefault(duty.key, time.monotonic())
+        if time.monotonic() - since < lot * self._config.duties.stagger_s:
+            raise Retry("leaves the call to others first")
+
+    def _send(self, duty: Duty, call: Call) -> tuple[Progress, Change | None]:
+        if self._sender is None:
+            raise Skip(f"dry run: would send {call.description}")
+        if self._sender.busy(duty.key):
+            return Progress.WAITING, None
+        try:
+            return Progress.SENT, self._sender.submit(duty.key, call)
+        except Reverted as error:
+            raise Skip(f"the contract would refuse {call.description}: {error.reason}") from error
+
+    # Files
+
+    def _mirror(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        missing = self._files.fetch_missing(state)
+        if missing:
+            raise Retry("not here yet: " + ", ".join(missing.values()))
+        return Progress.DONE, None
+
+    def _attest(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        """Attest when everything is here; what is missing gets time until shortly before the window ends."""
+        assert duty.until is not None
+        missing = self._files.fetch_missing(state)
+        window = state.view.terms.windows[1]
+        margin = min(self._config.duties.attest_margin_s, window / 3)
+        if missing and head.timestamp < duty.until - margin:
+            raise Retry("waits for files: " + ", ".join(missing.values()))
+        bits = {OWN_FILES, *(item.index + 1 for item in state.history.submissions)} - missing.keys()
+        bitmap = sum(1 << bit for bit in bits)
+        return self._send(duty, self._contracts.attest(state.id, duty.position, bitmap))
+
+    # Verdicts
+
+    def _evaluate(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        self._found(state)
+        return Progress.DONE, None
+
+    def _found(self, state: TaskState) -> Evaluation:
+        """This service's evaluation of the task's inputs. Errors: Retry while it runs, Skip when it abstains."""
+        return self._evaluations.of(state)
+
+    def _seat(self, state: TaskState, duty: Duty) -> Seat:
+        assert duty.member is not None
+        panel = self._contracts.panel.address
+        return Seat(self._chain_id, panel, state.id, duty.round, duty.member.stake)
+
+    def _commit(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        seat = self._seat(state, duty)
+        vote = votes.vote(self._seed, seat, self._found(state).verdict)
+        kept = self._journal.record_vote(seat, vote)
+        if kept.digest != vote.digest:
+            raise Skip("the journal holds another vote of this seat in this round: no second one is committed")
+        return self._send(duty, self._contracts.commit_verdict(state.id, duty.position, kept.digest))
+
+    def _reveal(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        """Open the seat's commitment: from the journal, or, if that was lost, by finding the same verdict again."""
+        seat = self._seat(state, duty)
+        committed = state.history.votes[seat.round, seat.stake]
+        vote = self._journal.vote(seat)
+        if vote is None or vote.digest != committed:
+            vote = votes.vote(self._seed, seat, self._found(state).verdict)
+            if vote.digest != committed:
+                raise Skip("the commitment on chain opens neither with the journal nor with this seed and evaluation")
+            self._journal.record_vote(seat, vote)
+        call = self._contracts.reveal_verdict(state.id, duty.position, vote.verdict, vote.salt)
+        return self._send(duty, call)
+
+    # Open calls
+
+    def _draw(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        target = self._contracts.client.block(state.panel.target_block)
+        return self._send(duty, self._contracts.draw(state.id, header_rlp(target.header)))
+
+    def _settle(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        if not state.final:
+            return self._send(duty, self._contracts.settle(state.id, 0, [], commitments.ZERO))
+        opening = self._journal.opening(state.verdict)
+        if opening is None:
+            raise Skip("the accepted verdict is not one that this service found: whoever knows its scores can settle")
+        call = self._contracts.settle(state.id, opening.outcome, opening.scores, opening.evidence)
+        return self._send(duty, call)
+
+    def _claim(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        call = self._contracts.claim_submission(state.id, duty.index, state.history.scores)
+        return self._send(duty, call)

@@ -1,0 +1,59 @@
+"""The sandboxed process: limits first, everything else after.
+
+Run by verifier.service.sandbox as `python -I -m verifier.service.evaluate_child FOLDER`. Reads FOLDER/case.json and
+FOLDER/limits.json, writes FOLDER/evidence and FOLDER/result.json, prints `done total` after every batch.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+SIGKILL = 9
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+
+def confine(limits: dict[str, int]) -> None:
+    """Give up what an evaluation does not need. Called before anything heavy, or hostile, is loaded."""
+    for kind, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_AS, limits["memory_bytes"]),
+        (resource.RLIMIT_CPU, limits["cpu_s"]),
+        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+    ):
+        resource.setrlimit(kind, (value, value))
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, SIGKILL)  # a killed service leaves no evaluation behind
+    if os.getppid() != limits["parent"]:
+        sys.exit("the service is gone")
+    # No network, where the kernel lets an ordinary user have that; elsewhere the limits above are all there is.
+    libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)
+
+
+def main() -> None:
+    """Confine, judge, write the result."""
+    folder = Path(sys.argv[1])
+    limits = json.loads((folder / "limits.json").read_text("utf-8"))
+    confine(limits)
+
+    from verifier.service.judging import judge
+    from verifier.service.sandbox import Case
+
+    case = Case.from_json((folder / "case.json").read_text("utf-8"))
+    judgement = judge(case, folder / "evidence", limits["threads"], lambda done, total: print(done, total, flush=True))
+    result = {
+        "outcome": judgement.outcome,
+        "scores": [str(score) for score in judgement.scores],
+        "evidence": judgement.evidence_digest.hex(),
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The files of tasks: which are needed, where they may come from, which are here, which are served and kept.
+
+A file may come from where its owner put it or from the mirror of any committee member; its digest decides, not its
+source. Every fetch is a job, tried again after a pause.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from verifier.artifacts import tensors
+from verifier.artifacts.fetch import Policy, fetch
+from verifier.artifacts.store import Store
+from verifier.errors import TouchstoneError
+from verifier.service.config import Config
+from verifier.service.errors import Retry, Skip
+from verifier.service.jobs import Jobs
+from verifier.service.journal import Journal
+from verifier.service.metrics import Metrics
+from verifier.service.state import OWN_FILES, TaskState
+from verifier.tasks.manifest import Manifest, parse_manifest
+
+MANIFEST_BYTES = 1 << 20  # no honest manifest comes near
+UNUSED_S = 3600.0  # a file no live task names is deleted after this long
+
+
+@dataclass(frozen=True)
+class Need:
+    """A file a task cannot do without: the attestation bit it belongs to and where it may be found."""
+
+    bit: int
+    label: str
+    digest: bytes
+    size: int | None  # bytes; None when only a limit is known
+    uris: tuple[str, ...]
+
+
+class Files:
+    """The artifact store as the service uses it."""
+
+    def __init__(self, store: Store, config: Config, jobs: Jobs, journal: Journal, metrics: Metrics) -> None:
+        self._store = store
+        self._limits = config.store
+        self._pause_s = config.duties.fetch_pause_s
+        self._jobs = jobs
+        self._journal = journal
+        self._metrics = metrics
+        self._policy = Policy(allow_hosts=config.store.allow_hosts, timeout_s=config.store.timeout_s)
+        self._served: frozenset[bytes] = frozenset()
+
+    def path(self, digest: bytes) -> Path:
+        return self._store.path(digest)
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(path.stat().st_size for path in self._store.folder.rglob("*") if path.is_file())
+
+    def adopt(self, file: Path, digest: bytes) -> None:
+        """Take a file into the store; `digest` is what it must have."""
+        if self._store.put(file) != digest:
+            raise Retry(f"{file.name} is not the file it was")
+
+    def served(self, digest: bytes) -> Path | None:
+        """Where the mirror finds that file, if it is one of a live task. Called from the servers' thread."""
+        return self._store.path(digest) if digest in self._served and self._store.has(digest) else None
+
+    def manifest(self, state: TaskState) -> Manifest:
+        """The task's manifest. Errors: Retry while it is not here, Skip when it contradicts itself or the task."""
+        terms = state.view.terms
+        if not self._store.has(terms.manifest):
+            raise Retry("the manifest is not here yet")
+        try:
+            manifest = parse_manifest(self._store.get(terms.manifest))
+        except TouchstoneError as error:
+            raise Skip(f"the manifest is not valid: {error}") from error
+        announced = {
+            "program": (manifest.program.digest, "0x" + terms.program.hex()),
+            "practice set": (manifest.practice.digest, "0x" + terms.practice.hex()),
+            "cost": (manifest.macs, terms.macs),
+            "holdout": (manifest.holdout is not None, state.sealed),
+        }
+        wrong = [name for name, (said, on_chain) in announced.items() if said != on_chain]
+        if wrong:
+            raise Skip(f"the manifest contradicts the task on chain: {', '.join(wrong)}")
+        return manifest
+
+    def fetch_missing(self, state: TaskState) -> dict[int, str]:
+        """Start fetching what is not here; returns attestation bit -> what is missing. Empty: all is here."""
+        missing: dict[int, str] = {}
+        for need in self._needs(state, missing):
+            if not self._store.has(need.digest):
+                missing[need.bit] = need.label
+                self._fetch(need)
+        return missing
+
+    def _needs(self, state: TaskState, missing: dict[int, str]) -> Iterator[Need]:
+        terms = state.view.terms
+        mirrors = [member.endpoint for round_ in state.rounds for member in round_.members if member.endpoint]
+
+        def need(bit: int, label: str, digest: bytes, size: int | None, uris: Iterable[str]) -> Need:
+            copies = [f"{mirror.rstrip('/')}/artifacts/0x{digest.hex()}" for mirror in dict.fromkeys(mirrors)]
+            return Need(bit, label, digest, size, (*uris, *copies))
+
+        yield need(OWN_FILES, "manifest", terms.manifest, None, [state.history.manifest_uri])
+        try:
+            manifest = self.manifest(state)
+        except (Retry, Skip) as error:
+            missing.setdefault(OWN_FILES, str(error))
+            missing.update({item.index + 1: f"submission {item.index}" for item in state.history.submissions})
+            return
+        yield need(OWN_FILES, "program", terms.program, manifest.program.size, manifest.program.uris)
+        if manifest.holdout is None:
+            practice = manifest.practice
+            yield need(OWN_FILES, "practice set", terms.practice, practice.size, practice.uris)
+        else:
+            sealed = bytes.fromhex(manifest.holdout.sealed_digest[2:])
+            yield need(OWN_FILES, "sealed holdout", sealed, manifest.holdout.size, manifest.holdout.uris)
+        size = tensors.size(manifest.submission_schema())
+        for item in state.history.submissions:
+            yield need(item.index + 1, f"submission {item.index}", item.sealed, size, [item.uri])
+
+    def _fetch(self, need: Need) -> None:
+        """Start, or after a pause start again, the job that gets one file."""
+        name = f"fetch:{need.digest.hex()}"
+        outcome = self._jobs.outcome(name)
+        if self._jobs.running(name) or (outcome and time.monotonic() - outcome.finished_at < self._pause_s):
+            return
+        limit = need.size if need.size is not None else MANIFEST_BYTES
+        if limit > self._limits.max_file_bytes or limit + self.size() > self._limits.max_bytes:
+            return
+        self._jobs.start(name, lambda: self._get(need))
+
+    def _get(self, need: Need) -> None:
+        try:
+            fetch(need.uris, need.digest, need.size, self._policy, self._store)
+        except TouchstoneError:
+            self._metrics.fetches.labels("failed").inc()
+            raise
+        self._metrics.fetches.labels("fetched").inc()
+
+    def keep(self, states: list[TaskState], operator: str) -> None:
+        """Serve the files of live tasks, and delete those no live task needs any more."""
+        live: set[bytes] = set()
+        for state in states:
+            live.update(need.digest for need in self._needs(state, {}))
+            found = self._journal.evaluation(state.inputs)
+            if found is not None:
+                live.add(found.evidence)
+        self._served = frozenset(live)
+        for digest in self._store.digests():
+            if digest not in live and time.time() - self._store.path(digest).stat().st_mtime > UNUSED_S:
+                self._store.delete(digest)

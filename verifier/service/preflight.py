@@ -1,0 +1,123 @@
+"""What `touchstone check --config` looks at before an operator trusts a machine with a stake.
+
+Every check is made, whatever the others say, so that one run names everything that is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from verifier.chain.client import Client
+from verifier.chain.contracts import Contracts
+from verifier.chain.events import EventIndex
+from verifier.errors import TouchstoneError
+from verifier.service import votes
+from verifier.service.config import Config
+from verifier.service.errors import Stop
+from verifier.service.run import connect, open_account
+from verifier.service.state import History
+
+ETHER = 10**18
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: what was looked at, whether it is as it should be, and the detail."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def preflight(config: Config) -> list[Check]:
+    """All checks, in the order a problem would be met."""
+    checks: list[Check] = []
+
+    def check(name: str, look: Callable[[], str]) -> None:
+        try:
+            checks.append(Check(name, True, look()))
+        except TouchstoneError as error:
+            checks.append(Check(name, False, str(error)))
+
+    check("seed", lambda: _seed(config))
+    check("key", lambda: _key(config))
+    check("store", lambda: _store(config))
+    check("self-test", _self_test)
+    connected: list[tuple[Client, Contracts]] = []
+
+    def connection() -> str:
+        connected.append(connect(config))
+        client, contracts = connected[0]
+        return f"chain {config.chain.chain_id}, block {client.block().number}, panel {contracts.panel.address}"
+
+    check("chain", connection)
+    if connected:
+        client, contracts = connected[0]
+        check("balance", lambda: _balance(config, contracts))
+        check("stake", lambda: _stake(config, client, contracts))
+    return checks
+
+
+def _seed(config: Config) -> str:
+    votes.load_seed(config.operator.seed_file)
+    return f"{config.operator.seed_file} (is it backed up?)"
+
+
+def _key(config: Config) -> str:
+    account = open_account(config)
+    return "none: dry run" if account is None else account.address
+
+
+def _store(config: Config) -> str:
+    try:
+        config.data.mkdir(parents=True, exist_ok=True)
+        probe = config.data / f".probe-{os.getpid()}"
+        probe.write_bytes(b"\0")
+        probe.unlink()
+        free = shutil.disk_usage(config.data).free
+    except OSError as error:
+        raise Stop(f"cannot write in {config.data}: {error.strerror}") from error
+    if free < config.store.max_file_bytes:
+        raise Stop(f"{config.data} has {free >> 20} MiB free: less than one file of store.max_file_bytes")
+    return f"{config.data}, {free >> 20} MiB free"
+
+
+def _self_test() -> str:
+    import onnxruntime  # late: both load onnxruntime
+
+    from verifier.exact import self_test
+
+    self_test()
+    return f"onnxruntime {onnxruntime.__version__} computes the vectors exactly"
+
+
+def _operator(config: Config) -> str:
+    account = open_account(config)
+    operator = account.address if account else config.operator.address
+    if operator is None:
+        raise Stop("no keystore and no operator.address: the service would have no seat to act for")
+    return operator
+
+
+def _balance(config: Config, contracts: Contracts) -> str:
+    balance = contracts.balance(_operator(config))
+    if balance == 0:
+        raise Stop("the operator has no native coin to pay gas with")
+    return f"{balance / ETHER:.6f} native coin for gas"
+
+
+def _stake(config: Config, client: Client, contracts: Contracts) -> str:
+    operator = _operator(config)
+    index = EventIndex(client, [contracts.stakes], config.chain.from_block, config.chain.log_span)
+    block = client.block()
+    index.advance(block)
+    stakes = History.of(index.events).stakes_of(operator)
+    seats = [seat for seat in (contracts.seat(stake, block.number) for stake in stakes) if seat.balance]
+    if not seats:
+        raise Stop(f"no stake names {operator} as its operator: join with `ape run stake join`")
+    total = sum(seat.balance for seat in seats)
+    leaving = sum(seat.exit_at > 0 for seat in seats)
+    return f"{len(seats)} seat(s), {total / ETHER:.6f} native coin, {leaving} leaving"

@@ -1,0 +1,162 @@
+"""Runs one evaluation in a child process that may fail in any way without harm.
+
+The child gets a case in a file, limits on memory, CPU time and file size, an environment without anything of the
+service's, and its own session; it writes a result. Whatever else it does is an abstention.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from verifier.chain import commitments
+from verifier.service.config import Sandbox
+from verifier.service.errors import Retry
+
+EVIDENCE_BYTES = 256 << 20  # far above 64 submissions of any real task; the child cannot fill the disk
+STDERR_TAIL = 400  # characters of the child's last words that go into the reason
+
+
+class EvaluationFailed(Retry):
+    """The child ended without a result: it may be run again, and in the end the service abstains."""
+
+
+@dataclass(frozen=True)
+class SealedFile:
+    """A sealed artifact on disk, with what its owner revealed: sealed and plain digest, and the key."""
+
+    path: Path
+    sealed: bytes
+    plain: bytes
+    key: bytes
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything an evaluation depends on. A submission that is not scored is None; exactly one of practice and
+    holdout is the evaluation set; `macs` is what the sponsor declared for one submission."""
+
+    manifest: Path
+    program: Path
+    practice: Path | None
+    holdout: SealedFile | None
+    submissions: tuple[SealedFile | None, ...]
+    macs: int
+
+    def to_json(self) -> str:
+        """As the child reads it."""
+        return json.dumps(asdict(self), default=lambda value: value.hex() if isinstance(value, bytes) else str(value))
+
+    @classmethod
+    def from_json(cls, text: str) -> Case:
+        """What `to_json` wrote."""
+        raw: dict[str, Any] = json.loads(text)
+
+        def sealed(entry: dict[str, str] | None) -> SealedFile | None:
+            if entry is None:
+                return None
+            digests = (bytes.fromhex(entry[name]) for name in ("sealed", "plain", "key"))
+            return SealedFile(Path(entry["path"]), *digests)
+
+        return cls(
+            manifest=Path(raw["manifest"]),
+            program=Path(raw["program"]),
+            practice=Path(raw["practice"]) if raw["practice"] else None,
+            holdout=sealed(raw["holdout"]),
+            submissions=tuple(sealed(entry) for entry in raw["submissions"]),
+            macs=int(raw["macs"]),
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an evaluation found: outcome, one score per submission, and the evidence file (none for a fault)."""
+
+    outcome: int
+    scores: tuple[int, ...]
+    evidence_digest: bytes
+    evidence: Path | None
+
+
+def run(case: Case, limits: Sandbox, folder: Path, on_progress: Callable[[int, int], None]) -> Judgement:
+    """Evaluate `case` in a child; `on_progress` gets (batches done, batches in all). Errors: EvaluationFailed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    scored = sum(entry is not None for entry in case.submissions)
+    cpu_s = limits.cpu_floor_s + case.macs * scored // limits.macs_per_second
+    (folder / "case.json").write_text(case.to_json())
+    (folder / "limits.json").write_text(
+        json.dumps(
+            {
+                "parent": os.getpid(),
+                "memory_bytes": limits.memory_bytes,
+                "cpu_s": cpu_s,
+                "file_bytes": EVIDENCE_BYTES,
+                "threads": limits.threads,
+            }
+        )
+    )
+    with (folder / "stderr").open("wb") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-m", "verifier.service.evaluate_child", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=folder,
+            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": str(limits.threads)},
+            start_new_session=True,
+            text=True,
+        )
+        # A child that sleeps uses no CPU time: the wall clock ends it.
+        timer = threading.Timer(2 * cpu_s + 60, _kill, (child,))
+        timer.start()
+        try:
+            _watch(child, on_progress)
+        finally:
+            timer.cancel()
+            _kill(child)
+            child.wait()
+    return _result(folder, child.returncode)
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    """End the child and whatever it started."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _watch(child: subprocess.Popen[str], on_progress: Callable[[int, int], None]) -> None:
+    """Follow the child's progress lines until it closes its output, then wait for it."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        done, _, total = line.strip().partition(" ")
+        if done.isdecimal() and total.isdecimal():
+            on_progress(int(done), int(total))
+    child.stdout.close()
+    child.wait()
+
+
+def _result(folder: Path, status: int) -> Judgement:
+    if status != 0:
+        last_words = (folder / "stderr").read_bytes()[-STDERR_TAIL:].decode("utf-8", "replace").strip()
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        raise EvaluationFailed(f"the evaluation ended with {how}: {last_words or 'no message'}")
+    try:
+        result = json.loads((folder / "result.json").read_text("utf-8"))
+        outcome = int(result["outcome"])
+        scores = tuple(int(score) for score in result["scores"])
+        digest = bytes.fromhex(result["evidence"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationFailed(f"the evaluation left no readable result: {error}") from error
+    return Judgement(outcome, scores, digest, folder / "evidence" if outcome == commitments.SCORED else None)

@@ -1,0 +1,138 @@
+"""The service's whole flow, one tick at a time.
+
+Read one confirmed block, derive the duties from it, do them. A duty that cannot be done now says why, once; nothing
+that goes wrong with one duty or one task keeps the others from being done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from verifier.chain.client import Block, Client
+from verifier.chain.contracts import Contracts
+from verifier.chain.errors import Refused, Reverted
+from verifier.chain.events import EventIndex
+from verifier.chain.transactions import Change, Sender, TransactionState
+from verifier.service.actions import Actions, Progress
+from verifier.service.duties import Duty, derive
+from verifier.service.errors import Retry, Skip
+from verifier.service.files import Files
+from verifier.service.health import Status
+from verifier.service.logs import Decisions, Logger
+from verifier.service.metrics import Metrics
+from verifier.service.state import History, TaskState, read_task
+
+ACCOUNTS_EVERY_S = 60.0  # balance and stake are for the dashboard: no need to ask at every tick
+
+
+@dataclass
+class Service:
+    """What a running service is made of. `operator` is whose duties it does; without a sender it is a dry run."""
+
+    client: Client
+    contracts: Contracts
+    index: EventIndex
+    files: Files
+    actions: Actions
+    sender: Sender | None
+    operator: str
+    confirmations: int
+    status: Status
+    metrics: Metrics
+    decisions: Decisions
+    logger: Logger
+    _accounts_read: float | None = None
+
+    def tick(self) -> None:
+        """One round of everything. Errors: ChainError when the node fails (try again), Stop."""
+        head = self.client.block()
+        confirmed = self.client.confirmed(head, self.confirmations)
+        history = self._follow(confirmed)
+        self._look_after_transactions(confirmed)
+
+        done: Counter[tuple[str, str]] = Counter()
+        states = self._read_tasks(history, confirmed)
+        self.files.keep(states, self.operator)
+        for state in states:
+            for duty in derive(state, self.operator, head.timestamp, head.number):
+                done[duty.kind, self._perform(state, duty, head)] += 1
+
+        self._report(head, confirmed, history, states, done)
+
+    def _follow(self, confirmed: Block) -> History:
+        """The contracts' history up to the confirmed block."""
+        if self.index.advance(confirmed):
+            self.logger.warning("reorganisation", block=confirmed.number, note="events below it were read again")
+        return History.of(self.index.events)
+
+    def _look_after_transactions(self, confirmed: Block) -> None:
+        """Receipts, replacements, rebroadcasts of what was sent at earlier ticks."""
+        for change in self.sender.poll(confirmed) if self.sender else ():
+            self._note(change)
+
+    def _note(self, change: Change) -> None:
+        kind = change.key.partition(":")[0]
+        self.metrics.transactions.labels(kind, change.state).inc()
+        self.metrics.gas.labels(kind).inc(change.gas_used)
+        level = "warning" if change.state in (TransactionState.REVERTED, TransactionState.LOST) else "info"
+        getattr(self.logger, level)(
+            "transaction", state=str(change.state), duty=change.key, hash=change.hash.hex(), gas=change.gas_used
+        )
+
+    def _read_tasks(self, history: History, confirmed: Block) -> list[TaskState]:
+        """Every task that can still change, at the confirmed block."""
+        states = []
+        for task in history.tasks.values():
+            if task.finished() or (task.ended and not history.has_seat(task.id, self.operator)):
+                continue
+            try:
+                states.append(read_task(self.contracts, history, task.id, confirmed))
+            except Reverted as error:
+                self.decisions.say(f"read:{task.id.hex()}", "skip", str(error), task=task.id.hex())
+        return states
+
+    def _perform(self, state: TaskState, duty: Duty, head: Block) -> Progress:
+        """Do one duty; what stands in its way is logged with its reason, once."""
+        fields = {"duty": str(duty.kind), "task": state.id.hex(), "round": duty.round, "position": duty.position}
+        try:
+            progress, change = self.actions.perform(state, duty, head)
+        except Skip as error:
+            self.decisions.say(duty.key, "skip", str(error), **fields)
+            return Progress.SKIPPED
+        except (Retry, Refused) as error:
+            self.decisions.say(duty.key, "wait", str(error), **fields)
+            return Progress.WAITING
+        if change is not None:
+            self._note(change)
+            self.decisions.forget(duty.key)
+        return progress
+
+    def _report(
+        self,
+        head: Block,
+        confirmed: Block,
+        history: History,
+        states: list[TaskState],
+        done: Counter[tuple[str, str]],
+    ) -> None:
+        """Leave what /health and /metrics show."""
+        metrics = self.metrics
+        metrics.head.set(head.number)
+        metrics.confirmed.set(confirmed.number)
+        metrics.tasks.set(len(states))
+        metrics.duties.clear()
+        for (kind, state), count in done.items():
+            metrics.duties.labels(kind, state).set(count)
+        if self._accounts_read is None or time.monotonic() - self._accounts_read > ACCOUNTS_EVERY_S:
+            stakes = history.stakes_of(self.operator)
+            seats = [self.contracts.seat(stake, confirmed.number) for stake in stakes]
+            metrics.seats.set(len(seats))
+            metrics.stake.set(sum(seat.balance for seat in seats))
+            metrics.balance.set(self.contracts.balance(self.operator, confirmed.number))
+            metrics.stored.set(self.files.size())
+            self._accounts_read = time.monotonic()
+        metrics.last_tick.set(time.time())
+        self.status.last_tick = time.time()
+        self.status.head, self.status.confirmed, self.status.problem = head.number, confirmed.number, None
