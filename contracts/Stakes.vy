@@ -273,21 +273,11 @@ def release(slot: uint256, slash: uint256) -> uint256:
 @external
 @view
 @reentrant
-def operator_of(slot: uint256) -> address:
+def voter(slot: uint256) -> (bytes32, address):
     """
-    @return The key that votes for the seat in `slot` now; the zero address when the slot is free.
+    @return Stake id of the seat in `slot` and the operator key that votes for it now; zeros when the slot is free.
     """
-    return convert(self.account[slot] & LOW_160, address)
-
-
-@external
-@view
-@reentrant
-def voter(slot: uint256) -> (bytes32, address, address):
-    """
-    @return Stake id, operator and owner of the seat in `slot`.
-    """
-    return self.stake_of[slot], convert(self.account[slot] & LOW_160, address), self.owner_of[slot]
+    return self.stake_of[slot], convert(self.account[slot] & LOW_160, address)
 
 
 @external

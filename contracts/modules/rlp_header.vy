@@ -3,8 +3,9 @@
 @title   RLP header
 @license Apache-2.0
 @notice  Reads one field of an RLP-encoded block header.
-@dev     A caller compares the header's hash with `blockhash` first, so the bytes are a real header; the checks here keep
-         a wrong answer from coming out of anything else.
+@dev     RLP writes a short string's length as 128 + length, a longer one's as 183 + bytes of the length; a long list's as
+         247 + bytes of the length. A caller compares the header's hash with `blockhash` first, so the bytes are a real header; the checks
+         here keep a wrong answer from coming out of anything else.
 """
 
 MAX_HEADER: constant(uint256) = 1024
@@ -20,19 +21,19 @@ def _prev_randao(header: Bytes[MAX_HEADER]) -> bytes32:
     """
     first: uint256 = self._byte(header, 0)
     # A header is longer than 55 bytes, so its list prefix says in how many bytes the length is written.
-    assert first > 0xf7 and first <= 0xf9, "header: malformed"
-    start: uint256 = first - 0xf6
-    assert self._length(header, 1, first - 0xf7) + start == len(header), "header: malformed"
+    assert first > 247 and first <= 249, "header: malformed"
+    start: uint256 = first - 246
+    assert self._length(header, 1, first - 247) + start == len(header), "header: malformed"
     for i: uint256 in range(PREV_RANDAO):
         prefix: uint256 = self._byte(header, start)
-        if prefix < 0x80:
+        if prefix < 128:
             start += 1
-        elif prefix <= 0xb7:
-            start += 1 + prefix - 0x80
+        elif prefix <= 183:
+            start += prefix - 127
         else:
-            assert prefix <= 0xb9, "header: malformed"
-            start += 1 + (prefix - 0xb7) + self._length(header, start + 1, prefix - 0xb7)
-    assert self._byte(header, start) == 0xa0 and start + 33 <= len(header), "header: malformed"
+            assert prefix <= 185, "header: malformed"
+            start += 1 + (prefix - 183) + self._length(header, start + 1, prefix - 183)
+    assert self._byte(header, start) == 160 and start + 33 <= len(header), "header: malformed"
     return convert(slice(header, start + 1, 32), bytes32)
 
 
