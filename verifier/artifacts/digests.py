@@ -1,0 +1,97 @@
+"""The one digest of every file: D = SHA-256(0x02 || length as uint64 big-endian || MTH).
+
+MTH is the Merkle tree hash of RFC 6962 section 2.1 (leaf prefix 0x00, node prefix 0x01) over the file's 1,024-byte
+chunks, the last of which may be shorter. The length stands inside because a bare tree hash can be opened at the wrong
+index of a tree of another size. Any byte range of a file can thus be proven against 32 bytes.
+"""
+
+import re
+from hashlib import sha256
+from pathlib import Path
+
+CHUNK_BYTES = 1024
+DIGEST_BYTES = 32
+READ_BYTES = 1 << 20
+
+_HEX = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
+
+
+class Hasher:
+    """Digests a file that arrives in pieces of any size. Memory: one chunk and one hash per level of the tree."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._rest = bytearray()  # less than a chunk
+        self._leaves = 0
+        self._subtrees: list[bytes] = []  # roots of the complete subtrees so far: one per bit set in _leaves
+
+    @property
+    def length(self) -> int:
+        """Bytes seen so far."""
+        return self._length
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes."""
+        view = memoryview(data).cast("B")
+        self._length += len(view)
+        start = 0
+        if self._rest:
+            start = min(CHUNK_BYTES - len(self._rest), len(view))
+            self._rest += view[:start]
+            if len(self._rest) < CHUNK_BYTES:
+                return
+            self._leaf(self._rest)
+            self._rest.clear()
+        whole = start + (len(view) - start) // CHUNK_BYTES * CHUNK_BYTES
+        for position in range(start, whole, CHUNK_BYTES):
+            self._leaf(view[position : position + CHUNK_BYTES])
+        self._rest += view[whole:]
+
+    def digest(self) -> bytes:
+        """The 32-byte digest of everything seen so far; more may follow."""
+        subtrees = self._subtrees
+        if self._rest:
+            subtrees = [*subtrees, sha256(b"\x00" + self._rest).digest()]
+        # RFC 6962 splits at the largest power of two below the number of leaves: complete subtrees fold from the right.
+        root = subtrees[-1] if subtrees else sha256().digest()
+        for left in reversed(subtrees[:-1]):
+            root = sha256(b"\x01" + left + root).digest()
+        return sha256(b"\x02" + self._length.to_bytes(8, "big") + root).digest()
+
+    def _leaf(self, chunk: bytearray | memoryview) -> None:
+        root = sha256(b"\x00" + chunk).digest()
+        level = self._leaves
+        while level & 1:  # two complete subtrees of one size become one
+            root = sha256(b"\x01" + self._subtrees.pop() + root).digest()
+            level >>= 1
+        self._subtrees.append(root)
+        self._leaves += 1
+
+
+def digest(data: bytes | bytearray | memoryview) -> bytes:
+    """The 32-byte digest of a file held in memory."""
+    hasher = Hasher()
+    hasher.update(data)
+    return hasher.digest()
+
+
+def digest_file(path: Path) -> bytes:
+    """The 32-byte digest of a file on disk, read in pieces. Errors: OSError."""
+    hasher = Hasher()
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            hasher.update(piece)
+    return hasher.digest()
+
+
+def to_hex(value: bytes) -> str:
+    """A digest as people and manifests write it: 0x and 64 lower-case digits."""
+    return "0x" + value.hex()
+
+
+def from_hex(text: str) -> bytes:
+    """The digest that `text` writes, with or without 0x. Errors: ValueError."""
+    match = _HEX.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text[:80]!a} is no digest: 64 hexadecimal digits, with or without 0x")
+    return bytes.fromhex(match[1])

@@ -1,0 +1,154 @@
+"""The store: a folder of files named by their digest.
+
+Files appear in it whole or not at all, are on disk before they appear, and are checked against their name when read.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from verifier.artifacts import digests
+from verifier.artifacts.digests import READ_BYTES, Hasher, digest_file, to_hex
+from verifier.artifacts.errors import Misfit, StoreError
+
+_PART = ".part"
+_STALE_S = 86_400.0  # an unfinished file this old belongs to a process that was killed
+
+
+class Writer:
+    """A file on its way into the store."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._hasher = Hasher()
+
+    @property
+    def length(self) -> int:
+        """Bytes written so far."""
+        return self._hasher.length
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes. Errors: OSError."""
+        self._hasher.update(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def digest(self) -> bytes:
+        """The digest of what was written so far."""
+        return self._hasher.digest()
+
+
+class Store:
+    """Files by digest in `folder`, which is created when it is missing. Several processes may share one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._remove_stale_parts()
+
+    def has(self, digest: bytes) -> bool:
+        """Whether a file of that digest is here. Not whether it is intact: `get` and `check` say that."""
+        return self._at(digest).is_file()
+
+    def path(self, digest: bytes) -> Path:
+        """Where the file lies. Errors: StoreError when it is not here."""
+        path = self._at(digest)
+        if not path.is_file():
+            raise StoreError(f"the store {self.folder} does not have {to_hex(digest)}")
+        return path
+
+    def get(self, digest: bytes) -> bytes:
+        """The file's bytes, checked. Errors: StoreError when it is not here or no longer what it was."""
+        data = self.path(digest).read_bytes()
+        self._require(digest, digests.digest(data))
+        return data
+
+    def check(self, digest: bytes) -> Path:
+        """Where the file lies, read and checked. Errors: StoreError when it is not here or no longer what it was."""
+        path = self.path(digest)
+        self._require(digest, digest_file(path))
+        return path
+
+    def put(self, source: bytes | Path) -> bytes:
+        """Copy bytes or a file into the store; returns the digest. Errors: OSError."""
+        with self.writer() as writer:
+            if isinstance(source, bytes):
+                writer.write(source)
+            else:
+                with source.open("rb") as file:
+                    while piece := file.read(READ_BYTES):
+                        writer.write(piece)
+        return writer.digest()
+
+    @contextmanager
+    def writer(self, expected: bytes | None = None) -> Iterator[Writer]:
+        """Write a file piece by piece; it enters the store when the block ends well and leaves no trace otherwise.
+
+        Errors: Misfit when the digest is not the `expected` one; OSError.
+        """
+        descriptor, name = tempfile.mkstemp(suffix=_PART, prefix=".", dir=self.folder)
+        part = Path(name)
+        try:
+            try:
+                writer = Writer(descriptor)
+                yield writer
+                found = writer.digest()
+                if expected is not None and found != expected:
+                    raise Misfit(f"the bytes have digest {to_hex(found)}, not {to_hex(expected)}")
+                os.fchmod(descriptor, 0o644)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(part, self._at(found))
+            self._sync_folder()
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    def remove(self, digest: bytes) -> None:
+        """Forget the file; nothing happens when it is not here."""
+        self._at(digest).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The digests of all files here."""
+        for path in self.folder.iterdir():
+            if len(path.name) == 64 and path.is_file():
+                with suppress(ValueError):
+                    yield bytes.fromhex(path.name)
+
+    def total_bytes(self) -> int:
+        """How much is kept, unfinished files included."""
+        total = 0
+        for path in self.folder.iterdir():
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total
+
+    def _at(self, digest: bytes) -> Path:
+        return self.folder / digest.hex()
+
+    def _require(self, expected: bytes, found: bytes) -> None:
+        """A rotten file is removed, so that the next fetch replaces it."""
+        if found != expected:
+            self.remove(expected)
+            raise StoreError(f"{to_hex(expected)} rotted in the store {self.folder} and was removed from it")
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _remove_stale_parts(self) -> None:
+        oldest = time.time() - _STALE_S
+        for part in self.folder.glob(f".*{_PART}"):
+            with suppress(FileNotFoundError):
+                if part.stat().st_mtime < oldest:
+                    part.unlink()

@@ -1,0 +1,250 @@
+"""The manifest: one JSON file that says everything about a task that is not a term of payment.
+
+Its bytes are canonical (keys sorted, no whitespace, UTF-8, integers only) and its digest is what the chain holds. A
+stranger wrote it: what is not exactly as documented here is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from verifier.artifacts import digests, tensors
+from verifier.artifacts.tensors import Schema, TensorSpec
+from verifier.tasks.errors import ManifestError
+
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_URIS = 8
+MAX_URI_CHARACTERS = 256  # what the contracts store of one
+SCORE_BITS = 96  # |score| < 2^96, threshold and baseline alike
+_MAX_DIGITS = 40  # of an integer literal: no field holds 2^128
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # would confuse a terminal
+
+
+def _printable(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+Digest = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+Uri = Annotated[str, Field(pattern=r"^[!-~]+$", max_length=MAX_URI_CHARACTERS)]
+Uris = Annotated[tuple[Uri, ...], Field(max_length=MAX_URIS)]
+Size = Annotated[int, Field(ge=1, le=tensors.MAX_FILE_BYTES)]
+Count = Annotated[int, Field(ge=1, lt=1 << 32)]
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Integer = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+Setting = (
+    Integer
+    | Text
+    | Annotated[tuple[Text, ...], Field(max_length=1_000)]
+    | Annotated[tuple[Integer, ...], Field(max_length=1_000)]
+)
+
+
+class _Part(BaseModel):
+    """An object of the manifest: immutable, nothing converted, nothing unknown."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Program(_Part):
+    """The exact evaluation program, an ONNX file. `uris`: where its bytes may be had, tried in turn; may be empty."""
+
+    digest: Digest
+    size: Size  # bytes
+    uris: Uris
+
+
+class Tensor(_Part):
+    """A tensor: its values are integers q of `dtype`, standing for q * 2^grid."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    grid: int
+
+    @model_validator(mode="after")
+    def _possible(self) -> Tensor:
+        self.spec()
+        return self
+
+    def spec(self) -> TensorSpec:
+        """As the tensor file layer knows it. Errors: SchemaError."""
+        return TensorSpec(self.name, self.dtype, self.shape, self.grid)
+
+
+class Practice(_Part):
+    """The public set: a tensor file of the manifest's `examples` with more rows. `count`: examples without padding."""
+
+    digest: Digest
+    size: Size  # bytes
+    count: Count
+    uris: Uris
+
+
+class Holdout(_Part):
+    """The sealed set that decides. Laid out as the practice set is; sealing does not change the size."""
+
+    sealed_digest: Digest
+    size: Size  # bytes
+    count: Count
+    uris: Uris
+
+
+class Metric(_Part):
+    """What the score counts: higher is better. `bound`: proven, |score over the evaluation set| <= bound."""
+
+    name: Text  # for example "accuracy"
+    unit: Text  # what 1 means, for example "correct sentences"
+    bound: Annotated[int, Field(ge=0, lt=1 << SCORE_BITS)]
+
+
+class Base(_Part):
+    """For solvers: which model and tokenizer the program was made from. Verifiers need neither."""
+
+    model: Text
+    tokenizer: Text
+
+
+class Manifest(_Part):
+    """A task. `from_bytes` and `from_fields` raise ManifestError; the constructor, pydantic's ValidationError."""
+
+    version: Literal[1]
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]  # which builder made it, for example "lora"
+    title: Text
+    program: Program
+    submission: Annotated[tuple[Tensor, ...], Field(min_length=1)]  # the tensors of a submission
+    examples: Annotated[tuple[Tensor, ...], Field(min_length=1)]  # the tensors of one batch; axis 0 is the example
+    practice: Practice
+    holdout: Holdout | None  # None: the practice set is the evaluation set
+    batch: Annotated[int, Field(ge=1, le=1 << 16)]  # examples per run of the program
+    metric: Metric
+    macs: Annotated[int, Field(ge=1, lt=1 << 64)]  # multiply-accumulates of one submission over the evaluation set
+    base: Base
+    # What a solver must know and the program does not say: rank, alpha, targets, labels …
+    adapter: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Setting]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        names = [tensor.name for tensor in (*self.submission, *self.examples)]
+        if len(set(names)) != len(names):
+            raise ValueError("submission and examples: two tensors have one name")
+        for tensor in self.examples:
+            if tensor.shape[:1] != (self.batch,):
+                raise ValueError(f"examples: {tensor.name}: the first dimension is not the batch of {self.batch}")
+        tensors.size(self.submission_schema)
+        for label, part in (("practice", self.practice), ("holdout", self.holdout)):
+            if part is not None and part.size != (implied := tensors.size(self.set_schema(part.count))):
+                raise ValueError(f"{label}: {part.count} examples make a file of {implied} bytes, not {part.size}")
+        return self
+
+    @classmethod
+    def from_bytes(cls, data: bytes, digest: bytes | None = None) -> Manifest:
+        """Parse a file. Errors: ManifestError when it has not that `digest`, or is no manifest in canonical form."""
+        if len(data) > MAX_MANIFEST_BYTES:
+            raise ManifestError(f"manifest: {len(data)} bytes, at most {MAX_MANIFEST_BYTES} are allowed")
+        if digest is not None and (found := digests.digest(data)) != digest:
+            raise ManifestError(f"manifest: its digest is {digests.to_hex(found)}, not {digests.to_hex(digest)}")
+        _check_json(data)
+        try:
+            manifest = cls.model_validate_json(data)
+        except ValidationError as error:
+            raise ManifestError(f"manifest: {_problems(error)}") from error
+        if manifest.to_bytes() != data:
+            raise ManifestError("manifest: not canonical JSON (sorted keys, no whitespace, UTF-8, integers only)")
+        return manifest
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Manifest:
+        """Build one from plain dictionaries and lists, as the documented JSON has them. Errors: ManifestError."""
+        try:
+            data = canonical(fields)
+        except (TypeError, ValueError) as error:
+            raise ManifestError(f"manifest: {error}") from error
+        return cls.from_bytes(data)
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes: what is hashed, published and fetched."""
+        return canonical(self.model_dump(mode="json"))
+
+    def digest(self) -> bytes:
+        """The 32-byte digest of the canonical bytes."""
+        return digests.digest(self.to_bytes())
+
+    @property
+    def submission_schema(self) -> Schema:
+        """The schema of every submission's tensor file."""
+        return tuple(tensor.spec() for tensor in self.submission)
+
+    @property
+    def evaluation_count(self) -> int:
+        """Examples in the set that decides, without padding."""
+        return self.practice.count if self.holdout is None else self.holdout.count
+
+    def rows(self, count: int) -> int:
+        """Rows of a set of `count` examples: whole batches."""
+        return -(-count // self.batch) * self.batch
+
+    def set_schema(self, count: int) -> Schema:
+        """The schema of a set of `count` examples: the examples' tensors with as many rows as whole batches need."""
+        rows = self.rows(count)
+        return tuple(TensorSpec(t.name, t.dtype, (rows, *t.shape[1:]), t.grid) for t in self.examples)
+
+
+def canonical(fields: Any) -> bytes:
+    """Canonical JSON. Errors: ValueError (also UnicodeEncodeError), TypeError for what JSON does not have."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
+        "utf-8"
+    )
+
+
+def _check_json(data: bytes) -> None:
+    """Refuse with a clear reason what the canonical form excludes anyway. Errors: ManifestError."""
+    try:
+        json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_int=_bounded_int,
+            parse_float=_no_fraction,
+            parse_constant=_no_fraction,
+        )
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"manifest: not UTF-8: {error.reason} at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"manifest: no JSON: {error}") from error
+    except RecursionError as error:
+        raise ManifestError("manifest: nested too deeply") from error
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise ManifestError(f"manifest: the key {key[:80]!a} stands twice in one object")
+        fields[key] = value
+    return fields
+
+
+def _bounded_int(literal: str) -> int:
+    if len(literal) > _MAX_DIGITS:
+        raise ManifestError(f"manifest: an integer of {len(literal)} digits")
+    return int(literal)
+
+
+def _no_fraction(literal: str) -> NoReturn:
+    raise ManifestError(f"manifest: {literal[:40]} is no integer, and nothing else counts here")
+
+
+def _problems(error: ValidationError) -> str:
+    """One line: where and what, without the stranger's own text. Unions report once per field."""
+    lines: dict[str, str] = {}
+    for item in error.errors(include_input=False, include_url=False):
+        where = ".".join(ascii(str(step))[1:-1][:80] for step in item["loc"])
+        lines.setdefault(where, f"{where}: {item['msg']}" if where else item["msg"])
+    shown = list(lines.values())[:5]
+    return "; ".join(shown) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
