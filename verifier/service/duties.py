@@ -84,7 +84,7 @@ def _panel_calls(state: TaskState, now: int, head: int) -> Iterator[Duty]:
         missed = head - panel.target_block - BLOCKHASH_REACH
         if missed > 0 and panel.rearms < MAX_REARMS:
             yield Duty(Kind.CONVENE, state.id, round=drawn + 1, index=panel.rearms + 1)
-        elif missed <= 0 and head >= panel.target_block:
+        elif panel.target_block < head < panel.target_block + BLOCKHASH_REACH:
             yield Duty(Kind.DRAW, state.id, round=drawn + 1, index=panel.rearms)
     elif state.view.phase == CONVENING and drawn == 0 and state.view.submissions:
         yield Duty(Kind.CONVENE, state.id, round=1)
@@ -115,13 +115,8 @@ def _voting(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
     if state.view.phase != JUDGING or not state.rounds:
         return
     current = state.rounds[-1]
-    terms = state.view.terms
-    commit_window, reveal_window = terms.windows[4:6]
-    # The contract writes round 1's times down with the first commitment; until then they follow from judging_from.
-    opens = current.view.opens or state.judging_from
-    commit_closes = current.view.commit_closes or opens + commit_window
-    reveal_closes = current.view.reveal_closes or commit_closes + reveal_window
-    if not opens or not opens <= now < reveal_closes:
+    commit_closes, reveal_closes = current.view.commit_closes, current.view.reveal_closes
+    if not current.view.opens <= now < reveal_closes:
         return
     votes = state.history.votes
     pending = [m for m in _mine(current, operator) if (current.number, m.stake) not in state.history.revealed]

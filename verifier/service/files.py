@@ -21,9 +21,8 @@ from verifier.service.jobs import Jobs
 from verifier.service.journal import Journal
 from verifier.service.metrics import Metrics
 from verifier.service.state import OWN_FILES, TaskState
-from verifier.tasks.manifest import Manifest, parse_manifest
+from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
 
-MANIFEST_BYTES = 1 << 20  # no honest manifest comes near
 UNUSED_S = 3600.0  # a file no live task names is deleted after this long
 
 
@@ -56,7 +55,7 @@ class Files:
 
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(path.stat().st_size for path in self._store.folder.rglob("*") if path.is_file())
+        return self._store.total_bytes()
 
     def adopt(self, file: Path, digest: bytes) -> None:
         """Take a file into the store; `digest` is what it must have."""
@@ -73,7 +72,7 @@ class Files:
         if not self._store.has(terms.manifest):
             raise Retry("the manifest is not here yet")
         try:
-            manifest = parse_manifest(self._store.get(terms.manifest))
+            manifest = Manifest.from_bytes(self._store.get(terms.manifest))
         except TouchstoneError as error:
             raise Skip(f"the manifest is not valid: {error}") from error
         announced = {
@@ -118,7 +117,7 @@ class Files:
         else:
             sealed = bytes.fromhex(manifest.holdout.sealed_digest[2:])
             yield need(OWN_FILES, "sealed holdout", sealed, manifest.holdout.size, manifest.holdout.uris)
-        size = tensors.size(manifest.submission_schema())
+        size = tensors.size(manifest.submission_schema)
         for item in state.history.submissions:
             yield need(item.index + 1, f"submission {item.index}", item.sealed, size, [item.uri])
 
@@ -128,7 +127,7 @@ class Files:
         outcome = self._jobs.outcome(name)
         if self._jobs.running(name) or (outcome and time.monotonic() - outcome.finished_at < self._pause_s):
             return
-        limit = need.size if need.size is not None else MANIFEST_BYTES
+        limit = need.size if need.size is not None else MAX_MANIFEST_BYTES
         if limit > self._limits.max_file_bytes or limit + self.size() > self._limits.max_bytes:
             return
         self._jobs.start(name, lambda: self._get(need))
@@ -150,6 +149,6 @@ class Files:
             if found is not None:
                 live.add(found.evidence)
         self._served = frozenset(live)
-        for digest in self._store.digests():
+        for digest in list(self._store):
             if digest not in live and time.time() - self._store.path(digest).stat().st_mtime > UNUSED_S:
-                self._store.delete(digest)
+                self._store.remove(digest)

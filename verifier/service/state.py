@@ -88,6 +88,7 @@ class History:
         self.tasks: dict[bytes, TaskHistory] = {}
         self.operators: dict[bytes, str] = {}  # stake -> operator
         self.endpoints: dict[bytes, str] = {}  # stake -> mirror
+        self._exited: set[bytes] = set()
         self._occupants: dict[int, bytes] = {}  # slot -> stake
 
     @classmethod
@@ -99,7 +100,9 @@ class History:
 
     def stakes_of(self, operator: str) -> list[bytes]:
         """The stakes `operator` acts for, oldest first."""
-        return [stake for stake, current in self.operators.items() if current == operator]
+        return [
+            stake for stake, current in self.operators.items() if current == operator and stake not in self._exited
+        ]
 
     def has_seat(self, task: bytes, operator: str) -> bool:
         """Whether `operator` acts for a seat drawn in any round of that task."""
@@ -120,6 +123,8 @@ class History:
                 self.operators[args["stake"]] = args["operator"]
                 self.endpoints[args["stake"]] = args["endpoint"]
                 self._occupants[args["slot"]] = args["stake"]
+            case "Exited":
+                self._exited.add(args["stake"])
             case "OperatorSet":
                 self.operators[args["stake"]] = args["operator"]
             case "EndpointSet":

@@ -1,0 +1,71 @@
+"""The configuration file: what it may say and how it is told what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from verifier.service.config import load_config
+from verifier.service.errors import Stop
+
+MINIMAL = """
+data = "data"
+[chain]
+rpc_url = "http://127.0.0.1:8545"
+chain_id = 31337
+bounties = "0x00000000000000000000000000000000000000aa"
+[operator]
+seed_file = "seed"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "service.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_load__minimal_file__fills_in_defaults_and_resolves_paths(file: Path) -> None:
+    config = load_config(file, {})
+    assert config.data == file.parent / "data"
+    assert config.operator.seed_file == file.parent / "seed"
+    assert config.chain.bounties == "0x00000000000000000000000000000000000000AA"
+    assert config.sandbox.attempts == 3
+
+
+def test_load__environment__overrides_the_file(file: Path) -> None:
+    environment = {
+        "TOUCHSTONE_RPC_URL": "http://node:1",
+        "TOUCHSTONE_KEYSTORE": "/keys/operator.json",
+        "TOUCHSTONE_PASSWORD_FILE": "/keys/password",
+    }
+    config = load_config(file, environment)
+    assert config.chain.rpc_url == "http://node:1"
+    assert config.operator.keystore == Path("/keys/operator.json")
+    assert config.operator.password_file == Path("/keys/password")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("speed = 3", "speed: Extra inputs are not permitted"),
+        ("[health]\nport = 70000", "health.port"),
+        ("[chain]", "is no TOML"),
+        ("[mirror]\nrequests_per_minute = 0", "mirror.requests_per_minute"),
+    ],
+)
+def test_load__wrong_line__names_it(file: Path, line: str, problem: str) -> None:
+    file.write_text(line + "\n" + MINIMAL if "=" in line and "[" not in line else MINIMAL + line)
+    with pytest.raises(Stop, match=problem):
+        load_config(file, {})
+
+
+def test_load__no_address__is_an_error(file: Path) -> None:
+    file.write_text(MINIMAL.replace("aa", "zz"))
+    with pytest.raises(Stop, match="chain.bounties.*is no address"):
+        load_config(file, {})
+
+
+def test_load__missing_file__stops(tmp_path: Path) -> None:
+    with pytest.raises(Stop, match="cannot read the configuration"):
+        load_config(tmp_path / "none.toml", {})
