@@ -291,7 +291,7 @@ def reveal_holdout(task: bytes32, sealed: bytes32, plain: bytes32, key: bytes32)
     drawn_at: uint256 = 0
     closed_at: uint256 = 0
     admitted: uint256 = 0
-    drawn_at, closed_at, admitted = staticcall IPanel(PANEL).admission(task)
+    drawn_at, closed_at, admitted = self._admission(task)
     progress: uint256 = self.progress[task]
     assert (
         self.ends[task] == 0
@@ -587,36 +587,6 @@ def phase(task: bytes32) -> uint256:
 
 @external
 @view
-def deadline(task: bytes32) -> uint256:
-    """
-    @return When the present phase's window ends, seconds since the epoch; 0 when none runs.
-    """
-    head: uint256 = self.heads[task]
-    phase: uint256 = self._phase(task)
-    if phase == PHASE_COMMITTING:
-        return self._commit_closes(task, head)
-    if phase == PHASE_CONVENING:
-        return self._commit_closes(task, head) + VOID_DELAY
-    drawn_at: uint256 = 0
-    closed_at: uint256 = 0
-    admitted: uint256 = 0
-    drawn_at, closed_at, admitted = staticcall IPanel(PANEL).admission(task)
-    if phase == PHASE_ATTESTING:
-        return drawn_at + self._window(task, ATTEST)
-    if phase == PHASE_HOLDOUT:
-        return closed_at + self._window(task, HOLDOUT)
-    if phase == PHASE_REVEALING:
-        opens: uint256 = 0
-        closes: uint256 = 0
-        opens, closes, admitted = self._reveal_window(task, head)
-        return closes
-    if phase == PHASE_JUDGING:
-        return (staticcall IPanel(PANEL).tally(task)).judged_until
-    return 0
-
-
-@external
-@view
 def task(task: bytes32) -> IBounties.TaskView:
     """
     @notice Everything about a task. Manifest, program and holdout commitment are in the TaskCreated event; seat fee,
@@ -682,7 +652,7 @@ def submission(task: bytes32, index: uint256) -> IBounties.SubmissionView:
     drawn_at: uint256 = 0
     closed_at: uint256 = 0
     admitted: uint256 = 0
-    drawn_at, closed_at, admitted = staticcall IPanel(PANEL).admission(task)
+    drawn_at, closed_at, admitted = self._admission(task)
     return IBounties.SubmissionView(
         solver=self.solvers[task][index],
         entry=self.entries[task][index],
@@ -828,7 +798,7 @@ def _end_cancelled(
     if not judged:
         # Nobody gave a verdict, so its part of the fee goes back; the attesters keep theirs, if there are any.
         refund = fee
-        if (staticcall IPanel(PANEL).tally(task)).attesters != 0:
+        if self._tally(task).attesters != 0:
             refund = fee - fee // ATTEST_PART
     native: uint256 = self._pay_committee(task, head, progress, judged, refund != fee)
     compensation: uint256 = 0
@@ -869,7 +839,7 @@ def _pay_committee(task: bytes32, head: uint256, progress: uint256, judged: bool
     verdict_share: uint256 = 0
     owed: uint256 = 0
     if count != 0:
-        tally: IPanel.Tally = staticcall IPanel(PANEL).tally(task)
+        tally: IPanel.Tally = self._tally(task)
         if attested:
             pool: uint256 = count * (fee // ATTEST_PART)
             if tally.attesters != 0:
@@ -916,7 +886,7 @@ def _ground(task: bytes32, head: uint256, progress: uint256) -> (uint256, uint25
     drawn_at: uint256 = 0
     closed_at: uint256 = 0
     admitted: uint256 = 0
-    drawn_at, closed_at, admitted = staticcall IPanel(PANEL).admission(task)
+    drawn_at, closed_at, admitted = self._admission(task)
     if drawn_at == 0:
         if block.timestamp >= self._commit_closes(task, head) + VOID_DELAY:
             return GROUND_NO_COMMITTEE, 0
@@ -930,7 +900,7 @@ def _ground(task: bytes32, head: uint256, progress: uint256) -> (uint256, uint25
             return GROUND_HOLDOUT_SILENT, admitted >> 1
         return 0, 0
     if (progress >> 56) & LOW_64 != 0:
-        judged_until: uint256 = (staticcall IPanel(PANEL).tally(task)).judged_until
+        judged_until: uint256 = self._tally(task).judged_until
         if judged_until != 0 and block.timestamp >= judged_until + TERMINAL_DELAY:
             return GROUND_TERMINAL, 0
     return 0, 0
@@ -953,7 +923,7 @@ def _phase(task: bytes32) -> uint256:
     drawn_at: uint256 = 0
     closed_at: uint256 = 0
     admitted: uint256 = 0
-    drawn_at, closed_at, admitted = staticcall IPanel(PANEL).admission(task)
+    drawn_at, closed_at, admitted = self._admission(task)
     if drawn_at == 0:
         return PHASE_CONVENING
     if closed_at == 0:
@@ -978,7 +948,7 @@ def _reveal_window(task: bytes32, head: uint256) -> (uint256, uint256, uint256):
     drawn_at: uint256 = 0
     opens: uint256 = 0
     admitted: uint256 = 0
-    drawn_at, opens, admitted = staticcall IPanel(PANEL).admission(task)
+    drawn_at, opens, admitted = self._admission(task)
     if self._sealed(head):
         opens = (self.progress[task] >> 8) & LOW_48
     if opens == 0 or admitted & 1 == 0:
@@ -1051,6 +1021,21 @@ def _forfeited_bonds(task: bytes32, progress: uint256) -> uint256:
 
 @internal
 @view
+def _admission(task: bytes32) -> (uint256, uint256, uint256):
+    """
+    @return When the committee was drawn, when attestation was closed (0: not yet), and the admitted bitmap of the panel.
+    """
+    return staticcall IPanel(PANEL).admission(task)
+
+
+@internal
+@view
+def _tally(task: bytes32) -> IPanel.Tally:
+    return staticcall IPanel(PANEL).tally(task)
+
+
+@internal
+@view
 def _admitted(task: bytes32) -> uint256:
     """
     @return Bitmap of admitted submissions.
@@ -1058,7 +1043,7 @@ def _admitted(task: bytes32) -> uint256:
     drawn_at: uint256 = 0
     closed_at: uint256 = 0
     admitted: uint256 = 0
-    drawn_at, closed_at, admitted = staticcall IPanel(PANEL).admission(task)
+    drawn_at, closed_at, admitted = self._admission(task)
     return admitted >> 1
 
 

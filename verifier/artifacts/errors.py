@@ -3,7 +3,8 @@
 ArtifactError
 ├── SchemaError    a list of tensors that no tensor file can have
 ├── Misfit         bytes that are not what their digest, length or schema says: a fact that everybody finds
-├── StoreError     a file that is not in the store, or no longer what it was
+├── StoreError     a file that is not in the store or no longer what it was, a folder that cannot be written
+├── UriRefused     a stranger's URI that is not followed, and why
 └── FetchError     no copy could be had; `.reasons` says why, by URI: not a fact, trying again may help
 """
 
@@ -25,7 +26,11 @@ class Misfit(ArtifactError):
 
 
 class StoreError(ArtifactError):
-    """A file that the store does not have, or that rotted in it."""
+    """A file that the store does not have or that rotted in it, or a store that cannot be written."""
+
+
+class UriRefused(ArtifactError):
+    """A URI, or a redirect, that leads where strangers must not lead a verifier."""
 
 
 class FetchError(ArtifactError):
