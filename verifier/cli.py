@@ -9,7 +9,13 @@ from verifier import __version__
 from verifier.errors import TouchstoneError
 
 # command name -> "module:attribute"; resolved on use, so that `touchstone --help` stays fast.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "digest": ("verifier.commands.artifacts", "digest_command"),
+    "seal": ("verifier.commands.artifacts", "seal_command"),
+    "unseal": ("verifier.commands.artifacts", "unseal_command"),
+    "publish": ("verifier.commands.artifacts", "publish_command"),
+    "serve": ("verifier.commands.artifacts", "serve_command"),
+}
 
 
 class LazyGroup(click.Group):

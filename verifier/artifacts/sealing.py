@@ -35,12 +35,17 @@ def unseal(key: bytes, data: bytes) -> bytes:
 def apply_to_file(key: bytes, source: Path, target: Path) -> None:
     """Seal or unseal a file of any size into a new one.
 
-    Errors: ValueError when the key is not 32 bytes; OSError, also (FileExistsError) when the target exists.
+    Errors: ValueError when the key is not 32 bytes; OSError, also (FileExistsError) when the target exists. No half of
+    a target stays behind.
     """
     cipher = _cipher(key)
     with source.open("rb") as plain, target.open("xb") as sealed:
-        while piece := plain.read(READ_BYTES):
-            sealed.write(cipher.update(piece))
+        try:
+            while piece := plain.read(READ_BYTES):
+                sealed.write(cipher.update(piece))
+        except BaseException:
+            target.unlink()
+            raise
 
 
 def _cipher(key: bytes) -> CipherContext:

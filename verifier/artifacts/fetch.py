@@ -1,0 +1,143 @@
+"""Fetches a file by digest from URIs that strangers wrote.
+
+aiohttp and not fsspec: a file system library resolves names, follows redirects and unpacks chains of URIs on its own,
+and each of these is where a stranger would lead a verifier astray. Here every hop is a request of its own, to addresses
+that were checked and are connected to as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from verifier.artifacts.digests import to_hex
+from verifier.artifacts.errors import FetchError, Misfit, StoreError, UriRefused
+from verifier.artifacts.policy import Policy, printable
+from verifier.artifacts.store import Store
+
+__all__ = ["Policy", "artifact_uri", "fetch"]
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PIECE_BYTES = 1 << 16
+
+
+def artifact_uri(endpoint: str, digest: bytes) -> str:
+    """Where a server of artifacts at `endpoint` has the file."""
+    return f"{endpoint.rstrip('/')}/artifacts/{to_hex(digest)}"
+
+
+def fetch(uris: Iterable[str], digest: bytes, size: int | None, policy: Policy, store: Store) -> Path:
+    """Get the file into the store from the first URI that has it, and return where it lies.
+
+    `size` in bytes is what the file must have; None, where only its digest is known, allows `policy.max_unsized_bytes`.
+    Blocks; call it from a thread of its own. Errors: FetchError with every URI's reason; StoreError when the store
+    cannot be written. Nothing unfinished is left behind.
+    """
+    if store.has(digest):
+        return store.path(digest)
+    asyncio.run(_from_first(uris, digest, size, policy, store))
+    return store.path(digest)
+
+
+async def _from_first(uris: Iterable[str], digest: bytes, size: int | None, policy: Policy, store: Store) -> None:
+    reasons: list[tuple[str, str]] = []
+    for uri in dict.fromkeys(uris):
+        try:
+            async with asyncio.timeout(policy.timeout_s):
+                await _download(uri, digest, size, policy, store)
+            return
+        except (UriRefused, Misfit) as error:
+            reason = str(error)
+        except aiohttp.ServerTimeoutError:
+            reason = f"nothing came for {policy.stall_s:g} s"
+        except TimeoutError:
+            reason = f"not complete after {policy.timeout_s:g} s"
+        except aiohttp.ClientError as error:
+            reason = printable(str(error)) or type(error).__name__
+        except OSError as error:
+            raise StoreError(f"cannot write in {store.folder}: {error.strerror}") from error
+        reasons.append((printable(uri), reason))
+    raise FetchError(digest, reasons)
+
+
+async def _download(uri: str, digest: bytes, size: int | None, policy: Policy, store: Store) -> None:
+    url = policy.locate(uri)
+    context = ssl.create_default_context()
+    silence = aiohttp.ClientTimeout(total=None, sock_connect=policy.stall_s, sock_read=policy.stall_s)
+    for _ in range(policy.max_redirects + 1):
+        connector = aiohttp.TCPConnector(
+            resolver=_Pinned(await policy.addresses(url)), use_dns_cache=False, ssl=context
+        )
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=silence,
+                auto_decompress=False,  # a bomb would unpack before its size is counted
+                trust_env=False,  # a proxy would resolve names on its own
+                headers={"Accept-Encoding": "identity", "User-Agent": "touchstone"},
+            ) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            if response.status == 200:
+                await _receive(response, digest, size, policy, store)
+                return
+            if response.status not in _REDIRECTS or "Location" not in response.headers:
+                raise Misfit(f"answers with status {response.status}")
+            url = policy.redirect(url, response.headers["Location"])
+    raise UriRefused(f"redirects more than {policy.max_redirects} times")
+
+
+async def _receive(
+    response: aiohttp.ClientResponse, digest: bytes, size: int | None, policy: Policy, store: Store
+) -> None:
+    """Stream a body into the store; stop at the first byte too many. Errors: Misfit."""
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise Misfit(f"answers with content encoding {printable(encoding, 40)}, which was not asked for")
+    announced = response.content_length
+    limit = policy.max_unsized_bytes if size is None else size
+    if announced is not None and (announced > limit or size not in (None, announced)):
+        raise Misfit(f"announces {announced} bytes, {_allowed(size, limit)}")
+    with store.writer(expected=digest) as writer:
+        async for piece in response.content.iter_chunked(_PIECE_BYTES):
+            if writer.length + len(piece) > limit:
+                raise Misfit(f"sends more bytes than it may: {_allowed(size, limit)}")
+            writer.write(piece)
+        if size is not None and writer.length != size:
+            raise Misfit(f"ends after {writer.length} bytes, {_allowed(size, limit)}")
+
+
+def _allowed(size: int | None, limit: int) -> str:
+    return f"at most {limit} are allowed" if size is None else f"{size} are expected"
+
+
+class _Pinned(AbstractResolver):
+    """Answers with addresses that were checked, and never asks again."""
+
+    def __init__(self, addresses: list[str]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,172 @@
+"""Commands for files addressed by their digest: digest, seal, unseal, publish, serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import click
+
+from verifier.artifacts import digests, sealing
+from verifier.artifacts.errors import ArtifactError
+from verifier.artifacts.store import Store
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
+
+
+@click.command(name="digest")
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+def digest_command(files: tuple[Path, ...]) -> None:
+    """Print the digest of each of FILES."""
+    for file in files:
+        click.echo(f"{digests.to_hex(digests.digest_file(file))}  {file}")
+
+
+@click.command(name="seal")
+@click.argument("file", type=_FILE)
+@click.option("--out", type=_NEW_FILE, required=True, help="The sealed file: safe to publish.")
+@click.option(
+    "--key", "key_file", type=_NEW_FILE, required=True, help="Where the new key goes: keep it secret, and keep it."
+)
+def seal_command(file: Path, out: Path, key_file: Path) -> None:
+    """Encrypt FILE under a new key, good for this file only. Prints JSON: both digests, size, files.
+
+    The commitment on chain binds both digests and the key: whoever loses the key loses the bond.
+    """
+    if out.exists():
+        raise ArtifactError(f"{out} exists and is not overwritten")
+    key = sealing.new_key()
+    _write_key(key_file, key)  # first: a sealed file without its key is worth nothing
+    _apply(key, file, out)
+    _print_json(
+        plain=digests.to_hex(digests.digest_file(file)),
+        sealed=digests.to_hex(digests.digest_file(out)),
+        size=out.stat().st_size,
+        file=str(out),
+        key_file=str(key_file),
+    )
+
+
+@click.command(name="unseal")
+@click.argument("file", type=_FILE)
+@click.option("--out", type=_NEW_FILE, required=True, help="The plain file.")
+@click.option("--key", required=True, help="The key file, or the key itself in hex as it stands on chain.")
+@click.option("--plain", help="The digest the plain file must have, as it was revealed.")
+def unseal_command(file: Path, out: Path, key: str, plain: str | None) -> None:
+    """Decrypt FILE. Prints JSON: both digests, size, file."""
+    expected = None if plain is None else _digest_option(plain)
+    _apply(_read_key(key), file, out)
+    found = digests.digest_file(out)
+    if expected is not None and found != expected:
+        out.unlink()
+        raise ArtifactError(f"the plain bytes have digest {digests.to_hex(found)}, not {digests.to_hex(expected)}")
+    _print_json(
+        plain=digests.to_hex(found),
+        sealed=digests.to_hex(digests.digest_file(file)),
+        size=out.stat().st_size,
+        file=str(out),
+    )
+
+
+@click.command(name="publish")
+@click.argument("files", nargs=-1, required=True, type=_FILE)
+@click.option("--to", "folder", type=_FOLDER, required=True, help="The folder that `touchstone serve` serves.")
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where that folder will be served.")
+def publish_command(files: tuple[Path, ...], folder: Path, url: str) -> None:
+    """Copy FILES into a folder of artifacts, each under its digest. Prints a JSON list: digest, size, uri, file.
+
+    Everything in that folder is public: publish sealed files, never what they were sealed from.
+    """
+    from verifier.artifacts.fetch import artifact_uri
+
+    store = Store(folder)
+    published = []
+    for file in files:
+        digest = store.put(file)
+        published.append(
+            {
+                "digest": digests.to_hex(digest),
+                "size": store.path(digest).stat().st_size,
+                "uri": artifact_uri(url, digest),
+                "file": str(file),
+            }
+        )
+    click.echo(json.dumps(published, indent=2))
+
+
+@click.command(name="serve")
+@click.argument("folder", type=_FOLDER)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for everybody.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option(
+    "--requests-per-minute",
+    default=600,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Per client address. Behind a proxy all clients share one: limit there.",
+)
+def serve_command(folder: Path, host: str, port: int, requests_per_minute: int) -> None:
+    """Serve the artifacts in FOLDER at /artifacts/<digest> until interrupted. Files may be added meanwhile."""
+    from verifier.artifacts import serve
+
+    store = Store(folder)
+    app = serve.artifacts_app(
+        lambda digest: store.path(digest) if store.has(digest) else None, serve.RateLimit(requests_per_minute)
+    )
+
+    def ready(actual_port: int) -> None:
+        count = sum(1 for _ in store)
+        click.echo(f"serving {count} artifacts of {folder} at http://{host}:{actual_port}/artifacts/<digest>")
+
+    serve.run(app, host, port, ready)
+
+
+def _write_key(path: Path, key: bytes) -> None:
+    """Readable by its owner alone; an existing key is never overwritten. Errors: ArtifactError."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write("0x" + key.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError as error:
+        raise ArtifactError(f"{path} exists: a key is for one file and is never overwritten") from error
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _read_key(text: str) -> bytes:
+    """A key in hex, or the file that holds it. Errors: ArtifactError."""
+    if not _KEY.fullmatch(text):
+        try:
+            text = Path(text).read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArtifactError("--key is neither 64 hexadecimal digits nor a file that holds them") from error
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise ArtifactError("--key is neither 64 hexadecimal digits nor a file that holds them")
+    return bytes.fromhex(match[1])
+
+
+def _digest_option(text: str) -> bytes:
+    try:
+        return digests.from_hex(text)
+    except ValueError as error:
+        raise ArtifactError(f"--plain: {error}") from error
+
+
+def _apply(key: bytes, source: Path, target: Path) -> None:
+    try:
+        sealing.apply_to_file(key, source, target)
+    except FileExistsError as error:
+        raise ArtifactError(f"{target} exists and is not overwritten") from error
+    except OSError as error:
+        raise ArtifactError(f"cannot write {target}: {error.strerror}") from error
+
+
+def _print_json(**fields: str | int) -> None:
+    click.echo(json.dumps(fields, indent=2))
