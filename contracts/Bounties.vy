@@ -589,9 +589,9 @@ def phase(task: bytes32) -> uint256:
 @view
 def task(task: bytes32) -> IBounties.TaskView:
     """
-    @notice Everything about a task. Manifest, program and holdout commitment are in the TaskCreated event; seat fee,
-            reserve, MACs and sponsor bond are zero once the task has ended, and so is a reward that went back.
-            Reverts with `task: unknown`.
+    @notice Everything about a task. Manifest, program and practice digests are in the TaskCreated event; seat fee,
+            reserve and MACs are zero once the task has ended, and so is a reward that went back. The holdout commitment
+            is zero for a public task and once the holdout is revealed. Reverts with `task: unknown`.
     """
     head: uint256 = self._head(task)
     end: uint256 = self.ends[task]
@@ -603,6 +603,13 @@ def task(task: bytes32) -> IBounties.TaskView:
     windows: uint256[6] = empty(uint256[6])
     for i: uint256 in range(6):
         windows[i] = self._window(task, i)
+    holdout_revealed_at: uint256 = (progress >> 8) & LOW_48
+    holdout: bytes32 = empty(bytes32)
+    holdout_plain: bytes32 = empty(bytes32)
+    if holdout_revealed_at != 0:
+        holdout_plain = self.sets[task]
+    elif self._sealed(head):
+        holdout = self.sets[task]
     terms: IBounties.Terms = IBounties.Terms(
         asset=self.assets[task],
         reward=self.pots[task] & LOW_128,
@@ -617,12 +624,8 @@ def task(task: bytes32) -> IBounties.TaskView:
         manifest=empty(bytes32),
         program=empty(bytes32),
         practice=empty(bytes32),
-        holdout=empty(bytes32),
+        holdout=holdout,
     )
-    holdout_revealed_at: uint256 = (progress >> 8) & LOW_48
-    holdout_plain: bytes32 = empty(bytes32)
-    if holdout_revealed_at != 0:
-        holdout_plain = self.sets[task]
     return IBounties.TaskView(
         sponsor=self._sponsor(head),
         created_at=self._created_at(head),

@@ -53,19 +53,13 @@ class Terms:
 
 @dataclass(frozen=True)
 class TaskView:
-    """A task as Bounties reports it."""
+    """A task as Bounties reports it; bit i of `revealed` is submission i."""
 
     sponsor: ChecksumAddress
     created_at: int
-    terms: Terms
+    phase: int
     submissions: int
     revealed: int
-    declined: int
-    claimed: int
-    holdout_plain: bytes
-    holdout_revealed_at: int
-    phase: int
-    outcome: int
 
 
 @dataclass(frozen=True)
@@ -182,23 +176,6 @@ class Contracts:
         return Call(contract.address, bytes.fromhex(data[2:]), description)
 
     # Views
-
-    def task(self, task: bytes, block: int) -> TaskView:
-        return as_struct(TaskView, self._read(self.bounties, "task", task, block=block))
-
-    def inputs(self, task: bytes, block: int) -> bytes:
-        return bytes(self._read(self.bounties, "inputs", task, block=block))
-
-    def scored(self, task: bytes, block: int) -> int:
-        return int(self._read(self.bounties, "scored", task, block=block))
-
-    def judging_from(self, task: bytes, block: int) -> int:
-        """When judging starts, in seconds; 0 while unknown or when nothing is scored."""
-        return int(self._read(self.bounties, "judging_from", task, block=block))
-
-    def deadline(self, task: bytes, block: int) -> int:
-        """When the present phase ends, in seconds."""
-        return int(self._read(self.bounties, "deadline", task, block=block))
 
     def panel_of(self, task: bytes, block: int) -> PanelView:
         return as_struct(PanelView, self._read(self.panel, "panel", task, block=block))

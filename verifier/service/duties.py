@@ -18,7 +18,6 @@ from verifier.chain.contracts import (
     MAX_REARMS,
     MAX_ROUNDS,
     NO_VERDICT,
-    REVEALING,
 )
 from verifier.service.state import Member, Round, TaskState
 
@@ -134,7 +133,7 @@ def _voting(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
 
 def _endings(state: TaskState, now: int) -> Iterator[Duty]:
     """Settle with a final verdict or with nothing to judge; cancel what cannot go on."""
-    nothing_scored = state.view.phase == REVEALING and now >= state.deadline and not state.scored
+    nothing_scored = state.view.phase == JUDGING and not state.scored
     if state.final or nothing_scored:
         yield Duty(Kind.SETTLE, state.id)
     elif _cancellable(state, now):

@@ -12,13 +12,21 @@ from typing import Any
 
 from verifier.chain.client import Block
 from verifier.chain.contracts import (
+    ATTESTING,
     CANCELLED,
+    COMMITTING,
+    CONVENING,
     FINAL,
+    HOLDOUT,
+    JUDGING,
+    REVEALING,
     SETTLED,
     Contracts,
     PanelView,
     RoundView,
     TaskView,
+    Terms,
+    as_struct,
 )
 from verifier.chain.events import Event
 
@@ -62,8 +70,8 @@ class TaskHistory:
     """What events say about one task."""
 
     id: bytes
+    terms: Terms  # as offered: the reward may have been topped up since
     manifest_uri: str
-    holdout_commitment: bytes = b""
     submissions: list[Submission] = field(default_factory=list)
     holdout: Opening | None = None
     committees: dict[int, tuple[bytes, ...]] = field(default_factory=dict)  # round -> stakes by position
@@ -100,9 +108,7 @@ class History:
 
     def stakes_of(self, operator: str) -> list[bytes]:
         """The stakes `operator` acts for, oldest first."""
-        return [
-            stake for stake, current in self.operators.items() if current == operator and stake not in self._exited
-        ]
+        return [stake for stake, current in self.operators.items() if current == operator and stake not in self._exited]
 
     def has_seat(self, task: bytes, operator: str) -> bool:
         """Whether `operator` acts for a seat drawn in any round of that task."""
@@ -131,7 +137,9 @@ class History:
                 self.endpoints[args["stake"]] = args["endpoint"]
             # Bounties
             case "TaskCreated":
-                self.tasks[args["task"]] = TaskHistory(args["task"], args["manifest_uri"])
+                self.tasks[args["task"]] = TaskHistory(
+                    args["task"], as_struct(Terms, args["terms"]), args["manifest_uri"]
+                )
             case "SubmissionCommitted":
                 self.tasks[args["task"]].submissions.append(
                     Submission(args["index"], args["solver"], args["commitment"], args["sealed"], args["uri"])
@@ -181,15 +189,23 @@ class TaskState:
     panel: PanelView
     rounds: tuple[Round, ...]  # the drawn ones, oldest first
     inputs: bytes  # what a verdict would be about; zero before judging
-    scored: int
-    judging_from: int
-    deadline: int
     status: int  # of the verdict, final included
     verdict: bytes
+    void_delay: int
+    terminal_delay: int
 
     @property
     def id(self) -> bytes:
         return self.history.id
+
+    @property
+    def terms(self) -> Terms:
+        return self.history.terms
+
+    @property
+    def scored(self) -> int:
+        """Bitmap of the submissions to score: the revealed ones; only admitted ones can be revealed."""
+        return self.view.revealed
 
     @property
     def ended(self) -> bool:
@@ -202,11 +218,31 @@ class TaskState:
     @property
     def sealed(self) -> bool:
         """Whether the evaluation set is a sealed holdout."""
-        return any(self.view.terms.holdout)
+        return any(self.terms.holdout)
 
     def scored_submissions(self) -> Iterator[Submission]:
         """The admitted and revealed submissions, in commit order."""
         return (item for item in self.history.submissions if self.scored >> item.index & 1)
+
+
+def phase_ends(view: TaskView, panel: PanelView, rounds: tuple[Round, ...]) -> int:
+    """When the present phase's window ends, in chain seconds; 0 when none runs or it is not known yet.
+
+    Convening and judging have no window of their own: of the first this is the end of commits, of the second the end of
+    the last drawn round.
+    """
+    commit, _attest, holdout, reveal, *_verdict = view.terms.windows
+    if view.phase in (COMMITTING, CONVENING):
+        return view.created_at + commit
+    if view.phase == ATTESTING:
+        return panel.attest_closes
+    if view.phase == HOLDOUT:
+        return panel.closed_at + holdout
+    if view.phase == REVEALING:
+        return (view.holdout_revealed_at or panel.closed_at) + reveal
+    if view.phase == JUDGING and rounds:
+        return rounds[-1].view.reveal_closes
+    return 0
 
 
 def read_task(contracts: Contracts, history: History, task: bytes, block: Block) -> TaskState:
@@ -218,17 +254,15 @@ def read_task(contracts: Contracts, history: History, task: bytes, block: Block)
         Round(number, contracts.round(task, number, at), history.members(task, number))
         for number in sorted(known.committees)
     )
-    judging_from = contracts.judging_from(task, at)
     status, verdict = contracts.final_verdict(task, at)
     return TaskState(
         history=known,
         view=view,
-        panel=contracts.panel_of(task, at),
+        panel=panel,
         rounds=rounds,
-        inputs=contracts.inputs(task, at) if judging_from else bytes(32),
-        scored=contracts.scored(task, at),
-        judging_from=judging_from,
-        deadline=contracts.deadline(task, at),
+        inputs=contracts.inputs(task, at) if view.phase == JUDGING else bytes(32),
         status=status,
         verdict=verdict,
+        void_delay=contracts.void_delay,
+        terminal_delay=contracts.terminal_delay,
     )
