@@ -62,7 +62,7 @@ def test_load__wrong_line__names_it(file: Path, line: str, problem: str) -> None
 
 def test_load__no_address__is_an_error(file: Path) -> None:
     file.write_text(MINIMAL.replace("aa", "zz"))
-    with pytest.raises(Stop, match="chain.bounties.*is no address"):
+    with pytest.raises(Stop, match=r"chain\.bounties: .*is no address"):
         load_config(file, {})
 
 

@@ -1,4 +1,4 @@
-"""The sender against a scripted node: nothing is sent twice, nothing stays stuck, nothing is lost in a reorganisation."""
+"""The sender against a scripted node: nothing sent twice, nothing stuck for ever, nothing lost in a reorganisation."""
 
 from __future__ import annotations
 

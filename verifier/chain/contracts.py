@@ -9,6 +9,7 @@ import json
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -176,6 +177,23 @@ class Contracts:
         return Call(contract.address, bytes.fromhex(data[2:]), description)
 
     # Views
+
+    @cached_property
+    def void_delay(self) -> int:
+        """Seconds without a committee after which a task can be cancelled."""
+        return int(self._read(self.bounties, "VOID_DELAY"))
+
+    @cached_property
+    def terminal_delay(self) -> int:
+        """Seconds without settlement after the last votes after which the terminal rule applies."""
+        return int(self._read(self.bounties, "TERMINAL_DELAY"))
+
+    def task(self, task: bytes, block: int) -> TaskView:
+        return as_struct(TaskView, self._read(self.bounties, "task", task, block=block))
+
+    def inputs(self, task: bytes, block: int) -> bytes:
+        """What a verdict is about; fixed once the solvers' reveal window is over."""
+        return bytes(self._read(self.bounties, "inputs", task, block=block))
 
     def panel_of(self, task: bytes, block: int) -> PanelView:
         return as_struct(PanelView, self._read(self.panel, "panel", task, block=block))

@@ -121,7 +121,7 @@ class Actions:
         """Attest when everything is here; what is missing gets time until shortly before the window ends."""
         assert duty.until is not None
         missing = self._files.fetch_missing(state)
-        window = state.view.terms.windows[1]
+        window = state.terms.windows[1]
         margin = min(self._config.duties.attest_margin_s, window / 3)
         if missing and head.timestamp < duty.until - margin:
             raise Retry("waits for files: " + ", ".join(missing.values()))

@@ -133,20 +133,25 @@ def _voting(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
 
 def _endings(state: TaskState, now: int) -> Iterator[Duty]:
     """Settle with a final verdict or with nothing to judge; cancel what cannot go on."""
-    nothing_scored = state.view.phase == JUDGING and not state.scored
-    if state.final or nothing_scored:
+    if state.view.phase == JUDGING and (state.final or not state.scored):
         yield Duty(Kind.SETTLE, state.id)
     elif _cancellable(state, now):
         yield Duty(Kind.CANCEL, state.id)
 
 
 def _cancellable(state: TaskState, now: int) -> bool:
-    """Whether a ground to cancel can hold; the contract decides when the call is simulated."""
+    """Whether a ground to cancel holds that frees somebody: without a submission that is the sponsor's own affair."""
+    windows = state.terms.windows
     if not state.view.submissions:
-        return False  # the sponsor's own affair: nobody's seat is reserved
-    unavailable = bool(state.panel.closed_at) and not state.panel.admitted & 1
-    overdue = bool(state.deadline) and now >= state.deadline
-    return unavailable or (overdue and state.view.phase in (CONVENING, HOLDOUT, JUDGING))
+        return False
+    if not state.rounds:
+        return state.view.phase == CONVENING and now >= state.view.created_at + windows[0] + state.void_delay
+    if state.panel.closed_at and not state.panel.admitted & 1:
+        return True
+    if state.view.phase == HOLDOUT:
+        return bool(state.panel.closed_at) and now >= state.panel.closed_at + windows[2]
+    judged_until = state.rounds[-1].view.reveal_closes
+    return bool(judged_until) and now >= judged_until + state.terminal_delay
 
 
 def _after_the_end(state: TaskState, operator: str, now: int) -> Iterator[Duty]:

@@ -107,7 +107,7 @@ class Evaluations:
         """The contract's inputs must be what the task's own history says. Errors: Skip."""
         root = commitments.root(item.commitment for item in state.history.submissions)
         holdout = state.history.holdout
-        evaluation_set = holdout.plain if holdout is not None else state.view.terms.practice
+        evaluation_set = holdout.plain if holdout is not None else state.terms.practice
         if commitments.inputs(state.id, evaluation_set, root, state.scored) != state.inputs:
             raise Skip("abstains: the contract's inputs are not what the task's events say")
 
@@ -119,7 +119,7 @@ class Evaluations:
         if absent:
             raise Retry("cannot evaluate without: " + ", ".join(absent))
         holdout = state.history.holdout
-        terms = state.view.terms
+        terms = state.terms
         return Case(
             manifest=self._files.path(terms.manifest),
             program=self._files.path(terms.program),
@@ -140,5 +140,6 @@ class Evaluations:
     def _sealed(self, item: Submission, state: TaskState) -> SealedFile | None:
         if not state.scored >> item.index & 1:
             return None
-        assert item.plain is not None and item.key is not None
+        assert item.plain is not None
+        assert item.key is not None
         return SealedFile(self._files.path(item.sealed), item.sealed, item.plain, item.key)

@@ -68,7 +68,7 @@ class Files:
 
     def manifest(self, state: TaskState) -> Manifest:
         """The task's manifest. Errors: Retry while it is not here, Skip when it contradicts itself or the task."""
-        terms = state.view.terms
+        terms = state.terms
         if not self._store.has(terms.manifest):
             raise Retry("the manifest is not here yet")
         try:
@@ -96,7 +96,7 @@ class Files:
         return missing
 
     def _needs(self, state: TaskState, missing: dict[int, str]) -> Iterator[Need]:
-        terms = state.view.terms
+        terms = state.terms
         mirrors = [member.endpoint for round_ in state.rounds for member in round_.members if member.endpoint]
 
         def need(bit: int, label: str, digest: bytes, size: int | None, uris: Iterable[str]) -> Need:

@@ -12,14 +12,9 @@ from typing import Any
 
 from verifier.chain.client import Block
 from verifier.chain.contracts import (
-    ATTESTING,
     CANCELLED,
-    COMMITTING,
-    CONVENING,
     FINAL,
-    HOLDOUT,
     JUDGING,
-    REVEALING,
     SETTLED,
     Contracts,
     PanelView,
@@ -225,26 +220,6 @@ class TaskState:
         return (item for item in self.history.submissions if self.scored >> item.index & 1)
 
 
-def phase_ends(view: TaskView, panel: PanelView, rounds: tuple[Round, ...]) -> int:
-    """When the present phase's window ends, in chain seconds; 0 when none runs or it is not known yet.
-
-    Convening and judging have no window of their own: of the first this is the end of commits, of the second the end of
-    the last drawn round.
-    """
-    commit, _attest, holdout, reveal, *_verdict = view.terms.windows
-    if view.phase in (COMMITTING, CONVENING):
-        return view.created_at + commit
-    if view.phase == ATTESTING:
-        return panel.attest_closes
-    if view.phase == HOLDOUT:
-        return panel.closed_at + holdout
-    if view.phase == REVEALING:
-        return (view.holdout_revealed_at or panel.closed_at) + reveal
-    if view.phase == JUDGING and rounds:
-        return rounds[-1].view.reveal_closes
-    return 0
-
-
 def read_task(contracts: Contracts, history: History, task: bytes, block: Block) -> TaskState:
     """Ask the contracts about one task at that block. Errors: Unreachable, Reverted."""
     at = block.number
@@ -258,7 +233,7 @@ def read_task(contracts: Contracts, history: History, task: bytes, block: Block)
     return TaskState(
         history=known,
         view=view,
-        panel=panel,
+        panel=contracts.panel_of(task, at),
         rounds=rounds,
         inputs=contracts.inputs(task, at) if view.phase == JUDGING else bytes(32),
         status=status,

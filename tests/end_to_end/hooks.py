@@ -1,0 +1,93 @@
+"""Services that misbehave on purpose: `python -m tests.end_to_end.hooks HOOK run --config FILE`.
+
+Nothing in the product knows of this: a hook replaces one function in its own process and then runs the ordinary
+command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from verifier.chain.transactions import Sender
+from verifier.cli import main
+from verifier.service import evaluations
+from verifier.service.actions import Actions
+from verifier.service.evaluations import Evaluations
+from verifier.service.journal import Journal
+
+
+def die(*_: Any) -> Any:
+    """What a power cut does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lie() -> None:
+    """Report a score one higher than the one found."""
+    honest = evaluations.run
+
+    def dishonest(*arguments: Any) -> Any:
+        judgement = honest(*arguments)
+        return dataclasses.replace(judgement, scores=tuple(score + 1 for score in judgement.scores))
+
+    evaluations.run = dishonest
+
+
+def die_after_evaluation() -> None:
+    """The verdict was computed, but nothing of it was written down."""
+    Evaluations._keep = die  # type: ignore[method-assign]
+
+
+def die_after_journal() -> None:
+    """The vote is in the journal, but nothing was sent."""
+    recorded = Journal.record_vote
+
+    def record_and_die(*arguments: Any) -> Any:
+        recorded(*arguments)
+        die()
+
+    Journal.record_vote = record_and_die  # type: ignore[method-assign]
+
+
+def die_after_commit_sent() -> None:
+    """The commitment is on its way, but the process never learns what became of it."""
+    submit = Sender.submit
+
+    def submit_and_die(self: Sender, key: str, call: Any) -> Any:
+        change = submit(self, key, call)
+        if key.startswith("commit:"):
+            die()
+        return change
+
+    Sender.submit = submit_and_die  # type: ignore[method-assign]
+
+
+def die_before_reveal() -> None:
+    """Committed and confirmed; the reveal was about to be sent."""
+    Actions._reveal = die  # type: ignore[method-assign]
+
+
+def crash_in_the_child() -> None:
+    """Every evaluation's child process is killed."""
+    evaluations.run.__globals__["_watch"] = lambda child, on_progress: os.killpg(child.pid, signal.SIGKILL)
+
+
+HOOKS: dict[str, Callable[[], None]] = {
+    hook.__name__: hook
+    for hook in (
+        lie,
+        die_after_evaluation,
+        die_after_journal,
+        die_after_commit_sent,
+        die_before_reveal,
+        crash_in_the_child,
+    )
+}
+
+if __name__ == "__main__":
+    HOOKS[sys.argv.pop(1)]()
+    main()

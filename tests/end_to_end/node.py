@@ -1,0 +1,93 @@
+"""A real local chain in its own process, with the time in the tests' hands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from web3 import HTTPProvider, Web3
+from web3.types import RPCEndpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def find_anvil() -> str | None:
+    """anvil on PATH, or as npm installs it in this folder (`npm install @foundry-rs/anvil`)."""
+    return shutil.which("anvil") or shutil.which("anvil", path=str(ROOT / "node_modules" / ".bin"))
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Anvil:
+    """An anvil process: mines every transaction at once, and an empty block every second."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.w3 = Web3(HTTPProvider(self.url, request_kwargs={"timeout": 10}))
+
+    def start(self) -> None:
+        command = [find_anvil() or "anvil", "--port", str(self.port), "--silent", "--block-time", "1", "--mixed-mining"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(self.w3.is_connected, "anvil answers", timeout_s=20)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """The node goes away: connections are accepted by nobody."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def request(self, method: str, *parameters: Any) -> Any:
+        """One JSON-RPC request; fails the test on an error."""
+        answer = self.w3.provider.make_request(RPCEndpoint(method), list(parameters))
+        assert "error" not in answer, answer
+        return answer.get("result")
+
+    def now(self) -> int:
+        """The newest block's time."""
+        return int(self.w3.eth.get_block("latest")["timestamp"])
+
+    def advance_to(self, timestamp: int) -> None:
+        """Let the chain's clock jump forward to that second, and mine there."""
+        ahead = timestamp - self.now()
+        if ahead > 0:
+            self.request("evm_increaseTime", ahead)
+            self.request("evm_mine")
+        assert self.now() >= timestamp
+
+    def mine(self, blocks: int) -> None:
+        self.request("anvil_mine", hex(blocks))
+
+    def fund(self, address: str, wei: int) -> None:
+        self.request("anvil_setBalance", address, hex(wei))
+
+
+def wait_for(condition: Any, what: str, timeout_s: float = 40.0, pause_s: float = 0.05) -> Any:
+    """Poll until `condition()` is truthy and return that; fail naming `what` after `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"still waiting after {timeout_s} s: {what}"
+        time.sleep(pause_s)

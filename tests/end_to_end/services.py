@@ -1,0 +1,124 @@
+"""Verifier services as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from tests.end_to_end.node import ROOT, free_port, wait_for
+
+PASSWORD = "correct horse"
+
+
+class Verifier:
+    """An operator's machine: a folder with keys, seed and configuration, and a process to start and kill."""
+
+    def __init__(self, name: str, folder: Path, operator: LocalAccount) -> None:
+        self.name = name
+        self.folder = folder
+        self.operator = operator
+        self.mirror_port = free_port()
+        self.health_port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True)
+        self._secret("seed", secrets.token_hex(32))
+        self._secret("password", PASSWORD)
+        # A weak key derivation: the tests' keys are worth nothing and scrypt takes a second.
+        keystore = Account.encrypt(operator.key, PASSWORD, kdf="pbkdf2", iterations=1)
+        (folder / "operator.json").write_text(json.dumps(keystore))
+
+    @property
+    def endpoint(self) -> str:
+        """What the stake publishes."""
+        return f"http://127.0.0.1:{self.mirror_port}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def configure(self, rpc_url: str, chain_id: int, bounties: str, hosts: list[str], confirmations: int = 0) -> None:
+        """Write service.toml."""
+        (self.folder / "service.toml").write_text(
+            f"""
+            data = "data"
+            [chain]
+            rpc_url = "{rpc_url}"
+            chain_id = {chain_id}
+            bounties = "{bounties}"
+            confirmations = {confirmations}
+            poll_s = 0.25
+            timeout_s = 2.0
+            [operator]
+            seed_file = "seed"
+            keystore = "operator.json"
+            password_file = "password"
+            [store]
+            allow_hosts = {json.dumps(hosts)}
+            timeout_s = 5.0
+            [mirror]
+            port = {self.mirror_port}
+            [health]
+            port = {self.health_port}
+            [sandbox]
+            attempts = 2
+            [duties]
+            stagger_s = 1.0
+            fetch_pause_s = 0.5
+            [fees]
+            stuck_s = 5.0
+            [log]
+            format = "json"
+            """
+        )
+
+    def start(self, hook: str | None = None) -> None:
+        """Run `touchstone run`; with a hook, the same in a process that misbehaves as hooks.py says."""
+        entry = ["-m", "tests.end_to_end.hooks", hook] if hook else ["-c", "from verifier.cli import main; main()"]
+        command = [sys.executable, *entry, "run", "--config", str(self.folder / "service.toml")]
+        with (self.folder / "log.jsonl").open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+    def wait(self, timeout_s: float = 60.0) -> int | None:
+        """Wait for the process to end by itself; returns its status."""
+        return self.process.wait(timeout=timeout_s) if self.process is not None else None
+
+    def log(self) -> list[dict[str, Any]]:
+        """What it has logged so far; lines that are no JSON (a traceback) as {"raw": line}."""
+        file = self.folder / "log.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line) if line.startswith("{") else {"raw": line} for line in lines]
+
+    def wait_for_log(self, text: str, timeout_s: float = 40.0) -> dict[str, Any]:
+        """Wait until a line of the log contains `text`."""
+
+        def found() -> dict[str, Any] | None:
+            return next((line for line in self.log() if text in json.dumps(line)), None)
+
+        line: dict[str, Any] = wait_for(found, f"{self.name} logs {text!r}", timeout_s)
+        return line
+
+    def _secret(self, name: str, text: str) -> None:
+        descriptor = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT, 0o600)
+        os.write(descriptor, text.encode())
+        os.close(descriptor)
