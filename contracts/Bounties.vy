@@ -91,8 +91,9 @@ SEAT: immutable(uint256)
 MIN_COMMITTEE: public(immutable(uint256))
 MAX_COMMITTEE_SIZE: public(immutable(uint256))
 SEAT_FACTOR: public(immutable(uint256))
-MIN_WINDOWS: public(immutable(uint256[6]))
-MAX_WINDOWS: public(immutable(uint256[6]))
+# Six windows of 32 bits each, as in Terms.windows.
+MIN_WINDOWS: immutable(uint256)
+MAX_WINDOWS: immutable(uint256)
 SUBMISSION_BOND: public(immutable(uint256))
 SPONSOR_BOND_BPS: public(immutable(uint256))
 REFERENCE_RATE: public(immutable(uint256))
@@ -143,12 +144,16 @@ def __init__(panel: address, limits: IBounties.Limits):
         and limits.min_committee <= limits.max_committee
         and limits.max_committee <= MAX_COMMITTEE
     ), "bounties: bad committee range"
+    shortest: uint256 = 0
+    longest: uint256 = 0
     for i: uint256 in range(6):
         assert (
             limits.min_windows[i] >= 1
             and limits.min_windows[i] <= limits.max_windows[i]
             and limits.max_windows[i] <= LOW_32
         ), "bounties: bad window range"
+        shortest |= limits.min_windows[i] << (32 * i)
+        longest |= limits.max_windows[i] << (32 * i)
     assert limits.submission_bond < 2**80, "bounties: bad submission bond"
     assert limits.sponsor_bond_bps <= BPS, "bounties: bad sponsor bond"
     assert limits.reference_rate != 0 and limits.reference_rate <= LOW_64, "bounties: bad reference rate"
@@ -160,8 +165,8 @@ def __init__(panel: address, limits: IBounties.Limits):
     MIN_COMMITTEE = limits.min_committee
     MAX_COMMITTEE_SIZE = limits.max_committee
     SEAT_FACTOR = limits.seat_factor
-    MIN_WINDOWS = limits.min_windows
-    MAX_WINDOWS = limits.max_windows
+    MIN_WINDOWS = shortest
+    MAX_WINDOWS = longest
     SUBMISSION_BOND = limits.submission_bond
     SPONSOR_BOND_BPS = limits.sponsor_bond_bps
     REFERENCE_RATE = limits.reference_rate
@@ -196,9 +201,10 @@ def create_task(terms: IBounties.Terms, manifest_uri: String[256]) -> bytes32:
     ), "create: too few seats staked"
     packed_windows: uint256 = 0
     for i: uint256 in range(6):
-        assert (
-            terms.windows[i] >= MIN_WINDOWS[i] and terms.windows[i] <= MAX_WINDOWS[i]
-        ), "create: bad window"
+        shortest: uint256 = 0
+        longest: uint256 = 0
+        shortest, longest = self._window_range(i)
+        assert terms.windows[i] >= shortest and terms.windows[i] <= longest, "create: bad window"
         packed_windows |= terms.windows[i] << (32 * i)
     assert terms.macs != 0 and terms.macs <= LOW_64, "create: bad MACs"
     # What the slowest permitted operator evaluates within the window in which verdicts are committed.
@@ -414,7 +420,6 @@ def settle(
         ground: uint256 = GROUND_HOLDOUT_INVALID
         if outcome == OUTCOME_PROGRAM_INVALID:
             ground = GROUND_PROGRAM_INVALID
-        log IBounties.Settled(task=task, outcome=outcome, best=0, total_weight=0, scores=scores)
         self._end_cancelled(task, head, progress, outcome, ground, revealed)
 
 
@@ -589,47 +594,20 @@ def phase(task: bytes32) -> uint256:
 @view
 def task(task: bytes32) -> IBounties.TaskView:
     """
-    @notice Everything about a task. Manifest, program and practice digests are in the TaskCreated event; seat fee,
-            reserve and MACs are zero once the task has ended, and so is a reward that went back. The holdout commitment
-            is zero for a public task and once the holdout is revealed. Reverts with `task: unknown`.
+    @notice Where a task stands; its terms are in the TaskCreated event. The reward includes top-ups, and is zero once it
+            went back. Reverts with `task: unknown`.
     """
     head: uint256 = self._head(task)
     end: uint256 = self.ends[task]
     progress: uint256 = self.progress[task]
-    bars: uint256 = self.bars[task]
-    fees: uint256 = self.fees[task]
-    if end != 0:
-        fees = 0
-    windows: uint256[6] = empty(uint256[6])
-    for i: uint256 in range(6):
-        windows[i] = self._window(task, i)
     holdout_revealed_at: uint256 = (progress >> 8) & LOW_48
-    holdout: bytes32 = empty(bytes32)
     holdout_plain: bytes32 = empty(bytes32)
     if holdout_revealed_at != 0:
         holdout_plain = self.sets[task]
-    elif self._sealed(head):
-        holdout = self.sets[task]
-    terms: IBounties.Terms = IBounties.Terms(
-        asset=self.assets[task],
-        reward=self.pots[task] & LOW_128,
-        policy=(head >> 216) & LOW_4,
-        threshold=self._low_bar(bars),
-        baseline=self._high_bar(bars),
-        committee=(head >> 208) & LOW_8,
-        windows=windows,
-        macs=fees >> 184,
-        seat_fee=fees & LOW_64,
-        reserve=(fees >> 64) & LOW_120,
-        manifest=empty(bytes32),
-        program=empty(bytes32),
-        practice=empty(bytes32),
-        holdout=holdout,
-    )
     return IBounties.TaskView(
         sponsor=self._sponsor(head),
         created_at=self._created_at(head),
-        terms=terms,
+        reward=self.pots[task] & LOW_128,
         phase=self._phase(task),
         submissions=progress & LOW_8,
         revealed=(progress >> 56) & LOW_64,
@@ -682,6 +660,15 @@ def root(task: bytes32) -> bytes32:
     @return The rolling hash of all commitments in commit order; after settlement the hash of the accepted scores.
     """
     return self.roots[task]
+
+
+@external
+@view
+def window_range(which: uint256) -> (uint256, uint256):
+    """
+    @return Shortest and longest permitted window, seconds; numbered from 0 in the order of Terms.windows.
+    """
+    return self._window_range(which)
 
 
 @external
@@ -1086,6 +1073,12 @@ def _sealed(head: uint256) -> bool:
 @view
 def _window(task: bytes32, which: uint256) -> uint256:
     return (self.windows[task] >> (32 * which)) & LOW_32
+
+
+@internal
+@view
+def _window_range(which: uint256) -> (uint256, uint256):
+    return (MIN_WINDOWS >> (32 * which)) & LOW_32, (MAX_WINDOWS >> (32 * which)) & LOW_32
 
 
 @internal
