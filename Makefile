@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 # ape finds the Vyper compiler and anvil on PATH only
-export PATH := $(BIN):$(CURDIR)/build/anvil/node_modules/.bin:$(PATH)
+export PATH := $(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help setup test lint format abi clean
