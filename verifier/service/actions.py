@@ -16,7 +16,7 @@ from verifier.chain import commitments
 from verifier.chain.client import Block
 from verifier.chain.contracts import Call, Contracts
 from verifier.chain.errors import Reverted
-from verifier.chain.header import header_rlp
+from verifier.chain.header import encode_header
 from verifier.chain.transactions import Change, Sender
 from verifier.service import votes
 from verifier.service.config import Config
@@ -169,7 +169,7 @@ class Actions:
 
     def _draw(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
         target = self._contracts.client.block(state.panel.target_block)
-        return self._send(duty, self._contracts.draw(state.id, header_rlp(target.header)))
+        return self._send(duty, self._contracts.draw(state.id, encode_header(target.header)))
 
     def _settle(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
         if not state.final:
