@@ -159,7 +159,8 @@ def draw(task: bytes32, header: Bytes[rlp_header.MAX_HEADER]):
             can only withhold. The first round needs the whole committee; later ones want twice and four times as many
             seats, 63 at most, and are content with as many as the first.
             Reverts with `draw: not convened`, `draw: too early`, `draw: too late`, `draw: wrong header`,
-            `header: malformed`, `panel: task ended`, `draw: too few seats`, `draw: no seats`.
+            `header: malformed`, `panel: task ended`, `draw: too few seats`, `draw: no seats`,
+            `draw: too many seats are full`.
     @param header The target block's RLP-encoded header.
     """
     state: uint256 = self.draws[task]
@@ -306,8 +307,8 @@ def reveal_verdict(task: bytes32, position: uint256, verdict: bytes32, salt: byt
     """
     @notice Opens a hidden vote of the current round; anyone who knows the salt may. The digest that more than two thirds
             of the drawn seats reveal is accepted; the others can still reveal until the window ends.
-            Reverts with `verdict: not drawn`, `reveal: not open`, `reveal: closed`, `panel: not a seat`,
-            `reveal: already revealed`, `reveal: wrong vote`.
+            Reverts with `verdict: not drawn`, `reveal: not open`, `reveal: closed`, `reveal: empty verdict`,
+            `panel: not a seat`, `reveal: already revealed`, `reveal: wrong vote`.
     """
     round: uint256 = self.draws[task] & LOW_8
     timing: uint256 = self.timings[task][round]
@@ -316,6 +317,8 @@ def reveal_verdict(task: bytes32, position: uint256, verdict: bytes32, salt: byt
     commit_closes: uint256 = ((timing >> 56) & LOW_48) + ((timing >> 104) & LOW_32)
     assert timing >> 56 & LOW_48 != 0 and block.timestamp >= commit_closes, "reveal: not open"
     assert block.timestamp < commit_closes + ((timing >> 136) & LOW_32), "reveal: closed"
+    # Empty means "nothing accepted"; a vote for it stays unrevealed and is slashed.
+    assert verdict != empty(bytes32), "reveal: empty verdict"
     seats: uint256 = timing & LOW_8
     stake: bytes32 = staticcall IStakes(STAKES).stake_of(self._slot(task, round, position, seats))
     ballot: uint256 = self.ballots[task][round]

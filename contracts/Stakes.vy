@@ -211,7 +211,9 @@ def draw(
     @notice Draws and reserves a committee for the calling panel. Candidate k is keccak256(seed, k) mod `slots`. Skipped
             are repeats, seats that did not enrol here before `created_at`, seats that asked to leave by `frozen_at`, and
             seats with less than a reservation free. A function of its arguments, the enrolments and the reservations.
-            Reverts with `draw: too many seats`, `draw: no seats`.
+            When more than one eligible seat was full for every two that were drawn, the draw fails: whoever fills other
+            people's seats with tasks of its own can delay committees, but never own more than half again its share of
+            one. Reverts with `draw: too many seats`, `draw: no seats`, `draw: too many seats are full`.
     @param seed Randomness nobody could choose.
     @param wanted Seats asked for, at most 63.
     @param created_at Seats enrolled at this second or later are not eligible.
@@ -222,6 +224,7 @@ def draw(
     assert wanted <= MAX_DRAW, "draw: too many seats"
     assert slots != 0, "draw: no seats"
     drawn: DynArray[uint256, MAX_DRAW] = []
+    full: uint256 = 0
     tries: uint256 = wanted * TRIES_PER_SEAT + EXTRA_TRIES
     for k: uint256 in range(tries, bound=MAX_TRIES):
         if len(drawn) == wanted:
@@ -242,12 +245,16 @@ def draw(
             continue
         funds: uint256 = self.funds[slot]
         if (funds & LOW_128) < (funds >> 128) + RESERVATION:
+            # A seat that was slashed to less than one reservation is spent, not full.
+            if funds & LOW_128 >= RESERVATION:
+                full += 1
             continue
 
         self.funds[slot] = funds + (RESERVATION << 128)
         self.enrolment[msg.sender][slot] = enrolment + (RESERVATION << 64)
         drawn.append(slot)
         log IStakes.Reserved(slot=slot, panel=msg.sender)
+    assert 2 * full <= len(drawn), "draw: too many seats are full"
     return drawn
 
 
