@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "unseal": ("verifier.commands.artifacts", "unseal_command"),
     "publish": ("verifier.commands.artifacts", "publish_command"),
     "serve": ("verifier.commands.artifacts", "serve_command"),
+    "devnet": ("verifier.commands.devnet", "devnet"),
 }
 
 

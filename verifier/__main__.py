@@ -1,0 +1,5 @@
+"""`python -m verifier` is `touchstone`."""
+
+from verifier.cli import main
+
+main()
