@@ -16,7 +16,7 @@ ETHER = 10**18
 def devnet(host: str, port: int, chain_id: int, block_time: float, fund: tuple[str, ...]) -> None:
     """Run a local chain over HTTP until Ctrl-C.
 
-    It lives in memory and forgets everything when it stops. The account of private key 1 always has coins. Ape, web3 and
+    It lives in memory and forgets everything when it stops. The account of private key 1 has coins. Ape, web3 and
     `touchstone run` talk to it at http://HOST:PORT as they would to any node.
     """
     from aiohttp import web
