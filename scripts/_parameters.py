@@ -1,0 +1,87 @@
+"""What a deployment fixes for ever, by profile.
+
+`public` holds defaults for networks where money is real; `demo` allows windows of seconds and committees of three, so
+that a whole bounty runs in minutes on a local chain.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ETHER = 10**18
+GWEI = 10**9
+HOUR = 3600
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The ranges within which sponsors choose; the fields and their order are IBounties.Limits."""
+
+    min_committee: int
+    max_committee: int
+    seat_factor: int
+    min_windows: tuple[int, int, int, int, int, int]  # commit, attest, holdout, reveal, verdict commit, verdict reveal
+    max_windows: tuple[int, int, int, int, int, int]
+    submission_bond: int
+    sponsor_bond_bps: int
+    reference_rate: int
+    min_seat_fee: int
+    void_delay: int
+    terminal_delay: int
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Everything the three constructors take; money in wei, times in seconds, the draw delay in blocks."""
+
+    seat: int
+    exit_delay: int
+    draw_delay: int
+    challenge_window: int
+    limits: Limits
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for the deployment record."""
+        return asdict(self)
+
+
+PROFILES = {
+    "public": Parameters(
+        seat=ETHER,
+        exit_delay=30 * DAY,
+        draw_delay=8,
+        challenge_window=DAY,
+        limits=Limits(
+            min_committee=9,
+            max_committee=31,
+            seat_factor=3,
+            min_windows=(DAY, 12 * HOUR, 24 * HOUR, 24 * HOUR, 6 * HOUR, 12 * HOUR),
+            max_windows=(90 * DAY, 7 * DAY, 7 * DAY, 7 * DAY, 7 * DAY, 7 * DAY),
+            submission_bond=ETHER // 100,
+            sponsor_bond_bps=2000,
+            reference_rate=5 * 10**9,
+            min_seat_fee=10_000 * GWEI,
+            void_delay=14 * DAY,
+            terminal_delay=90 * DAY,
+        ),
+    ),
+    "demo": Parameters(
+        seat=16 * ETHER,
+        exit_delay=60,
+        draw_delay=2,
+        challenge_window=5,
+        limits=Limits(
+            min_committee=3,
+            max_committee=5,
+            seat_factor=1,
+            min_windows=(10, 5, 5, 5, 10, 5),
+            max_windows=(HOUR, HOUR, HOUR, HOUR, HOUR, HOUR),
+            submission_bond=ETHER // 100,
+            sponsor_bond_bps=2000,
+            reference_rate=10**10,
+            min_seat_fee=GWEI,
+            void_delay=10 * 60,
+            terminal_delay=DAY,
+        ),
+    ),
+}
