@@ -1,0 +1,26 @@
+"""Exact evaluation: integer arithmetic inside ONNX that gives the same bits on every machine.
+
+Pure: no chain, no network. `load_program` proves a file exact, `Engine` runs it on onnxruntime, `reference.run` on
+integers, `lower` makes an exact file from a float one.
+"""
+
+from verifier.exact import reference
+from verifier.exact.engine import Engine
+from verifier.exact.errors import ExactError, FeedError, LoweringError, NotExactError, SelfTestError
+from verifier.exact.outputs import outputs_digest
+from verifier.exact.program import Instruction, Program, Tensor, load_program
+
+__all__ = [
+    "Engine",
+    "ExactError",
+    "FeedError",
+    "Instruction",
+    "LoweringError",
+    "NotExactError",
+    "Program",
+    "SelfTestError",
+    "Tensor",
+    "load_program",
+    "outputs_digest",
+    "reference",
+]

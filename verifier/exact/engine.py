@@ -1,0 +1,140 @@
+"""The engine: an exact program on onnxruntime.
+
+It emits its own graph from the Program, so that a stranger's bytes never reach the runtime, and pins the session: with
+graph optimisations on, stock onnxruntime returns wrong integers on exact graphs (a fused transposed product with a
+vector, scales rounded to float32), so they are off; that costs nothing measurable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from verifier.exact.errors import SelfTestError
+from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF
+from verifier.exact.program import Program, Tensor
+from verifier.exact.reference import check_feeds
+from verifier.exact.values import BOOL, FLOAT, Value
+
+# It would let a model file override the session's options.
+os.environ.pop("ORT_LOAD_CONFIG_FROM_MODEL", None)
+
+import onnxruntime as ort  # type: ignore[import-untyped]
+
+PROVIDER = "CPUExecutionProvider"
+
+
+class Engine:
+    """A program loaded into onnxruntime. Not for use from several threads at once."""
+
+    def __init__(self, program: Program, threads: int = 1) -> None:
+        """Emit and load. `threads` computes one operator in parallel; it cannot change a bit.
+
+        Errors: SelfTestError when this onnxruntime does not offer what a pinned session needs.
+        """
+        self.program = program
+        options = session_options(threads)
+        model, constants = emit(program)
+        self._constants = constants  # onnxruntime reads them where they are
+        options.add_external_initializers(
+            list(constants), [ort.OrtValue.ortvalue_from_numpy(array) for array in constants.values()]
+        )
+        self._session = ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
+        if self._session.get_providers() != [PROVIDER]:
+            raise SelfTestError(f"onnxruntime runs on {self._session.get_providers()}, not on {PROVIDER} alone")
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
+        """Evaluate. `feeds` as for the reference; returns each output's q as int64. Errors: FeedError."""
+        checked = check_feeds(self.program, feeds)
+        names = [f"out{number}" for number in range(len(self.program.outputs))]
+        arrays = self._session.run(names, {f"in{n}": array for n, array in enumerate(checked.values())})
+        return {item.name: _q(item, array) for item, array in zip(self.program.outputs, arrays, strict=True)}
+
+
+def session_options(threads: int) -> Any:
+    """The one configuration in which programs are run."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
+def _q(item: Tensor, array: NDArray[Any]) -> NDArray[np.int64]:
+    """Integers of an output; -0.0 becomes 0 here, before anything is hashed."""
+    if item.dtype != FLOAT:
+        return array.astype(np.int64)
+    return np.ldexp(array, -item.grid).astype(np.int64)
+
+
+def emit(program: Program) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+    """The engine's own graph and its large constants, which are handed over outside the file.
+
+    Tensors are renamed, folded constants are expanded once to the dtype they are used in, and only live instructions
+    are emitted, in order.
+    """
+    names: dict[str, str] = {}
+    initializers: list[onnx.TensorProto] = []
+    constants: dict[str, NDArray[Any]] = {}
+
+    def operand(name: str) -> str:
+        if name == "" or name in names:
+            return names.get(name, "")
+        array = materialise(program.values[name])
+        new = f"c{len(constants) + len(initializers)}"
+        names[name] = new
+        if array.nbytes > 1024:
+            constants[new] = array
+            initializers.append(_placeholder(new, array))
+        else:
+            initializers.append(_initializer(new, array))
+        return new
+
+    inputs = []
+    for number, item in enumerate(program.inputs):
+        names[item.name] = f"in{number}"
+        inputs.append(helper.make_tensor_value_info(f"in{number}", PROTO_OF[item.dtype], item.shape))
+    nodes = []
+    for number, instruction in enumerate(program.live_instructions):
+        operands = [operand(name) for name in instruction.inputs]
+        results = []
+        for index, name in enumerate(instruction.outputs):
+            names[name] = f"v{number}_{index}"
+            results.append(names[name])
+        attributes: dict[str, Any] = dict(instruction.attributes)
+        nodes.append(helper.make_node(instruction.op, operands, results, **attributes))
+    outputs = []
+    for number, item in enumerate(program.outputs):
+        nodes.append(helper.make_node("Identity", [operand(item.name)], [f"out{number}"]))
+        outputs.append(helper.make_tensor_value_info(f"out{number}", PROTO_OF[item.dtype], item.shape))
+    graph = helper.make_graph(nodes, "touchstone", inputs, outputs, initializer=initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSIONS[0])
+    return model, constants
+
+
+def materialise(value: Value) -> NDArray[Any]:
+    """A constant as onnxruntime wants it: float64 at its real size, or its integer dtype."""
+    assert value.constant is not None
+    if value.dtype == FLOAT:
+        return np.ascontiguousarray(np.ldexp(value.constant.astype(np.float64), value.grid))
+    return np.ascontiguousarray(value.constant.astype(np.bool_ if value.dtype == BOOL else value.dtype))
+
+
+def _initializer(name: str, array: NDArray[Any]) -> onnx.TensorProto:
+    return helper.make_tensor(name, PROTO_OF[array.dtype.name], array.shape, array.tobytes(), raw=True)
+
+
+def _placeholder(name: str, array: NDArray[Any]) -> onnx.TensorProto:
+    """Declares a constant that the session is given in memory; the location names no file."""
+    tensor = TensorProto(name=name, data_type=PROTO_OF[array.dtype.name], dims=array.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="in-memory")
+    return tensor

@@ -1,0 +1,128 @@
+"""MatMul, ReduceSum, ReduceMax, ReduceMin.
+
+Of products and sums the *partial sums* are bounded, by the sum of the absolute terms: a runtime may add in any order,
+and a tighter interval of the result says nothing of what it passes through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.exact.instructions.registry import Site, register
+from verifier.exact.parse import Attribute
+from verifier.exact.values import FLOAT, WIDE_INTEGERS, Value
+
+Q = NDArray[Any]
+
+
+def _infer_matmul(site: Site) -> list[Value]:
+    a, b = site.arguments(2)
+    if a.dtype != FLOAT or b.dtype != FLOAT:
+        raise site.fail("products are of float64")
+    if not a.shape or not b.shape:
+        raise site.fail("an operand is a scalar")
+    left = a.shape if len(a.shape) > 1 else (1, *a.shape)
+    right = b.shape if len(b.shape) > 1 else (*b.shape, 1)
+    if left[-1] != right[-2]:
+        raise site.fail(f"shapes {a.shape} and {b.shape} do not multiply")
+    try:
+        batch = np.broadcast_shapes(left[:-2], right[:-2])
+    except ValueError as error:
+        raise site.fail(f"shapes {a.shape} and {b.shape} do not broadcast") from error
+    shape = (*batch, left[-2], right[-1])
+    depth = left[-1]
+    site.macs += math.prod(shape) * depth
+    if len(b.shape) == 1:
+        shape = shape[:-1]
+    if len(a.shape) == 1:
+        shape = (*shape[: len(batch)], *shape[len(batch) + 1 :])
+    bound = min(
+        depth * a.magnitude * b.magnitude,
+        _absolute_sum(b, -2) * a.magnitude,
+        _absolute_sum(a, -1) * b.magnitude,
+    )
+    site.bound(-bound, bound, FLOAT)
+    lo = 0 if a.lo >= 0 and b.lo >= 0 else -bound
+    return [site.result(FLOAT, shape, a.grid + b.grid, lo, bound)]
+
+
+def _absolute_sum(value: Value, axis: int) -> int:
+    """Largest sum of |q| along the summed axis: of a constant its own, otherwise the most that fits its interval."""
+    axis = axis if len(value.shape) > 1 else 0
+    depth = value.shape[axis]
+    if value.constant is None or value.size == 0:
+        return depth * value.magnitude
+    # Absolute values in int64, a slice at a time: a weight is not blown up eightfold at once.
+    total = 0
+    moved = np.moveaxis(value.constant, axis, -1).reshape(-1, depth)
+    step = max(1, 2**22 // depth)
+    for start in range(0, moved.shape[0], step):
+        total = max(total, int(np.abs(moved[start : start + step].astype(np.int64)).sum(axis=-1).max()))
+    return total
+
+
+def _compute_matmul(
+    _attributes: Mapping[str, Attribute], _values: Sequence[Value], qs: Sequence[Q], _outputs: Sequence[Value]
+) -> list[Q]:
+    return [np.matmul(qs[0].astype(np.int64), qs[1].astype(np.int64))]
+
+
+def _reduced(site: Site, x: Value) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Axes, result shape and number of elements that become one."""
+    axes_value = site.optional(1)
+    if axes_value is None:
+        axes = () if site.integer("noop_with_empty_axes", 0) else tuple(range(len(x.shape)))
+    else:
+        site.integer("noop_with_empty_axes", 0)
+        axes = tuple(site.axis(int(axis), len(x.shape)) for axis in site.known(axes_value, "the list of axes").ravel())
+    if len(set(axes)) != len(axes) or not axes:
+        raise site.fail("its axes are empty or repeat")
+    keep = site.integer("keepdims", 1)
+    shape = tuple(1 if axis in axes else dim for axis, dim in enumerate(x.shape) if keep or axis not in axes)
+    return axes, shape, math.prod(x.shape[axis] for axis in axes)
+
+
+def _infer_reduce(site: Site) -> list[Value]:
+    x = site.inputs[0] if site.inputs else None
+    if x is None or len(site.inputs) > 2:
+        raise site.fail("it has no input or too many")
+    if x.dtype not in (FLOAT, *WIDE_INTEGERS):
+        raise site.fail(f"it reduces {x.dtype}: float64, int32 or int64 is needed")
+    _axes, shape, count = _reduced(site, x)
+    if count == 0:
+        raise site.fail("it reduces nothing")
+    site.macs += x.size
+    if site.op == "ReduceSum":
+        site.bound(-count * x.magnitude, count * x.magnitude, x.dtype)
+        return [site.result(x.dtype, shape, x.grid, count * x.lo, count * x.hi)]
+    return [site.result(x.dtype, shape, x.grid, x.lo, x.hi)]
+
+
+def _compute_reduce(operation: Any) -> Any:
+    def compute(
+        attributes: Mapping[str, Attribute], values: Sequence[Value], qs: Sequence[Q], outputs: Sequence[Value]
+    ) -> list[Q]:
+        rank = len(values[0].shape)
+        axes = tuple(range(rank)) if len(qs) < 2 or qs[1] is None else tuple(int(a) % rank for a in qs[1].ravel())
+        return [operation(qs[0].astype(np.int64), axis=axes).reshape(outputs[0].shape)]
+
+    return compute
+
+
+register("MatMul", infer=_infer_matmul, compute=_compute_matmul)
+register(
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    infer=_infer_reduce,
+    compute={
+        "ReduceSum": _compute_reduce(np.sum),
+        "ReduceMax": _compute_reduce(np.max),
+        "ReduceMin": _compute_reduce(np.min),
+    },
+)
