@@ -55,6 +55,7 @@ def _pull(token: address, amount: uint256) -> uint256:
 
 
 @external
+@nonreentrant
 def withdraw(asset: address, to: address) -> uint256:
     """
     @notice Pays everything the caller is owed in `asset` to `to`. Reverts with `withdraw: nothing owed`,
