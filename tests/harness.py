@@ -1,0 +1,363 @@
+"""Stakes, Panel and Bounties together on an in-process chain, and what the people in the protocol do with them.
+
+A `World` is one deployment with its seats and tokens. Its methods are the steps of the protocol in the words of the design:
+each sends one transaction unless it says otherwise, and raises `Reverted` with the contract's whole reason. Keys, salts and
+digests follow from names, so every run is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.evm import NATIVE, ZERO, Chain, Contract, Receipt, account, compiled, word
+from verifier.chain import commitments
+
+ETHER = 10**18
+SEAT = 8 * ETHER
+RESERVATION = SEAT // 4
+SILENCE = RESERVATION // 20
+EXIT_DELAY = 20_000
+DRAW_DELAY = 2
+CHALLENGE_WINDOW = 50
+# Plenty for anybody.
+PURSE = 10**9 * ETHER
+
+BEST, LADDER = 0, 1
+NOTHING, SCORED, HOLDOUT_INVALID, PROGRAM_INVALID = range(4)
+NO_VERDICT, ACCEPTED, OVERTURNED, FINAL = range(4)
+COMMITTING, CONVENING, ATTESTING, HOLDOUT, REVEALING, JUDGING, SETTLED, CANCELLED = range(1, 9)
+
+# commit, attest, holdout, reveal, verdict commit, verdict reveal; seconds, all different so that none passes for another.
+WINDOWS = [100, 90, 80, 70, 60, 40]
+
+LIMITS = {
+    "min_committee": 3,
+    "max_committee": 31,
+    "seat_factor": 1,
+    "min_windows": [10] * 6,
+    "max_windows": [3600] * 6,
+    "submission_bond": ETHER // 100,
+    "sponsor_bond_bps": 2000,
+    "reference_rate": 10**10,
+    "min_seat_fee": 10**9,
+    "void_delay": 1_000,
+    "terminal_delay": 5_000,
+}
+
+DEPLOYER = account("deployer")
+OWNER = account("owner")
+OPERATOR = account("operator")
+SPONSOR = account("sponsor")
+SOLVER = account("solver")
+RIVAL = account("rival")
+STRANGER = account("stranger")
+
+
+@dataclass
+class Entry:
+    """One submission as its solver knows it."""
+
+    solver: str
+    index: int
+    sealed: bytes
+    plain: bytes
+    key: bytes
+    commitment: bytes
+
+
+@dataclass
+class Task:
+    """One task as its sponsor and its committee know it."""
+
+    id: bytes
+    sponsor: str
+    nonce: int
+    terms: dict[str, Any]
+    created_at: int
+    holdout: tuple[bytes, bytes, bytes] | None  # sealed, plain, key
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def commit_closes(self) -> int:
+        return self.created_at + int(self.terms["windows"][0])
+
+    @property
+    def everything(self) -> int:
+        """The bitmap that attests every item."""
+        return int(2 ** (len(self.entries) + 1) - 1)
+
+
+class World:
+    """One deployment of the protocol, and its people."""
+
+    def __init__(
+        self,
+        chain: Chain | None = None,
+        limits: dict[str, Any] = LIMITS,
+        seat: int = SEAT,
+        exit_delay: int = EXIT_DELAY,
+        draw_delay: int = DRAW_DELAY,
+        challenge_window: int = CHALLENGE_WINDOW,
+    ) -> None:
+        self.chain = chain or Chain()
+        for role in (DEPLOYER, OWNER, OPERATOR, SPONSOR, SOLVER, RIVAL, STRANGER):
+            self.chain.fund(role, PURSE)
+        self.limits = limits
+        self.challenge_window = challenge_window
+        self.stakes = self.chain.deploy(compiled("contracts/Stakes.vy"), seat, exit_delay, sender=DEPLOYER)
+        bounties = self.chain.next_address(DEPLOYER, ahead=1)
+        parts = compiled("contracts/Panel.vy")
+        self.panel = self.chain.deploy(
+            parts, self.stakes.address, bounties, draw_delay, challenge_window, sender=DEPLOYER
+        )
+        ranges = tuple(limits.values())
+        self.bounties = self.chain.deploy(
+            compiled("contracts/Bounties.vy"), self.panel.address, ranges, sender=DEPLOYER
+        )
+        assert self.bounties.address == bounties
+
+    # ------------------------------------------------------------------------------------------------- seats
+
+    def join(
+        self, count: int = 1, owner: str = OWNER, operator: str = OPERATOR, panel: str | None = None
+    ) -> list[bytes]:
+        """Open seats, enrolled at this panel unless another is named; one transaction each. Their stake ids."""
+        where = self.panel.address if panel is None else panel
+        seat = self.stakes.SEAT()
+        return [
+            bytes(self.stakes.join(operator, "https://mirror.example", where, sender=owner, value=seat).result)
+            for _ in range(count)
+        ]
+
+    def operator_of(self, slot: int) -> str:
+        """The key that attests and votes for a seat now."""
+        _, operator = self.stakes.voter(slot)
+        return str(operator)
+
+    # ------------------------------------------------------------------------------------------------- tasks
+
+    def terms(self, **changes: Any) -> dict[str, Any]:
+        """A public task for a native reward and a committee of three, changed where asked; in the order of Terms."""
+        return {
+            "asset": NATIVE,
+            "reward": ETHER,
+            "policy": BEST,
+            "threshold": 100,
+            "baseline": 0,
+            "committee": 3,
+            "windows": WINDOWS,
+            "macs": 10**9,
+            "seat_fee": 10**15,
+            "reserve": 0,
+            "manifest": word("manifest"),
+            "program": word("program"),
+            "practice": word("practice"),
+            "holdout": ZERO,
+        } | changes
+
+    def create(self, sponsor: str = SPONSOR, sealed: bool = False, **changes: Any) -> Task:
+        """Escrow a task, with a sealed holdout if asked; a token must have been approved."""
+        nonce = self.bounties.nonce(sponsor)
+        holdout = None
+        if sealed:
+            name = f"holdout {sponsor} {nonce}"
+            holdout = (word(f"sealed {name}"), word(f"plain {name}"), word(f"key {name}"))
+            changes["holdout"] = commitments.holdout(
+                self.chain.chain_id, self.bounties.address, sponsor, nonce, *holdout
+            )
+        terms = self.terms(**changes)
+        value = terms["reserve"]
+        if terms["asset"] == NATIVE:
+            value += terms["reward"] + self.sponsor_bond(terms)
+        receipt = self.bounties.create_task(
+            tuple(terms.values()), "https://sponsor.example/manifest.json", sender=sponsor, value=value
+        )
+        return Task(receipt.result, sponsor, nonce, terms, self.chain.now, holdout)
+
+    def sponsor_bond(self, terms: dict[str, Any]) -> int:
+        """What a sponsor pays with the reward for a sealed holdout, in the reward's asset."""
+        return int(terms["reward"] * self.limits["sponsor_bond_bps"] // 10_000) if terms["holdout"] != ZERO else 0
+
+    def entry(self, task: Task, solver: str, name: str = "") -> Entry:
+        """What a solver would commit next; sends nothing."""
+        index = len(task.entries)
+        name = name or f"{task.id.hex()} {index}"
+        sealed, plain, key = word(f"sealed {name}"), word(f"plain {name}"), word(f"key {name}")
+        commitment = commitments.submission(
+            self.chain.chain_id, self.bounties.address, task.id, solver, sealed, plain, key
+        )
+        return Entry(solver, index, sealed, plain, key, commitment)
+
+    def due(self, task: Task) -> int:
+        """Bond and fee of the next submission, wei."""
+        return int(self.bounties.bond_of(len(task.entries)) + self.bounties.fee(task.id))
+
+    def submit(self, task: Task, solver: str = SOLVER, entry: Entry | None = None) -> Entry:
+        entry = entry or self.entry(task, solver)
+        self.bounties.commit_submission(
+            task.id, entry.commitment, entry.sealed, "", sender=solver, value=self.due(task)
+        )
+        task.entries.append(entry)
+        return entry
+
+    def reveal_holdout(self, task: Task) -> Receipt:
+        assert task.holdout is not None
+        return self.bounties.reveal_holdout(task.id, *task.holdout, sender=task.sponsor)
+
+    def reveal(self, task: Task, index: int, sender: str | None = None) -> Receipt:
+        entry = task.entries[index]
+        return self.bounties.reveal_submission(
+            task.id, index, entry.sealed, entry.plain, entry.key, sender=sender or entry.solver
+        )
+
+    # ------------------------------------------------------------------------------------------------- panel
+
+    def convene(self, task: Task) -> Receipt:
+        return self.panel.convene(task.id, sender=STRANGER)
+
+    def draw(self, task: Task) -> Receipt:
+        """Wait for the target block if need be, and draw with its header."""
+        target = self.panel.panel(task.id)["target_block"]
+        if self.chain.block <= target:
+            self.chain.block = target + 1
+            self.chain.now += 1
+        return self.panel.draw(task.id, self.chain.header(target), sender=STRANGER)
+
+    def committee(self, task: Task, number: int = 1) -> list[int]:
+        """Slots of a round's seats, by position."""
+        return list(self.panel.committee(task.id, number))
+
+    def attest(self, task: Task, bitmaps: Sequence[int | None] | None = None) -> None:
+        """Attest by position (None: stay silent), everything if nothing is said, and close when the window is over."""
+        committee = self.committee(task)
+        for position, bitmap in enumerate(bitmaps or [task.everything] * len(committee)):
+            if bitmap is not None:
+                operator = self.operator_of(committee[position])
+                self.panel.attest(task.id, position, bitmap, sender=operator)
+        self.chain.at(self.panel.panel(task.id)["attest_closes"])
+        self.panel.close_attestation(task.id, sender=STRANGER)
+
+    # ------------------------------------------------------------------------------------------------- votes
+
+    def scored(self, task: Task) -> int:
+        return int(self.bounties.task(task.id)["revealed"])
+
+    def verdict(
+        self, task: Task, scores: Sequence[int] = (), outcome: int = SCORED, evidence: bytes | None = None
+    ) -> bytes:
+        """Digest of a verdict on the task as it stands, computed outside the contracts."""
+        evidence = self.evidence(outcome) if evidence is None else evidence
+        set_ = task.holdout[1] if task.holdout else task.terms["practice"]
+        root = commitments.root(entry.commitment for entry in task.entries)
+        inputs = commitments.inputs(task.id, set_, root, self.scored(task))
+        return commitments.verdict(self.chain.chain_id, self.panel.address, task.id, inputs, outcome, scores, evidence)
+
+    @staticmethod
+    def evidence(outcome: int) -> bytes:
+        return word("evidence") if outcome == SCORED else ZERO
+
+    @staticmethod
+    def salt(round_: int, position: int) -> bytes:
+        return word(f"salt {round_} {position}")
+
+    def hidden(self, task: Task, position: int, verdict: bytes, round_: int = 1) -> bytes:
+        """The vote that the seat at a position commits for a verdict."""
+        stake = self.stakes.stake_of(self.committee(task, round_)[position])
+        return commitments.vote(
+            self.chain.chain_id, self.panel.address, task.id, round_, stake, verdict, self.salt(round_, position)
+        )
+
+    def commit(self, task: Task, position: int, verdict: bytes, round_: int = 1) -> Receipt:
+        operator = self.operator_of(self.committee(task, round_)[position])
+        return self.panel.commit_verdict(
+            task.id, position, self.hidden(task, position, verdict, round_), sender=operator
+        )
+
+    def disclose(self, task: Task, position: int, verdict: bytes, round_: int = 1) -> Receipt:
+        """Reveal a committed vote."""
+        return self.panel.reveal_verdict(task.id, position, verdict, self.salt(round_, position), sender=STRANGER)
+
+    def judge(
+        self, task: Task, votes: Sequence[bytes | None], revealed: Sequence[bool] | None = None, round_: int = 1
+    ) -> None:
+        """One round: the verdict each position commits (None: silent) and whether it reveals (all, if nothing is said)."""
+        opens = self.bounties.judging_from(task.id) if round_ == 1 else self.chain.now
+        self.chain.at(max(opens, self.chain.now))
+        for position, verdict in enumerate(votes):
+            if verdict is not None:
+                self.commit(task, position, verdict, round_)
+        self.chain.at(self.panel.round(task.id, round_)["commit_closes"])
+        for position, verdict in enumerate(votes):
+            if verdict is not None and (revealed is None or revealed[position]):
+                self.disclose(task, position, verdict, round_)
+
+    def pass_reveals(self, task: Task, round_: int = 1) -> None:
+        self.chain.at(self.panel.round(task.id, round_)["reveal_closes"])
+
+    def pass_challenge(self, task: Task, round_: int = 1) -> None:
+        self.chain.at(self.panel.round(task.id, round_)["reveal_closes"] + self.challenge_window)
+
+    # ------------------------------------------------------------------------------------------------- ends
+
+    def settle(
+        self, task: Task, scores: Sequence[int] = (), outcome: int = SCORED, evidence: bytes | None = None
+    ) -> Receipt:
+        evidence = self.evidence(outcome) if evidence is None else evidence
+        return self.bounties.settle(task.id, outcome, list(scores), evidence, sender=STRANGER)
+
+    def claim(self, task: Task, index: int, scores: Sequence[int] = ()) -> Receipt:
+        return self.bounties.claim_submission(task.id, index, list(scores), sender=STRANGER)
+
+    def close(self, task: Task, position: int, round_: int = 1) -> Receipt:
+        return self.panel.close_vote(task.id, round_, position, sender=STRANGER)
+
+    def owed(self, account_: str, asset: str = NATIVE, contract: Contract | None = None) -> int:
+        """What an account can withdraw from the escrow, or from another contract of the protocol."""
+        return int((contract or self.bounties).credit(asset, account_))
+
+    # ----------------------------------------------------------------------------------------- whole stretches
+
+    def to_drawn(self, submissions: int | Iterable[str] = 1, **changes: Any) -> Task:
+        """A task whose first committee is drawn, with so many submissions of the solver or one of each solver named."""
+        task = self.create(**changes)
+        for solver in [SOLVER] * submissions if isinstance(submissions, int) else submissions:
+            self.submit(task, solver)
+        self.chain.at(task.commit_closes)
+        self.convene(task)
+        self.draw(task)
+        return task
+
+    def to_revealing(
+        self, submissions: int | Iterable[str] = 1, bitmaps: Sequence[int | None] | None = None, **changes: Any
+    ) -> Task:
+        """A task whose solvers can reveal."""
+        task = self.to_drawn(submissions, **changes)
+        self.attest(task, bitmaps)
+        if task.holdout is not None:
+            self.reveal_holdout(task)
+        return task
+
+    def to_judging(
+        self, submissions: int | Iterable[str] = 1, bitmaps: Sequence[int | None] | None = None, **changes: Any
+    ) -> Task:
+        """A task whose submissions are all revealed, at the first second in which a verdict can be committed."""
+        task = self.to_revealing(submissions, bitmaps, **changes)
+        for index in range(len(task.entries)):
+            self.reveal(task, index)
+        self.chain.at(self.bounties.judging_from(task.id))
+        return task
+
+    def to_final(self, scores: Sequence[int] = (150,), solvers: Sequence[str] | None = None, **changes: Any) -> Task:
+        """A task whose whole committee voted the same scores, at the first second in which that is final."""
+        task = self.to_judging(solvers or len(scores), **changes)
+        self.judge(task, [self.verdict(task, scores)] * len(self.committee(task)))
+        self.pass_challenge(task)
+        return task
+
+    def to_settled(self, scores: Sequence[int] = (150,), solvers: Sequence[str] | None = None, **changes: Any) -> Task:
+        """A task that was settled by its final verdict."""
+        task = self.to_final(scores, solvers, **changes)
+        self.settle(task, scores)
+        return task
