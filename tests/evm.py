@@ -1,12 +1,12 @@
 """An in-process chain for tests that send many transactions: titanoboa's compiler and machine under a thin layer.
 
-Three things differ from calling titanoboa's contracts directly. Every call that sends is a transaction of its own: what it
-touched is cold again for the next one, transient storage is empty, and a storage slot's original value is what it was
-before this transaction, so gas figures are those of a real chain. A block's hash is the hash of a real header, so that a
-draw can be given one. And a state can be kept and returned to at no cost.
+Three things differ from calling titanoboa's contracts directly. Every call that sends is a transaction of its own: what
+it touched is cold again for the next one, transient storage is empty, and a storage slot's original value is what it
+was before this transaction, so gas figures are those of a real chain. A block's hash is the hash of a real header, so
+that a draw can be given one. And a state can be kept and returned to at no cost.
 
-Gas of a transaction is 21,000, plus 4 for each zero and 16 for each other byte of calldata, plus execution, less refunds
-(at most a fifth), and at least the calldata floor of EIP-7623.
+Gas of a transaction is 21,000, plus 4 for each zero and 16 for each other byte of calldata, plus execution, less
+refunds (at most a fifth), and at least the calldata floor of EIP-7623.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def _parts(
 
 @dataclass(frozen=True)
 class Contract:
-    """A deployed contract. Its functions are methods: one that changes state sends a transaction from `sender` and hands
-    back a Receipt, a view hands back its result; both raise Reverted."""
+    """A deployed contract. Its functions are methods: one that changes state sends a transaction from `sender` and
+    hands back a Receipt, a view hands back its result; both raise Reverted."""
 
     chain: Chain
     address: str
