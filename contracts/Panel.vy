@@ -421,7 +421,7 @@ def tally(task: bytes32) -> IPanel.Tally:
     """
     rounds: uint256 = self._drawn_rounds(task)
     later_seats: uint256 = 0
-    for round: uint256 in range(2, rounds + 1, bound=MAX_ROUNDS):
+    for round: uint256 in range(2, max(rounds, 1) + 1, bound=MAX_ROUNDS):
         later_seats += self.timings[task][round] & LOW_8
     accepted_seats: uint256 = 0
     verdict: bytes32 = self.accepted[task]
