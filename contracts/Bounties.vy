@@ -84,17 +84,19 @@ def create_task(terms: IBounties.Terms, manifest_uri: String[256]) -> bytes32:
     @notice Escrows a reward. A sealed holdout asks for a bond in the reward's asset, lost when the sponsor keeps the key
             or the holdout turns out invalid. In the native coin the value sent is reward + bond + reserve; of a token
             reward + bond are pulled, what arrived less the bond is the reward, and the value sent is the reserve.
-            Reverts with `create: ...` naming the term that is out of range, `token: transfer failed`.
+            Reverts with `create: ...` naming the term that does not fit, `reward: out of range`,
+            `reward: above the committee's stake`, `token: transfer failed`.
     @return The task id.
     """
-    assert terms.reward != 0 and terms.reward < tasks.MAX_AMOUNT, "create: bad reward"
     assert terms.policy <= policies.LADDER, "create: unknown policy"
     assert (
         terms.threshold < policies.SCORE_BOUND and terms.threshold > -policies.SCORE_BOUND
     ), "create: bad threshold"
     assert terms.baseline < policies.SCORE_BOUND and terms.baseline > -policies.SCORE_BOUND, "create: bad baseline"
     assert terms.policy != policies.LADDER or terms.baseline < terms.threshold, "create: baseline above threshold"
-    assert terms.committee >= limits.MIN_COMMITTEE and terms.committee <= limits.MAX_COMMITTEE_SIZE, "create: bad committee"
+    assert (
+        terms.committee >= limits.MIN_COMMITTEE and terms.committee <= limits.MAX_COMMITTEE_SIZE
+    ), "create: bad committee"
     assert (
         staticcall IStakes(limits.STAKES).active_seats() >= limits.SEAT_FACTOR * terms.committee
     ), "create: too few seats staked"
@@ -111,6 +113,7 @@ def create_task(terms: IBounties.Terms, manifest_uri: String[256]) -> bytes32:
     assert most != 0, "create: verdict window too short for the MACs"
     assert terms.seat_fee >= limits.MIN_SEAT_FEE and terms.seat_fee < limits.MAX_SEAT_FEE, "create: bad seat fee"
     assert terms.reserve < tasks.MAX_AMOUNT, "create: bad reserve"
+    self._assert_reward(terms.reward, terms.asset, terms.committee)
 
     bond: uint256 = 0
     sealed: uint256 = 0
@@ -121,13 +124,13 @@ def create_task(terms: IBounties.Terms, manifest_uri: String[256]) -> bytes32:
         evaluation_set = terms.holdout
     reward: uint256 = terms.reward
     if terms.asset == empty(address):
-        assert reward <= limits._reward_limit(terms.committee), "create: reward above the committee's stake"
         assert msg.value == reward + bond + terms.reserve, "create: wrong value"
     else:
         assert msg.value == terms.reserve, "create: wrong value"
         arrived: uint256 = payments._pull(terms.asset, reward + bond)
-        assert arrived > bond and arrived < 2 * tasks.MAX_AMOUNT, "create: too little arrived"
+        assert arrived > bond, "create: too little arrived"
         reward = arrived - bond
+        self._assert_reward(reward, terms.asset, terms.committee)
 
     nonce: uint256 = tasks.nonce[msg.sender]
     assert nonce < tasks.MAX_TASKS, "create: too many tasks"
@@ -164,11 +167,10 @@ def top_up(task: bytes32, amount: uint256):
     @notice Adds to the reward while commits are open; anyone may, and it goes where the reward goes, back to the sponsor
             too. Of a token, what arrives is added.
             Reverts with `task: unknown`, `top_up: closed`, `top_up: nothing sent`, `top_up: wrong value`,
-            `create: reward above the committee's stake`, `token: transfer failed`.
+            `reward: out of range`, `reward: above the committee's stake`, `token: transfer failed`.
     """
     head: uint256 = tasks._head(task)
     assert tasks._committing(task, head), "top_up: closed"
-    assert amount != 0 and amount < tasks.MAX_AMOUNT, "top_up: nothing sent"
     asset: address = tasks.assets[task]
     arrived: uint256 = amount
     if asset == empty(address):
@@ -176,14 +178,10 @@ def top_up(task: bytes32, amount: uint256):
     else:
         assert msg.value == 0, "top_up: wrong value"
         arrived = payments._pull(asset, amount)
-        assert arrived != 0, "top_up: nothing sent"
-    pot: uint256 = tasks.pots[task] + arrived
-    assert pot & words.LOW_128 < tasks.MAX_AMOUNT, "create: bad reward"
-    if asset == empty(address):
-        assert pot & words.LOW_128 <= limits._reward_limit(
-            (head >> 208) & words.LOW_8
-        ), "create: reward above the committee's stake"
-    tasks.pots[task] = pot
+    assert arrived != 0, "top_up: nothing sent"
+    pot: uint256 = tasks.pots[task]
+    self._assert_reward((pot & words.LOW_128) + arrived, asset, (head >> 208) & words.LOW_8)
+    tasks.pots[task] = pot + arrived
     log IBounties.ToppedUp(task=task, payer=msg.sender, amount=arrived)
 
 
@@ -317,3 +315,13 @@ def submission_commitment(task: bytes32, solver: address, sealed: bytes32, plain
     @return The commitment to a submission.
     """
     return commitments._submission(task, solver, sealed, plain, key)
+
+
+@internal
+@view
+def _assert_reward(reward: uint256, asset: address, committee: uint256):
+    assert reward != 0 and reward < tasks.MAX_AMOUNT, "reward: out of range"
+    if asset == empty(address):
+        # Half of what the committee has reserved, so that lying costs more than it brings. What a token is worth nobody
+        # here can tell.
+        assert reward <= committee * limits.SEAT // 8, "reward: above the committee's stake"

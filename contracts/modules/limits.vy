@@ -108,14 +108,5 @@ def _window_range(which: uint256) -> (uint256, uint256):
 
 @internal
 @view
-def _reward_limit(committee: uint256) -> uint256:
-    """
-    @return The largest native reward: half of what the committee has reserved, so that lying costs more than it brings.
-    """
-    return committee * SEAT // 8
-
-
-@internal
-@view
 def _bond(index: uint256) -> uint256:
     return SUBMISSION_BOND << (index // BOND_STEP)
