@@ -1,8 +1,8 @@
 """Stakes, Panel and Bounties together on an in-process chain, and what the people in the protocol do with them.
 
-A `World` is one deployment with its seats and tokens. Its methods are the steps of the protocol in the words of the design:
-each sends one transaction unless it says otherwise, and raises `Reverted` with the contract's whole reason. Keys, salts and
-digests follow from names, so every run is the same.
+A `World` is one deployment with its seats and tokens. Its methods are the steps of the protocol in the words of the
+design: each sends one transaction unless it says otherwise, and raises `Reverted` with the contract's whole reason.
+Keys, salts and digests follow from names, so every run is the same.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ NOTHING, SCORED, HOLDOUT_INVALID, PROGRAM_INVALID = range(4)
 NO_VERDICT, ACCEPTED, OVERTURNED, FINAL = range(4)
 COMMITTING, CONVENING, ATTESTING, HOLDOUT, REVEALING, JUDGING, SETTLED, CANCELLED = range(1, 9)
 
-# commit, attest, holdout, reveal, verdict commit, verdict reveal; seconds, all different so that none passes for another.
+# commit, attest, holdout, reveal, verdict commit, verdict reveal; seconds, all different so that none passes for
+# another.
 WINDOWS = [100, 90, 80, 70, 60, 40]
 
 LIMITS = {
@@ -282,7 +283,7 @@ class World:
     def judge(
         self, task: Task, votes: Sequence[bytes | None], revealed: Sequence[bool] | None = None, round_: int = 1
     ) -> None:
-        """One round: the verdict each position commits (None: silent) and whether it reveals (all, if nothing is said)."""
+        """One round: what each position commits (None: silent) and whether it reveals (all, if nothing is said)."""
         opens = self.bounties.judging_from(task.id) if round_ == 1 else self.chain.now
         self.chain.at(max(opens, self.chain.now))
         for position, verdict in enumerate(votes):
