@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from verifier.artifacts.digests import from_hex
 from verifier.chain import commitments
 from verifier.service.config import Sandbox
 from verifier.service.errors import Retry, Skip
@@ -134,7 +135,7 @@ class Evaluations:
         assert opening is not None
         announced = self._files.manifest(state).holdout
         assert announced is not None
-        path = self._files.path(bytes.fromhex(announced.sealed_digest[2:]))
+        path = self._files.path(from_hex(announced.sealed_digest))
         return SealedFile(path, opening.sealed, opening.plain, opening.key)
 
     def _sealed(self, item: Submission, state: TaskState) -> SealedFile | None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verifier.artifacts import tensors
-from verifier.artifacts.fetch import Policy, fetch
+from verifier.artifacts.digests import from_hex
+from verifier.artifacts.fetch import artifact_uri, fetch
+from verifier.artifacts.policy import Policy
 from verifier.artifacts.store import Store
 from verifier.errors import TouchstoneError
 from verifier.service.config import Config
@@ -100,7 +102,7 @@ class Files:
         mirrors = [member.endpoint for round_ in state.rounds for member in round_.members if member.endpoint]
 
         def need(bit: int, label: str, digest: bytes, size: int | None, uris: Iterable[str]) -> Need:
-            copies = [f"{mirror.rstrip('/')}/artifacts/0x{digest.hex()}" for mirror in dict.fromkeys(mirrors)]
+            copies = [artifact_uri(mirror, digest) for mirror in dict.fromkeys(mirrors)]
             return Need(bit, label, digest, size, (*uris, *copies))
 
         yield need(OWN_FILES, "manifest", terms.manifest, None, [state.history.manifest_uri])
@@ -115,7 +117,7 @@ class Files:
             practice = manifest.practice
             yield need(OWN_FILES, "practice set", terms.practice, practice.size, practice.uris)
         else:
-            sealed = bytes.fromhex(manifest.holdout.sealed_digest[2:])
+            sealed = from_hex(manifest.holdout.sealed_digest)
             yield need(OWN_FILES, "sealed holdout", sealed, manifest.holdout.size, manifest.holdout.uris)
         size = tensors.size(manifest.submission_schema)
         for item in state.history.submissions:

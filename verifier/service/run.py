@@ -12,6 +12,7 @@ from types import FrameType
 
 from eth_account.signers.local import LocalAccount
 
+from verifier.artifacts.serve import RateLimit, artifacts_app
 from verifier.artifacts.store import Store
 from verifier.chain.client import Client
 from verifier.chain.contracts import Contracts
@@ -24,7 +25,7 @@ from verifier.service.config import Config
 from verifier.service.errors import Stop
 from verifier.service.evaluations import Evaluations
 from verifier.service.files import Files
-from verifier.service.health import RateLimit, Servers, Status, mirror_app, operator_app
+from verifier.service.health import Servers, Status, operator_app
 from verifier.service.jobs import Jobs
 from verifier.service.journal import Journal
 from verifier.service.logs import Decisions, Logger
@@ -124,8 +125,12 @@ def build(config: Config, client: Client, contracts: Contracts, clock: Clock, lo
         servers = Servers()
         stack.callback(servers.close)
         health_port = servers.listen(operator_app(status, metrics), config.health.host, config.health.port)
-        limit = RateLimit(config.mirror.requests_per_minute)
-        mirror_port = servers.listen(mirror_app(files.served, limit, metrics), config.mirror.host, config.mirror.port)
+        mirror = artifacts_app(
+            files.served,
+            RateLimit(config.mirror.requests_per_minute),
+            lambda status_code: metrics.served.labels(str(status_code)).inc(),
+        )
+        mirror_port = servers.listen(mirror, config.mirror.host, config.mirror.port)
         logger.info(
             "running", operator=operator, dry_run=account is None, health_port=health_port, mirror_port=mirror_port
         )

@@ -21,8 +21,12 @@ MAX_URIS = 8
 MAX_URI_CHARACTERS = 256  # what the contracts store of one
 SCORE_BITS = 96  # |score| < 2^96, threshold and baseline alike
 _MAX_DIGITS = 40  # of an integer literal: no field holds 2^128
+_MAX_DEPTH = 16  # a manifest nests five deep
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # would confuse a terminal
+
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def _printable(text: str) -> str:
@@ -206,8 +210,10 @@ def canonical(fields: Any) -> bytes:
 def _check_json(data: bytes) -> None:
     """Refuse with a clear reason what the canonical form excludes anyway. Errors: ManifestError."""
     try:
+        text = data.decode("utf-8")
+        _check_depth(text)
         json.loads(
-            data.decode("utf-8"),
+            text,
             object_pairs_hook=_no_duplicates,
             parse_int=_bounded_int,
             parse_float=_no_fraction,
@@ -217,8 +223,19 @@ def _check_json(data: bytes) -> None:
         raise ManifestError(f"manifest: not UTF-8: {error.reason} at byte {error.start}") from error
     except json.JSONDecodeError as error:
         raise ManifestError(f"manifest: no JSON: {error}") from error
-    except RecursionError as error:
-        raise ManifestError("manifest: nested too deeply") from error
+
+
+def _check_depth(text: str) -> None:
+    """Before the parser, which recurses on the C stack: a library that lifts Python's recursion limit must not let a
+    stranger's brackets end the process. Errors: ManifestError."""
+    depth = 0
+    for character in _STRING.sub("", text):
+        if character in "[{":
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise ManifestError("manifest: nested too deeply")
+        elif character in "]}":
+            depth -= 1
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

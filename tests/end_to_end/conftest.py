@@ -1,0 +1,34 @@
+"""Fixtures: a fresh chain and deployment for every test, contracts compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.node import Anvil, find_anvil
+from tests.end_to_end.world import World, compile_contracts
+
+
+@pytest.fixture(scope="session")
+def compiled() -> dict[str, Any]:
+    return compile_contracts()
+
+
+@pytest.fixture
+def node() -> Iterator[Anvil]:
+    if find_anvil() is None:
+        pytest.skip("anvil is not on PATH: `npm install @foundry-rs/anvil` brings it; these tests travel in time")
+    chain = Anvil()
+    chain.start()
+    yield chain
+    chain.stop()
+
+
+@pytest.fixture
+def world(node: Anvil, compiled: dict[str, Any], tmp_path: Path) -> Iterator[World]:
+    there = World(node, compiled, tmp_path)
+    yield there
+    there.close()

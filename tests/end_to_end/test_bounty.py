@@ -1,0 +1,35 @@
+"""Whole bounties, judged by real service processes on a real chain."""
+
+from __future__ import annotations
+
+from tests.end_to_end.world import REWARD, SEAT, SEAT_FEE, World
+
+
+def test_bounty__three_verifiers_agree__winner_and_verifiers_are_paid(world: World) -> None:
+    # Three operators stake a seat each and start their services.
+    verifiers = [world.add_verifier(name) for name in ("first", "second", "third")]
+    # A sponsor escrows a reward for a submission that scores 10 or more.
+    world.create_task(committee=3, threshold=10)
+    for verifier in verifiers:
+        verifier.start()
+    # Two solvers commit to sealed submissions: one will pass, one will not.
+    winner = world.submit([9, -3, 2, 5])
+    loser = world.submit([0, 0, 0, 0])
+    # The services convene and draw the committee, fetch everything and attest to it.
+    world.until_drawn()
+    world.until_attested(3)
+    assert world.panel_view().admitted == 0b111
+    # Holdout and submissions are revealed; the services evaluate, commit, and reveal.
+    world.until_judging(winner, loser)
+    world.until_committed(3)
+    world.until_revealed(3)
+    # They settle, credit the solvers and close each other's votes.
+    world.until_closed(3)
+
+    (settled,) = world.events(world.bounties, "Settled")
+    assert list(settled["scores"]) == [world.program.score([9, -3, 2, 5], seed=1), 0]
+    assert world.credit(world.bounties, winner.solver.address) >= REWARD
+    assert all(world.stake_of(verifier) == SEAT for verifier in verifiers)
+    fee_of_a_seat = 2 * SEAT_FEE  # two submissions, nobody missing
+    assert all(world.credit(world.bounties, verifier.owner.address) == fee_of_a_seat for verifier in verifiers)
+    assert all(verifier.stop() == 0 for verifier in verifiers)

@@ -1,0 +1,289 @@
+"""A deployment on a local chain, and the people around it: sponsor, solvers, owners of stakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rlp
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
+from vyper.cli.vyper_compile import compile_files
+from web3 import Web3
+from web3.contract import Contract
+
+from tests.end_to_end.hosts import FileHost
+from tests.end_to_end.node import ROOT, Anvil, wait_for
+from tests.end_to_end.program import Program
+from tests.end_to_end.services import Verifier
+from verifier.artifacts import digests, sealing
+from verifier.chain import commitments
+
+ETHER = 10**18
+SEAT = 80 * ETHER // 10
+RESERVATION = SEAT // 4
+SEAT_FEE = ETHER // 100
+SUBMISSION_BOND = ETHER // 50
+REWARD = ETHER // 10
+WINDOW_S = 3_600
+CHALLENGE_S = 600
+NO_ASSET = "0x" + "00" * 20
+
+
+def compile_contracts() -> dict[str, Any]:
+    """ABI and bytecode of the three contracts, from source."""
+    sources = [ROOT / "contracts" / f"{name}.vy" for name in ("Stakes", "Panel", "Bounties")]
+    compiled = compile_files(sources, ["abi", "bytecode"], paths=[ROOT])
+    return {Path(path).stem: outputs for path, outputs in compiled.items()}
+
+
+@dataclass
+class Sealed:
+    """A file under a key, as its owner keeps it until the reveal."""
+
+    plain: bytes
+    key: bytes = field(default_factory=sealing.new_key)
+
+    @property
+    def ciphertext(self) -> bytes:
+        return sealing.seal(self.key, self.plain)
+
+    @property
+    def opening(self) -> tuple[bytes, bytes, bytes]:
+        """Sealed digest, plain digest, key: what a reveal says."""
+        return digests.digest(self.ciphertext), digests.digest(self.plain), self.key
+
+
+@dataclass
+class Entry:
+    """A submission: who, what, where in commit order."""
+
+    solver: LocalAccount
+    file: Sealed
+    index: int
+
+
+class World:
+    """Contracts on a node, and what each party does to them."""
+
+    def __init__(self, node: Anvil, compiled: dict[str, Any], folder: Path) -> None:
+        self.node = node
+        self.w3 = node.w3
+        self.folder = folder
+        self.host = FileHost()
+        self.program = Program()
+        self.verifiers: list[Verifier] = []
+        self.sponsor = self.person("sponsor")
+        deployer = self.person("deployer")
+        self.stakes = self._deploy(deployer, compiled["Stakes"], SEAT, 30 * 24 * WINDOW_S)
+        predicted = Web3.to_checksum_address(
+            keccak(
+                rlp.encode(
+                    [bytes.fromhex(deployer.address[2:]), self.w3.eth.get_transaction_count(deployer.address) + 1]
+                )
+            )[12:]
+        )
+        self.panel = self._deploy(deployer, compiled["Panel"], self.stakes.address, predicted, 2, CHALLENGE_S)
+        limits = (
+            1,
+            31,
+            1,
+            [1] * 6,
+            [30 * 24 * WINDOW_S] * 6,
+            SUBMISSION_BOND,
+            2_000,
+            10**6,
+            SEAT_FEE,
+            WINDOW_S,
+            90 * 24 * WINDOW_S,
+        )
+        self.bounties = self._deploy(deployer, compiled["Bounties"], self.panel.address, limits)
+        assert self.bounties.address == predicted
+        self.holdout: Sealed | None = None
+        self.task = b""
+
+    def close(self) -> None:
+        for verifier in self.verifiers:
+            verifier.kill()
+        self.host.close()
+
+    # People
+
+    def person(self, role: str) -> LocalAccount:
+        """A funded account, the same for every test."""
+        account: LocalAccount = Account.from_key(keccak(text=role))
+        self.node.fund(account.address, 1_000 * ETHER)
+        return account
+
+    def send(self, sender: LocalAccount, function: Any, value: int = 0) -> Any:
+        """Sign, send and wait; fails the test when it reverts."""
+        transaction = function.build_transaction(
+            {"from": sender.address, "value": value, "nonce": self.w3.eth.get_transaction_count(sender.address)}
+        )
+        signed = sender.sign_transaction(transaction)
+        receipt = self.w3.eth.wait_for_transaction_receipt(self.w3.eth.send_raw_transaction(signed.raw_transaction))
+        assert receipt["status"] == 1
+        return receipt
+
+    def _deploy(self, deployer: LocalAccount, compiled: Any, *arguments: Any) -> Contract:
+        factory = self.w3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"])
+        receipt = self.send(deployer, factory.constructor(*arguments))
+        return self.w3.eth.contract(address=receipt["contractAddress"], abi=compiled["abi"], decode_tuples=True)
+
+    # Verifiers
+
+    def add_verifier(self, name: str, seats: int = 1, confirmations: int = 0, reaches_host: bool = True) -> Verifier:
+        """Stake `seats` for an operator of that name and prepare its machine; it is not started."""
+        operator, owner = self.person(f"{name} operator"), self.person(f"{name} owner")
+        verifier = Verifier(name, self.folder / name, operator)
+        verifier.owner = owner
+        for _ in range(seats):
+            self.send(
+                owner, self.stakes.functions.join(operator.address, verifier.endpoint, self.panel.address), value=SEAT
+            )
+        verifier.reaches_host = reaches_host
+        verifier.confirmations = confirmations
+        self.verifiers.append(verifier)
+        return verifier
+
+    def configure(self) -> None:
+        """Write every verifier's configuration: it may fetch from the other mirrors and, unless cut off, the host."""
+        mirrors = [verifier.endpoint.removeprefix("http://") for verifier in self.verifiers]
+        for verifier in self.verifiers:
+            hosts = [*mirrors, self.host.authority] if verifier.reaches_host else mirrors
+            chain_id = self.w3.eth.chain_id
+            verifier.configure(self.node.url, chain_id, self.bounties.address, hosts, verifier.confirmations)
+
+    # Sponsor
+
+    def create_task(self, committee: int, threshold: int = 10, holdout: Sealed | None = None, **changes: Any) -> bytes:
+        """Publish a task's files and escrow its reward. `changes` go into the manifest; returns the task id."""
+        self.configure()
+        self.node.mine(2)  # seats must be older than the task
+        self.node.advance_to(self.node.now() + 2)
+        self.holdout = holdout or Sealed(self.program.examples_file(seed=1))
+        self.host.publish(self.holdout.ciphertext)
+        self.host.publish(self.program.data)
+        practice = self.program.examples_file(seed=2)
+        self.host.publish(practice)
+        manifest = self.program.manifest(self.host.uri, practice, self.holdout.ciphertext, **changes)
+        uri = self.host.publish(manifest)
+        nonce = self.bounties.functions.nonce(self.sponsor.address).call()
+        commitment = self.bounties.functions.holdout_commitment(
+            self.sponsor.address, nonce, *self.holdout.opening
+        ).call()
+        terms = (
+            NO_ASSET,
+            REWARD,
+            0,
+            threshold,
+            0,
+            committee,
+            [WINDOW_S] * 6,
+            self.program.cost,
+            SEAT_FEE,
+            0,
+            digests.digest(manifest),
+            digests.digest(self.program.data),
+            digests.digest(practice),
+            commitment,
+        )
+        value = REWARD + REWARD // 5
+        receipt = self.send(self.sponsor, self.bounties.functions.create_task(terms, uri), value)
+        (created,) = self.bounties.events.TaskCreated().process_receipt(receipt, errors=_discard())
+        self.task = created["args"]["task"]
+        return self.task
+
+    def reveal_holdout(self) -> None:
+        assert self.holdout is not None
+        self.send(self.sponsor, self.bounties.functions.reveal_holdout(self.task, *self.holdout.opening))
+
+    # Solvers
+
+    def submit(self, weights: list[int], publish: bool = True) -> Entry:
+        """Commit to a submission; without `publish` its ciphertext is nowhere to be had."""
+        return self.submit_file(Sealed(self.program.submission_file(weights)), publish)
+
+    def submit_file(self, file: Sealed, publish: bool = True) -> Entry:
+        """Commit to any bytes."""
+        index = self.view().submissions
+        solver = self.person(f"solver {index}")
+        sealed, plain, key = file.opening
+        uri = self.host.publish(file.ciphertext) if publish else self.host.uri(file.ciphertext)
+        commitment = commitments.submission(
+            self.w3.eth.chain_id, self.bounties.address, self.task, solver.address, sealed, plain, key
+        )
+        value = self.bounties.functions.bond_of(index).call() + self.bounties.functions.fee(self.task).call()
+        self.send(solver, self.bounties.functions.commit_submission(self.task, commitment, sealed, uri), value)
+        return Entry(solver, file, index)
+
+    def reveal(self, entry: Entry) -> None:
+        self.send(entry.solver, self.bounties.functions.reveal_submission(self.task, entry.index, *entry.file.opening))
+
+    # Time, and what the chain says
+
+    def view(self) -> Any:
+        return self.bounties.functions.task(self.task).call()
+
+    def panel_view(self) -> Any:
+        return self.panel.functions.panel(self.task).call()
+
+    def round(self, number: int = 1) -> Any:
+        return self.panel.functions.round(self.task, number).call()
+
+    def events(self, contract: Contract, name: str) -> list[Any]:
+        """All events of that name for the task, oldest first."""
+        found = contract.events[name]().get_logs(from_block=0, argument_filters={"task": self.task})
+        return [entry["args"] for entry in found]
+
+    def credit(self, contract: Contract, account: str) -> int:
+        return int(contract.functions.credit(NO_ASSET, account).call())
+
+    def stake_of(self, verifier: Verifier) -> int:
+        """What all seats of that verifier hold, in wei."""
+        joined = self.stakes.events.Joined().get_logs(from_block=0)
+        mine = [entry["args"]["stake"] for entry in joined if entry["args"]["operator"] == verifier.operator.address]
+        return sum(self.stakes.functions.seat(stake).call().balance for stake in mine)
+
+    def until_drawn(self) -> None:
+        """Close the commits and wait until the services have convened and drawn."""
+        self.node.advance_to(self.view().created_at + WINDOW_S)
+        wait_for(lambda: self.round().seats, "a committee is drawn")
+
+    def until_attested(self, count: int) -> None:
+        """Wait for that many attestations, end the window, wait until it is closed."""
+        wait_for(lambda: len(self.events(self.panel, "Attested")) >= count, f"{count} attestations")
+        self.node.advance_to(self.panel_view().attest_closes)
+        wait_for(lambda: self.panel_view().closed_at, "attestation is closed")
+
+    def until_judging(self, *entries: Entry) -> None:
+        """Reveal holdout and submissions and let the solvers' window end."""
+        self.reveal_holdout()
+        for entry in entries:
+            self.reveal(entry)
+        self.node.advance_to(self.view().holdout_revealed_at + WINDOW_S)
+
+    def until_committed(self, count: int, round_: int = 1, timeout_s: float = 60.0) -> None:
+        """Wait for that many commitments, then end the window."""
+        wait_for(lambda: self.round(round_).committed.bit_count() >= count, f"{count} commitments", timeout_s)
+        self.node.advance_to(self.round(round_).commit_closes)
+
+    def until_revealed(self, count: int, round_: int = 1) -> None:
+        """Wait for that many reveals, then end window and challenge."""
+        wait_for(lambda: self.round(round_).revealed.bit_count() >= count, f"{count} reveals")
+        self.node.advance_to(self.round(round_).reveal_closes + CHALLENGE_S)
+
+    def until_closed(self, seats: int) -> None:
+        """Wait until the task is settled, every vote closed and every submission claimed."""
+        wait_for(lambda: self.view().phase >= 7, "the task has ended")
+        wait_for(lambda: len(self.events(self.panel, "VoteClosed")) == seats, f"{seats} votes closed")
+        count = self.view().submissions
+        wait_for(lambda: len(self.events(self.bounties, "SubmissionClaimed")) == count, f"{count} submissions claimed")
+
+
+def _discard() -> Any:
+    from web3.logs import DISCARD
+
+    return DISCARD

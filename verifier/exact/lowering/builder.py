@@ -1,0 +1,156 @@
+"""Writes an exact ONNX graph node by node, and knows of every tensor at once what the check will prove.
+
+Each node goes through the same inference as in `load_program`, so a lowering can ask for a tensor's grid and interval
+while it decides what to emit, and a node that cannot be proven raises NotExactError before it is added.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from verifier.exact.instructions import REGISTRY, Site
+from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF
+from verifier.exact.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
+
+Array = NDArray[Any]
+
+
+def grid_for(magnitude: float, bits: int) -> int:
+    """The coarsest grid on which numbers up to `magnitude` fit into `bits` bits, sign included."""
+    if magnitude <= 0:
+        return 0
+    return math.ceil(math.log2(magnitude)) - (bits - 1)
+
+
+class Builder:
+    """An exact graph under construction; methods return the Value of what they add."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Value] = {}
+        self._nodes: list[onnx.NodeProto] = []
+        self._inputs: list[Value] = []
+        self._initializers: dict[str, Array] = {}
+        self._scalars: dict[tuple[str, bytes, tuple[int, ...]], Value] = {}
+
+    def input(self, name: str, dtype: str, shape: tuple[int, ...]) -> Value:
+        """Declare a graph input of an integer dtype."""
+        lo, hi = INTEGER_RANGES[dtype]
+        value = Value(name, dtype, shape, 0, lo, hi)
+        self.values[name] = value
+        self._inputs.append(value)
+        return value
+
+    def constant(self, array: Array | float) -> Value:
+        """An initialiser as it is; float64 numbers have to lie on a grid. Small ones are shared."""
+        data = np.asarray(array)
+        key = (data.dtype.name, data.tobytes() if data.nbytes <= 64 else b"", data.shape)
+        if key[1] and key in self._scalars:
+            return self._scalars[key]
+        name = f"k{len(self._initializers)}"
+        self._initializers[name] = data
+        q, grid = (
+            grid_of(data) if data.dtype.name == FLOAT else (data.astype(np.int8) if data.dtype == bool else data, 0)
+        )
+        lo, hi = (int(q.min()), int(q.max())) if q.size else (0, 0)
+        value = Value(name, BOOL if data.dtype == bool else data.dtype.name, data.shape, grid, lo, hi, constant=q)
+        self.values[name] = value
+        if key[1]:
+            self._scalars[key] = value
+        return value
+
+    def weight(self, array: Array, bits: int = 16) -> Value:
+        """A float array rounded to `bits` bits (16, or up to 32), stored as integers and cast in the graph."""
+        magnitude = float(np.abs(array).max(initial=0))
+        grid = grid_for(magnitude, bits)
+        limit = 2 ** (bits - 1)
+        q = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grid)), -limit, limit - 1)
+        stored = self.constant(q.astype(np.int16 if bits <= 16 else np.int32))
+        return self.scale(self.cast(stored, FLOAT), grid)
+
+    def op(self, op: str, *operands: Value | None, **attributes: Any) -> Value:
+        """Add a node with one output. Errors: NotExactError."""
+        return self.ops(op, operands, 1, **attributes)[0]
+
+    def ops(self, op: str, operands: tuple[Value | None, ...], outputs: int, **attributes: Any) -> list[Value]:
+        """Add a node. Errors: NotExactError when it would not be proven; then nothing is added."""
+        names = tuple(f"v{len(self._nodes)}" + (f"_{index}" if outputs > 1 else "") for index in range(outputs))
+        fixed = {key: tuple(item) if isinstance(item, list) else item for key, item in attributes.items()}
+        site = Site(f"{op} {names[0]}", op, operands, names, fixed)
+        results = REGISTRY[op].infer(site)
+        for result in results:
+            self.values[result.name] = result
+        inputs = [operand.name if operand is not None else "" for operand in operands]
+        self._nodes.append(helper.make_node(op, inputs, list(names), **attributes))
+        return results
+
+    # What lowerings say often
+
+    def cast(self, value: Value, dtype: str) -> Value:
+        """The same numbers in another dtype."""
+        return value if value.dtype == dtype else self.op("Cast", value, to=PROTO_OF[dtype])
+
+    def scale(self, value: Value, exponent: int) -> Value:
+        """Times 2**exponent: only the grid moves."""
+        return value if exponent == 0 else self.op("Mul", value, self.constant(np.float64(2.0**exponent)))
+
+    def rounded(self, value: Value, grid: int) -> Value:
+        """To the nearest multiple of 2**grid, ties to even."""
+        if value.grid >= grid:
+            return value
+        return self.scale(self.op("Round", self.scale(value, -grid)), grid)
+
+    def clipped(self, value: Value, lo: int, hi: int) -> Value:
+        """Saturate to lo..hi steps of the value's own grid; nothing is added where the interval proves it needless."""
+        if lo <= value.lo and value.hi <= hi:
+            return value
+        low, high = (np.float64(math.ldexp(limit, value.grid)) for limit in (lo, hi))
+        return self.op("Clip", value, self.constant(low), self.constant(high))
+
+    def fitted(self, value: Value, magnitude: float, bits: int) -> Value:
+        """In `bits` bits, sign included, on the coarsest grid that holds `magnitude`; what is larger saturates."""
+        grid = grid_for(magnitude, bits)
+        limit = 2 ** (bits - 1)
+        if value.grid >= grid:
+            steps = max(limit >> (value.grid - grid), 1)
+            return self.clipped(value, -steps, steps - 1 if steps > 1 else steps)
+        whole = self.op("Round", self.scale(value, -grid))
+        return self.scale(self.clipped(whole, -limit, limit - 1), grid)
+
+    def quotient(self, a: Value, b: Value) -> Value:
+        """floor(a / b) for b proven positive."""
+        return self.op("Floor", self.op("Div", a, b))
+
+    def reshape(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """The same elements in another shape."""
+        if value.shape == shape:
+            return value
+        return self.op("Reshape", value, self.constant(np.array(shape, np.int64)))
+
+    def lookup(self, table: Array, index: Value) -> Value:
+        """table[index] for a whole-number float index proven to lie within a 1-D float64 table."""
+        flat = self.reshape(self.cast(index, "int32"), (index.size,))
+        # Along one axis GatherElements reads flat memory, several times faster than Gather.
+        return self.reshape(self.op("GatherElements", self.constant(table), flat, axis=0), index.shape)
+
+    def model(self, outputs: dict[str, Value]) -> onnx.ModelProto:
+        """The file: inputs in the order declared, outputs in the order given."""
+        nodes = list(self._nodes)
+        infos = []
+        for name, value in outputs.items():
+            nodes.append(helper.make_node("Identity", [value.name], [name]))
+            infos.append(helper.make_tensor_value_info(name, PROTO_OF[value.dtype], value.shape))
+        inputs = [helper.make_tensor_value_info(v.name, PROTO_OF[v.dtype], v.shape) for v in self._inputs]
+        used = {name for node in nodes for name in node.input}
+        initializers = [
+            helper.make_tensor(name, PROTO_OF[array.dtype.name], array.shape, array.tobytes(), raw=True)
+            for name, array in self._initializers.items()
+            if name in used
+        ]
+        graph = helper.make_graph(nodes, "exact", inputs, infos, initializer=initializers)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSIONS[0])

@@ -1,0 +1,40 @@
+"""Where, comparisons and logic: masks."""
+
+from __future__ import annotations
+
+from verifier.exact.lowering.registry import Item, Node, as_bool, as_float, lowers
+from verifier.exact.values import BOOL
+
+
+@lowers("And", "Or", "Not")
+def lower_logic(node: Node) -> list[Item]:
+    """On bools."""
+    operands = [as_bool(node.builder, node.value(index)) for index in range(len(node.proto.input))]
+    return [node.builder.op(node.proto.op_type, *operands)]
+
+
+@lowers("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual")
+def lower_compare(node: Node) -> list[Item]:
+    """On float64: integers take part as floats."""
+    operands = [as_float(node.builder, node.value(index)) for index in (0, 1)]
+    return [node.builder.op(node.proto.op_type, *operands)]
+
+
+@lowers("Where")
+def lower_where(node: Node) -> list[Item]:
+    """The condition chooses; minus infinity in a branch is the mask constant."""
+    builder = node.builder
+    condition = as_bool(builder, node.value(0))
+    branches = [node.value(index) for index in (1, 2)]
+    if all(branch.dtype == BOOL for branch in branches):
+        chosen = builder.op("And", condition, branches[0])
+        other = builder.op("And", builder.op("Not", condition), branches[1])
+        return [builder.op("Or", chosen, other)]
+    return [
+        node.narrowing(
+            lambda bits: builder.op(
+                "Where", condition, *(as_float(builder, node.fitted(index, bits)) for index in (1, 2))
+            ),
+            53,
+        )
+    ]

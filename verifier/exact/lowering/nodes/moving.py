@@ -1,0 +1,146 @@
+"""Reshape, Transpose, Slice, Split, Concat, Expand, Squeeze, Unsqueeze, Flatten, Gather and its kin."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from verifier.exact.lowering.registry import WEIGHT_BITS, Item, Node, lowers
+from verifier.exact.values import Value
+
+
+def _static(node: Node, index: int, what: str) -> Value:
+    """A shape, axes or lengths operand as an int64 constant."""
+    return node.builder.constant(node.needed(index, what).astype(np.int64).reshape(-1))
+
+
+@lowers("Reshape")
+def lower_reshape(node: Node) -> list[Item]:
+    """To a shape known now."""
+    value = node.value(0)
+    dims = [int(dim) for dim in node.needed(1, "its shape").reshape(-1)]
+    if not node.attributes.get("allowzero"):
+        dims = [value.shape[i] if dim == 0 else dim for i, dim in enumerate(dims)]
+    if -1 in dims:
+        dims[dims.index(-1)] = value.size // math.prod(dim for dim in dims if dim != -1)
+    return [node.builder.reshape(value, tuple(dims))]
+
+
+@lowers("Flatten")
+def lower_flatten(node: Node) -> list[Item]:
+    """To two dimensions."""
+    value, axis = node.value(0), node.attributes.get("axis", 1)
+    return [node.builder.reshape(value, (math.prod(value.shape[:axis]), math.prod(value.shape[axis:])))]
+
+
+@lowers("Transpose")
+def lower_transpose(node: Node) -> list[Item]:
+    """As it is."""
+    value = node.value(0)
+    order = list(node.attributes.get("perm") or reversed(range(len(value.shape))))
+    return [node.builder.op("Transpose", value, perm=order)]
+
+
+@lowers("Slice")
+def lower_slice(node: Node) -> list[Item]:
+    """With constant bounds."""
+    lists = [_static(node, i, "a bound") for i in range(1, len(node.proto.input)) if node.has(i)]
+    return [node.builder.op("Slice", node.value(0), *lists)]
+
+
+@lowers("Split")
+def lower_split(node: Node) -> list[Item]:
+    """With constant lengths."""
+    value, axis = node.value(0), node.attributes.get("axis", 0)
+    parts = len(node.proto.output)
+    lengths = (
+        [int(x) for x in node.needed(1, "its lengths").reshape(-1)]
+        if node.has(1)
+        else [len(part) for part in np.array_split(np.empty(value.shape[axis]), parts)]
+    )
+    listed = node.builder.constant(np.array(lengths, np.int64))
+    return list(node.builder.ops("Split", (value, listed), parts, axis=axis))
+
+
+@lowers("Concat")
+def lower_concat(node: Node) -> list[Item]:
+    """On the finest grid; operands are narrowed when they would not fit it."""
+    count = len(node.proto.input)
+    return [
+        node.narrowing(
+            lambda bits: node.builder.op(
+                "Concat", *(node.fitted(index, bits) for index in range(count)), axis=node.attributes["axis"]
+            ),
+            53,
+        )
+    ]
+
+
+@lowers("Expand")
+def lower_expand(node: Node) -> list[Item]:
+    """To a shape known now."""
+    return [node.builder.op("Expand", node.value(0), _static(node, 1, "its shape"))]
+
+
+@lowers("Squeeze", "Unsqueeze")
+def lower_squeeze(node: Node) -> list[Item]:
+    """As a reshape."""
+    value = node.value(0)
+    axes = [int(axis) for axis in node.needed(1, "its axes").reshape(-1)] if node.has(1) else None
+    if node.proto.op_type == "Unsqueeze":
+        assert axes is not None
+        rank = len(value.shape) + len(axes)
+        places = {axis % rank for axis in axes}
+        dims = iter(value.shape)
+        return [node.builder.reshape(value, tuple(1 if i in places else next(dims) for i in range(rank)))]
+    places = (
+        {a % len(value.shape) for a in axes} if axes is not None else {i for i, d in enumerate(value.shape) if d == 1}
+    )
+    return [node.builder.reshape(value, tuple(dim for i, dim in enumerate(value.shape) if i not in places))]
+
+
+def _index(node: Node, index: Value, length: int) -> Value:
+    """An index as int64 within 0..length-1: constants are normalised by the caller, computed ones are clipped."""
+    builder = node.builder
+    wide = builder.cast(index, "int64") if index.dtype not in ("int32", "int64") else index
+    if wide.lo >= 0 and wide.hi < length:
+        return wide
+    limits = [builder.constant(np.array(limit, wide.dtype)) for limit in (0, length - 1)]
+    return builder.op("Clip", wide, *limits)
+
+
+@lowers("Gather")
+def lower_gather(node: Node) -> list[Item]:
+    """A table of floats is stored in 16 bits and cast after the look-up; indices are clipped into range."""
+    builder, axis = node.builder, node.attributes.get("axis", 0)
+    table = node.constant(0)
+    known = node.constant(1)
+    data = node.value(0) if table is None or not np.issubdtype(table.dtype, np.floating) else None
+    length = (table.shape if table is not None else node.value(0).shape)[axis]
+    if known is not None:
+        index = builder.constant(np.where(known < 0, known + length, known).astype(np.int64))
+    else:
+        index = _index(node, node.value(1), length)
+    if data is not None:
+        return [builder.op("Gather", data, index, axis=axis)]
+    assert table is not None
+    weight = builder.weight(table, WEIGHT_BITS)
+    stored = next(name for name, value in builder.values.items() if value.constant is weight.constant)
+    looked_up = builder.op("Gather", builder.values[stored], index, axis=axis)
+    return [builder.scale(builder.cast(looked_up, "float64"), weight.grid)]
+
+
+@lowers("GatherND")
+def lower_gather_nd(node: Node) -> list[Item]:
+    """With constant indices: a look-up in the flattened tensor."""
+    if node.attributes.get("batch_dims"):
+        raise node.fail("batch_dims is not lowered")
+    value = node.value(0)
+    indices = node.needed(1, "its indices").astype(np.int64)
+    depth = indices.shape[-1]
+    strides = np.array([math.prod(value.shape[i + 1 : depth]) for i in range(depth)], np.int64)
+    lengths = np.array(value.shape[:depth], np.int64)
+    flat = (np.where(indices < 0, indices + lengths, indices) * strides).sum(axis=-1)
+    rows = node.builder.reshape(value, (int(lengths.prod()), *value.shape[depth:]))
+    return [node.builder.op("Gather", rows, node.builder.constant(flat), axis=0)]

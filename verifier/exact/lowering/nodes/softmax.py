@@ -1,0 +1,42 @@
+"""Softmax: exponentials from a table, divided by their sum."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from verifier.exact.lowering.registry import OPERAND_BITS, Item, Node, as_float, lowers
+from verifier.exact.values import Value
+
+# exp(-x) is tabulated for x in steps of 2**-12 up to 20, where it is 2e-9.
+STEP_BITS = 12
+REACH = 20
+EXP_BITS = 26
+
+
+@lowers("Softmax")
+def lower_softmax(node: Node) -> list[Item]:
+    """Subtract the row's maximum, look exp up, divide by the sum with a floor."""
+    builder = node.builder
+    value = as_float(builder, node.value(0))
+    axis = node.attributes.get("axis", -1) % len(value.shape)
+    if axis != len(value.shape) - 1:
+        raise node.fail("its axis is not the last: transpose before and after")
+    axes = builder.constant(np.array([axis], np.int64))
+
+    def below_maximum(bits: int) -> Value:
+        x = as_float(builder, node.fitted(0, bits)) if bits < 52 else value
+        return builder.op("Sub", builder.op("ReduceMax", x, axes, keepdims=1), x)
+
+    distance = node.narrowing(below_maximum, 52)
+    steps = builder.op("Round", builder.scale(distance, STEP_BITS))
+    index = builder.op("Clip", steps, builder.constant(np.float64(0)), builder.constant(np.float64(REACH << STEP_BITS)))
+    table = np.rint(np.exp(-np.arange((REACH << STEP_BITS) + 1) / 2.0**STEP_BITS) * 2.0**EXP_BITS)
+    table[-1] = 0.0  # what is masked, or as far away as that, weighs nothing
+    weights = builder.lookup(table, index)
+    total = builder.op("Max", builder.op("ReduceSum", weights, axes, keepdims=1), builder.constant(np.float64(1)))
+    # A product of these with OPERAND_BITS-bit values over the row must stay below 2**53.
+    bits = min(24, 53 - OPERAND_BITS - math.ceil(math.log2(value.shape[axis] + 1)))
+    shares = builder.quotient(builder.scale(weights, bits), total)
+    return [builder.scale(builder.clipped(shares, 0, 2**bits), -bits)]
