@@ -1,0 +1,28 @@
+"""The protocol, deployed once with its seats; every test starts from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness import World
+
+SEATS = 12
+
+
+@pytest.fixture(scope="session")
+def deployed() -> tuple[World, tuple[bytes, int, int, bytes]]:
+    """A deployment with twelve seats of one owner and one operator, and the state to come back to."""
+    world = World()
+    world.join(SEATS)
+    world.chain.at(world.chain.now + 1)  # seats are older than any task
+    return world, world.chain.keep()
+
+
+@pytest.fixture
+def world(deployed: tuple[World, tuple[bytes, int, int, bytes]]) -> Iterator[World]:
+    """That deployment, as it was before any test."""
+    there, kept = deployed
+    there.chain.back_to(kept)
+    yield there
