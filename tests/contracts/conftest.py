@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.harness import World
@@ -21,8 +19,8 @@ def deployed() -> tuple[World, tuple[bytes, int, int, bytes]]:
 
 
 @pytest.fixture
-def world(deployed: tuple[World, tuple[bytes, int, int, bytes]]) -> Iterator[World]:
+def world(deployed: tuple[World, tuple[bytes, int, int, bytes]]) -> World:
     """That deployment, as it was before any test."""
     there, kept = deployed
     there.chain.back_to(kept)
-    yield there
+    return there
