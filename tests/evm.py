@@ -11,7 +11,7 @@ refunds (at most a fifth), and at least the calldata floor of EIP-7623.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -178,9 +178,11 @@ class Receipt:
 
 
 class Chain:
-    """One chain. Time and height stand still until a test moves them."""
+    """One chain. Time and height stand still until a test moves them. `on_send` hears of every transaction that went
+    through: the function's name and the receipt."""
 
     def __init__(self) -> None:
+        self.on_send: Callable[[str, Receipt], None] = lambda name, receipt: None
         self._env = boa.Env()
         self.entropy = word("chain entropy")
         self.block = GENESIS_BLOCK
@@ -294,7 +296,9 @@ class Chain:
         used -= min(computation.get_gas_refund(), used // REFUND_QUOTIENT)
         floor = TRANSACTION_GAS + FLOOR_GAS_PER_TOKEN * (zeros + TOKENS_PER_BYTE * (len(calldata) - zeros))
         logs = tuple((address, tuple(topics), data) for address, topics, data in computation.get_log_entries())
-        return Receipt(function.result(computation.output), max(used, floor), logs)
+        receipt = Receipt(function.result(computation.output), max(used, floor), logs)
+        self.on_send(name, receipt)
+        return receipt
 
     def call(self, contract: Contract, name: str, *arguments: Any, sender: str = NATIVE) -> Any:
         """Read a view. Errors: Reverted."""
