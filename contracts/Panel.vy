@@ -278,15 +278,16 @@ def close_attestation(task: bytes32):
 
 
 @external
-def commit_verdict(task: bytes32, position: uint256, vote: bytes32):
+def commit_verdict(task: bytes32, round: uint256, position: uint256, vote: bytes32):
     """
-    @notice Commits the seat's hidden vote in the current round. It can never be changed.
+    @notice Commits the seat's hidden vote in a round. It can never be changed.
             Reverts with `verdict: not drawn`, `verdict: not open`, `verdict: commits are closed`, `panel: not a seat`,
             `panel: not the operator`, `verdict: empty vote`, `verdict: already committed`.
+    @param round The round that the vote binds: a transaction that arrives late must not land in the next one, where
+           nobody could open its vote.
     @param position Position of the seat in the round's committee.
     @param vote keccak256(VOTE, chain, this contract, task, round, stake id, verdict digest, salt).
     """
-    round: uint256 = self.draws[task] & LOW_8
     timing: uint256 = self.timings[task][round]
     assert timing != 0, "verdict: not drawn"
     if (timing >> 56) & LOW_48 == 0:
@@ -303,14 +304,13 @@ def commit_verdict(task: bytes32, position: uint256, vote: bytes32):
 
 
 @external
-def reveal_verdict(task: bytes32, position: uint256, verdict: bytes32, salt: bytes32):
+def reveal_verdict(task: bytes32, round: uint256, position: uint256, verdict: bytes32, salt: bytes32):
     """
-    @notice Opens a hidden vote of the current round; anyone who knows the salt may. The digest that more than two thirds
+    @notice Opens a hidden vote of a round; anyone who knows the salt may. The digest that more than two thirds
             of the drawn seats reveal is accepted; the others can still reveal until the window ends.
             Reverts with `verdict: not drawn`, `reveal: not open`, `reveal: closed`, `reveal: empty verdict`,
             `panel: not a seat`, `reveal: already revealed`, `reveal: wrong vote`.
     """
-    round: uint256 = self.draws[task] & LOW_8
     timing: uint256 = self.timings[task][round]
     assert timing != 0, "verdict: not drawn"
     # A vote exists only if `commit_verdict` has written when the round opens.

@@ -273,12 +273,14 @@ class World:
     def commit(self, task: Task, position: int, verdict: bytes, round_: int = 1) -> Receipt:
         operator = self.operator_of(self.committee(task, round_)[position])
         return self.panel.commit_verdict(
-            task.id, position, self.hidden(task, position, verdict, round_), sender=operator
+            task.id, round_, position, self.hidden(task, position, verdict, round_), sender=operator
         )
 
     def disclose(self, task: Task, position: int, verdict: bytes, round_: int = 1) -> Receipt:
         """Reveal a committed vote."""
-        return self.panel.reveal_verdict(task.id, position, verdict, self.salt(round_, position), sender=STRANGER)
+        return self.panel.reveal_verdict(
+            task.id, round_, position, verdict, self.salt(round_, position), sender=STRANGER
+        )
 
     def judge(
         self, task: Task, votes: Sequence[bytes | None], revealed: Sequence[bool] | None = None, round_: int = 1

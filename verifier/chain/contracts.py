@@ -226,11 +226,11 @@ class Contracts:
     def close_attestation(self, task: bytes) -> Call:
         return self._call(self.panel, "close_attestation", "close_attestation", task)
 
-    def commit_verdict(self, task: bytes, position: int, vote: bytes) -> Call:
-        return self._call(self.panel, "commit_verdict", "commit_verdict", task, position, vote)
+    def commit_verdict(self, task: bytes, round_: int, position: int, vote: bytes) -> Call:
+        return self._call(self.panel, "commit_verdict", "commit_verdict", task, round_, position, vote)
 
-    def reveal_verdict(self, task: bytes, position: int, verdict: bytes, salt: bytes) -> Call:
-        return self._call(self.panel, "reveal_verdict", "reveal_verdict", task, position, verdict, salt)
+    def reveal_verdict(self, task: bytes, round_: int, position: int, verdict: bytes, salt: bytes) -> Call:
+        return self._call(self.panel, "reveal_verdict", "reveal_verdict", task, round_, position, verdict, salt)
 
     def close_vote(self, task: bytes, round_: int, position: int) -> Call:
         return self._call(self.panel, "close_vote", "close_vote", task, round_, position)

@@ -150,7 +150,7 @@ class Actions:
         kept = self._journal.record_vote(seat, vote)
         if kept.digest != vote.digest:
             raise Skip("the journal holds another vote of this seat in this round: no second one is committed")
-        return self._send(duty, self._contracts.commit_verdict(state.id, duty.position, kept.digest))
+        return self._send(duty, self._contracts.commit_verdict(state.id, duty.round, duty.position, kept.digest))
 
     def _reveal(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
         """Open the seat's commitment: from the journal, or, if that was lost, by finding the same verdict again."""
@@ -162,7 +162,7 @@ class Actions:
             if vote.digest != committed:
                 raise Skip("the commitment on chain opens neither with the journal nor with this seed and evaluation")
             self._journal.record_vote(seat, vote)
-        call = self._contracts.reveal_verdict(state.id, duty.position, vote.verdict, vote.salt)
+        call = self._contracts.reveal_verdict(state.id, duty.round, duty.position, vote.verdict, vote.salt)
         return self._send(duty, call)
 
     # Open calls
