@@ -10,10 +10,9 @@
          reserved. Drawing reserves a quarter of a full seat for the panel that drew; slashing takes from that
          reservation and never more. There is no owner, no admin key, no pause.
 
-         Storage is packed by hand, because a draw of 31 seats reads and writes it 31 times:
-           account[slot]          operator (160 bits) | joined_at (48) | exit_at (48)
-           funds[slot]            balance (128 bits)  | reserved (128)
-           enrolment[panel][slot] opted_at (64 bits)  | reserved by this panel (128)
+         An account is packed by hand, because a draw of 63 seats reads and writes 63 of them:
+           balance (80 bits) | joined_at (40) | exit_at (40) | four numbers of panels (24 each)
+         Each reservation is the number of the panel that holds it; the lowest places are filled first.
 """
 
 from .interfaces import IStakes
@@ -32,10 +31,9 @@ MAX_TRIES: constant(uint256) = MAX_DRAW * TRIES_PER_SEAT + EXTRA_TRIES
 # A seat can sit on this many panels at once.
 RESERVATIONS_PER_SEAT: constant(uint256) = 4
 
-LOW_48: constant(uint256) = 2**48 - 1
-LOW_64: constant(uint256) = 2**64 - 1
-LOW_128: constant(uint256) = 2**128 - 1
-LOW_160: constant(uint256) = 2**160 - 1
+LOW_24: constant(uint256) = 2**24 - 1
+LOW_40: constant(uint256) = 2**40 - 1
+LOW_80: constant(uint256) = 2**80 - 1
 
 # Price of a seat, wei.
 SEAT: public(immutable(uint256))
@@ -54,15 +52,19 @@ nonce: public(HashMap[address, uint256])
 stake_of: public(HashMap[uint256, bytes32])  # slot -> stake id, empty when free
 owner_of: public(HashMap[uint256, address])  # slot -> owner
 endpoint_of: public(HashMap[uint256, String[200]])  # slot -> base URL of the operator's mirror
+operator_of: HashMap[uint256, address]
 account: HashMap[uint256, uint256]
-funds: HashMap[uint256, uint256]
+# panel -> slot -> second at which the seat enrolled
 enrolment: HashMap[address, HashMap[uint256, uint256]]
+# panel -> its number, from 1, given when the first seat enrols
+number_of: HashMap[address, uint256]
+panels: uint256
 position: HashMap[bytes32, uint256]  # stake id -> slot + 1
 free_slots: DynArray[uint256, 2**32]
 
-# Slots a draw has already tried. The calling panel is part of the key, so that nobody can spoil another panel's draw by
-# calling `draw` with its seed first in the same transaction.
-tried: transient(HashMap[address, HashMap[bytes32, HashMap[uint256, bool]]])
+# Slots a draw has already tried, by keccak256(calling panel, seed): nobody can spoil another panel's draw by calling `draw`
+# with its seed first in the same transaction.
+tried: transient(HashMap[bytes32, HashMap[uint256, bool]])
 
 
 @deploy
@@ -71,7 +73,7 @@ def __init__(seat: uint256, exit_delay: uint256):
     @param seat Price of a seat in wei, a multiple of 80 so that a quarter and its twentieth are whole.
     @param exit_delay Seconds from asking to leave to leaving.
     """
-    assert seat != 0 and seat % 80 == 0 and seat <= LOW_128, "stakes: bad seat size"
+    assert seat != 0 and seat % 80 == 0 and seat <= LOW_80, "stakes: bad seat size"
     assert exit_delay != 0, "stakes: no exit delay"
     SEAT = seat
     RESERVATION = seat // RESERVATIONS_PER_SEAT
@@ -104,8 +106,8 @@ def join(operator: address, endpoint: String[200], panel: address) -> bytes32:
     self.stake_of[slot] = stake
     self.owner_of[slot] = msg.sender
     self.endpoint_of[slot] = endpoint
-    self.account[slot] = self._account(operator, block.timestamp, 0)
-    self.funds[slot] = msg.value
+    self.operator_of[slot] = operator
+    self.account[slot] = msg.value | (block.timestamp << 80)
     self.active_seats += 1
     log IStakes.Joined(stake=stake, owner=msg.sender, operator=operator, slot=slot, endpoint=endpoint)
     if panel != empty(address):
@@ -121,7 +123,7 @@ def enrol(stake: bytes32, panel: address):
             Reverts with `stake: unknown`, `stake: not the owner`, `stake: leaving`, `enrol: no panel`, `enrol: already enrolled`.
     """
     slot: uint256 = self._owned(stake)
-    assert self.account[slot] >> 208 == 0, "stake: leaving"
+    assert self._exit_at(self.account[slot]) == 0, "stake: leaving"
     assert panel != empty(address), "enrol: no panel"
     self._enrol(stake, slot, panel)
 
@@ -135,9 +137,9 @@ def top_up(stake: bytes32):
     """
     slot: uint256 = self._slot(stake)
     assert msg.value != 0, "top_up: nothing sent"
-    funds: uint256 = self.funds[slot]
-    assert (funds & LOW_128) + msg.value <= SEAT, "top_up: above a seat"
-    self.funds[slot] = funds + msg.value
+    account: uint256 = self.account[slot]
+    assert (account & LOW_80) + msg.value <= SEAT, "top_up: above a seat"
+    self.account[slot] = account + msg.value
     log IStakes.ToppedUp(stake=stake, amount=msg.value)
 
 
@@ -149,7 +151,7 @@ def set_operator(stake: bytes32, operator: address):
     """
     slot: uint256 = self._owned(stake)
     assert operator != empty(address), "stake: no operator"
-    self.account[slot] = (self.account[slot] & ~LOW_160) | convert(operator, uint256)
+    self.operator_of[slot] = operator
     log IStakes.OperatorSet(stake=stake, operator=operator)
 
 
@@ -172,8 +174,8 @@ def request_exit(stake: bytes32):
     """
     slot: uint256 = self._owned(stake)
     account: uint256 = self.account[slot]
-    assert account >> 208 == 0, "stake: leaving"
-    self.account[slot] = account | (block.timestamp << 208)
+    assert self._exit_at(account) == 0, "stake: leaving"
+    self.account[slot] = account | (block.timestamp << 120)
     self.active_seats -= 1
     log IStakes.ExitRequested(stake=stake, exit_at=block.timestamp)
 
@@ -186,21 +188,22 @@ def exit(stake: bytes32):
             `exit: reserved by a panel`.
     """
     slot: uint256 = self._owned(stake)
-    exit_at: uint256 = self.account[slot] >> 208
+    account: uint256 = self.account[slot]
+    exit_at: uint256 = self._exit_at(account)
     assert exit_at != 0, "exit: not requested"
     assert block.timestamp >= exit_at + EXIT_DELAY, "exit: too early"
-    funds: uint256 = self.funds[slot]
-    assert funds >> 128 == 0, "exit: reserved by a panel"
+    assert account >> 160 == 0, "exit: reserved by a panel"
 
     self.position[stake] = 0
     self.stake_of[slot] = empty(bytes32)
     self.owner_of[slot] = empty(address)
     self.endpoint_of[slot] = ""
+    self.operator_of[slot] = empty(address)
     self.account[slot] = 0
-    self.funds[slot] = 0
     self.free_slots.append(slot)
-    payments._credit(empty(address), msg.sender, funds)
-    log IStakes.Exited(stake=stake, amount=funds)
+    amount: uint256 = account & LOW_80
+    payments._credit(empty(address), msg.sender, amount)
+    log IStakes.Exited(stake=stake, amount=amount)
 
 
 @external
@@ -226,35 +229,36 @@ def draw(
     drawn: DynArray[uint256, MAX_DRAW] = []
     full: uint256 = 0
     tries: uint256 = wanted * TRIES_PER_SEAT + EXTRA_TRIES
+    this_draw: bytes32 = keccak256(abi_encode(msg.sender, seed))
+    panel: uint256 = self.number_of[msg.sender]
     for k: uint256 in range(tries, bound=MAX_TRIES):
         if len(drawn) == wanted:
             break
         slot: uint256 = convert(keccak256(abi_encode(seed, k)), uint256) % slots
-        if self.tried[msg.sender][seed][slot]:
+        if self.tried[this_draw][slot]:
             continue
-        self.tried[msg.sender][seed][slot] = True
+        self.tried[this_draw][slot] = True
 
-        enrolment: uint256 = self.enrolment[msg.sender][slot]
-        opted_at: uint256 = enrolment & LOW_64
+        opted_at: uint256 = self.enrolment[msg.sender][slot]
         if opted_at == 0 or opted_at >= created_at:
             continue
         account: uint256 = self.account[slot]
-        exit_at: uint256 = account >> 208
+        exit_at: uint256 = self._exit_at(account)
         # An enrolment older than the seat belongs to a former occupant of the slot.
-        if account == 0 or opted_at < (account >> 160) & LOW_48 or (exit_at != 0 and exit_at <= frozen_at):
+        if account == 0 or opted_at < self._joined_at(account) or (exit_at != 0 and exit_at <= frozen_at):
             continue
-        funds: uint256 = self.funds[slot]
-        if (funds & LOW_128) < (funds >> 128) + RESERVATION:
+        balance: uint256 = account & LOW_80
+        reserved: uint256 = self._find(account, 0)
+        if balance < (reserved + 1) * RESERVATION:
             # A seat that was slashed to less than one reservation is spent, not full.
-            if funds & LOW_128 >= RESERVATION:
+            if balance >= RESERVATION:
                 full += 1
             continue
 
-        self.funds[slot] = funds + (RESERVATION << 128)
-        self.enrolment[msg.sender][slot] = enrolment + (RESERVATION << 64)
+        self.account[slot] = account | (panel << self._shift(reserved))
         drawn.append(slot)
-        log IStakes.Reserved(slot=slot, panel=msg.sender)
     assert 2 * full <= len(drawn), "draw: too many seats are full"
+    log IStakes.Reserved(panel=msg.sender, slots=drawn)
     return drawn
 
 
@@ -267,11 +271,17 @@ def release(slot: uint256, slash: uint256) -> uint256:
     @param slash Wei to take, at most a reservation.
     @return The wei taken.
     """
-    enrolment: uint256 = self.enrolment[msg.sender][slot]
-    assert enrolment >> 64 >= RESERVATION, "release: nothing reserved"
+    account: uint256 = self.account[slot]
+    panel: uint256 = self.number_of[msg.sender]
+    place: uint256 = self._find(account, panel)
+    assert panel != 0 and place < RESERVATIONS_PER_SEAT, "release: nothing reserved"
     assert slash <= RESERVATION, "release: above the reservation"
-    self.enrolment[msg.sender][slot] = enrolment - (RESERVATION << 64)
-    self.funds[slot] = self.funds[slot] - (RESERVATION << 128) - slash
+    # The last reservation moves to the place of the one that ends.
+    last: uint256 = self._find(account, 0) - 1
+    account ^= (panel ^ self._holder(account, last)) << self._shift(place)
+    account &= ~(LOW_24 << self._shift(last))
+    # The balance covers every reservation in full, so it cannot run out.
+    self.account[slot] = account - slash
     payments._burn(empty(address), slash)
     log IStakes.Released(slot=slot, panel=msg.sender, slashed=slash)
     return slash
@@ -284,7 +294,7 @@ def voter(slot: uint256) -> (bytes32, address):
     """
     @return Stake id of the seat in `slot` and the operator key that votes for it now; zeros when the slot is free.
     """
-    return self.stake_of[slot], convert(self.account[slot] & LOW_160, address)
+    return self.stake_of[slot], self.operator_of[slot]
 
 
 @external
@@ -304,16 +314,15 @@ def seat(stake: bytes32) -> IStakes.Seat:
     """
     slot: uint256 = self._slot(stake)
     account: uint256 = self.account[slot]
-    funds: uint256 = self.funds[slot]
     return IStakes.Seat(
         stake=stake,
         slot=slot,
         owner=self.owner_of[slot],
-        operator=convert(account & LOW_160, address),
-        joined_at=(account >> 160) & LOW_48,
-        exit_at=account >> 208,
-        balance=funds & LOW_128,
-        reserved=funds >> 128,
+        operator=self.operator_of[slot],
+        joined_at=self._joined_at(account),
+        exit_at=self._exit_at(account),
+        balance=account & LOW_80,
+        reserved=self._find(account, 0) * RESERVATION,
         endpoint=self.endpoint_of[slot],
     )
 
@@ -325,20 +334,28 @@ def enrolled(panel: address, slot: uint256) -> (uint256, uint256):
     @return Second at which the present occupant of `slot` enrolled at `panel` (0: it did not), and the wei that this
             panel holds of it.
     """
-    enrolment: uint256 = self.enrolment[panel][slot]
-    opted_at: uint256 = enrolment & LOW_64
-    if opted_at < (self.account[slot] >> 160) & LOW_48 or self.account[slot] == 0:
-        opted_at = 0
-    return opted_at, enrolment >> 64
+    opted_at: uint256 = self.enrolment[panel][slot]
+    account: uint256 = self.account[slot]
+    if account == 0 or opted_at < self._joined_at(account):
+        return 0, 0
+    held: uint256 = 0
+    for place: uint256 in range(RESERVATIONS_PER_SEAT):
+        if self._holder(account, place) == self.number_of[panel]:
+            held += RESERVATION
+    return opted_at, held
 
 
 @internal
 def _enrol(stake: bytes32, slot: uint256, panel: address):
-    # Nothing can be reserved here by a former occupant: its slot was freed with no reservation left.
-    enrolment: uint256 = self.enrolment[panel][slot]
-    joined_at: uint256 = (self.account[slot] >> 160) & LOW_48
-    assert enrolment == 0 or enrolment & LOW_64 < joined_at, "enrol: already enrolled"
+    opted_at: uint256 = self.enrolment[panel][slot]
+    # An enrolment older than the seat belongs to a former occupant of the slot.
+    assert opted_at == 0 or opted_at < self._joined_at(self.account[slot]), "enrol: already enrolled"
     self.enrolment[panel][slot] = block.timestamp
+    if self.number_of[panel] == 0:
+        # Sixteen million enrolments at new panels are beyond anybody's gas; were they not, old panels would go on.
+        assert self.panels < LOW_24, "enrol: too many panels"
+        self.panels += 1
+        self.number_of[panel] = self.panels
     log IStakes.Enrolled(stake=stake, panel=panel)
 
 
@@ -360,5 +377,39 @@ def _owned(stake: bytes32) -> uint256:
 
 @internal
 @pure
-def _account(operator: address, joined_at: uint256, exit_at: uint256) -> uint256:
-    return convert(operator, uint256) | (joined_at << 160) | (exit_at << 208)
+def _joined_at(account: uint256) -> uint256:
+    return (account >> 80) & LOW_40
+
+
+@internal
+@pure
+def _exit_at(account: uint256) -> uint256:
+    return (account >> 120) & LOW_40
+
+
+@internal
+@pure
+def _shift(place: uint256) -> uint256:
+    return 160 + 24 * place
+
+
+@internal
+@pure
+def _holder(account: uint256, place: uint256) -> uint256:
+    """
+    @return Number of the panel that holds the reservation at `place`, 0 when there is none.
+    """
+    return (account >> self._shift(place)) & LOW_24
+
+
+@internal
+@pure
+def _find(account: uint256, panel: uint256) -> uint256:
+    """
+    @return The first place held by the panel of that number; of 0 the number of reservations. The number of places when
+            there is none.
+    """
+    for place: uint256 in range(RESERVATIONS_PER_SEAT):
+        if self._holder(account, place) == panel:
+            return place
+    return RESERVATIONS_PER_SEAT
