@@ -120,7 +120,8 @@ def enrol(stake: bytes32, panel: address):
     """
     @notice Lets `panel` draw, reserve and slash this seat, for tasks created from now on. There is no way back but to
             leave: a seat that could step aside after a draw is announced would choose its committees.
-            Reverts with `stake: unknown`, `stake: not the owner`, `stake: leaving`, `enrol: no panel`, `enrol: already enrolled`.
+            Reverts with `stake: unknown`, `stake: not the owner`, `stake: leaving`, `enrol: no panel`,
+            `enrol: already enrolled`, `enrol: too many panels`.
     """
     slot: uint256 = self._owned(stake)
     assert self._exit_at(self.account[slot]) == 0, "stake: leaving"
