@@ -279,8 +279,10 @@ def _pay_committee(task: bytes32, head: uint256, progress: uint256, judged: bool
             extra: uint256 = min(reserve, pool * tally.later_seats // ((head >> 208) & words.LOW_8))
             pool += extra + tasks.bought[task]
             verdict_share = pool // tally.accepted_seats
-            owed += verdict_share * tally.accepted_seats
-            sponsor += pool - verdict_share * tally.accepted_seats - extra
+            paid: uint256 = verdict_share * tally.accepted_seats
+            owed += paid
+            # In this order: what was paid can be nearly the whole pool, of which `extra` came from the reserve.
+            sponsor = sponsor - extra + pool - paid
     tasks.fees[task] = attest_share | (verdict_share << 80) | (owed << 160)
     return sponsor
 
