@@ -67,6 +67,10 @@ class Entry:
     key: bytes
     commitment: bytes
 
+    @property
+    def uri(self) -> str:
+        return f"https://solver.example/{self.sealed.hex()}"
+
 
 @dataclass
 class Task:
@@ -198,7 +202,7 @@ class World:
     def submit(self, task: Task, solver: str = SOLVER, entry: Entry | None = None) -> Entry:
         entry = entry or self.entry(task, solver)
         self.bounties.commit_submission(
-            task.id, entry.commitment, entry.sealed, "", sender=solver, value=self.due(task)
+            task.id, entry.commitment, entry.sealed, entry.uri, sender=solver, value=self.due(task)
         )
         task.entries.append(entry)
         return entry

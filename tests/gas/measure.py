@@ -1,0 +1,164 @@
+"""What the protocol's transactions cost: `python -m tests.gas.measure --check` compares with the snapshot, `--write` renews it.
+
+A figure is the gas of a whole transaction: 21,000, calldata, execution, less refunds. Everybody has been here before: the
+sponsor's nonce, the solver's and the seats' credits are not written for the first time. The committee has the default
+fifteen seats, and URIs are as long as real ones. Of the transactions of one kind that a task sees, a figure names the
+first, the median and the dearest: the first writes what the others share.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+import vyper
+
+from tests.evm import NATIVE, compiled
+from tests.harness import DEPLOYER, ETHER, LADDER, OWNER, SEAT, SOLVER, SPONSOR, Task, World
+
+SNAPSHOT = Path(__file__).with_name("snapshot.json")
+
+COMMITTEE = 15
+LARGEST_COMMITTEE = 31
+MOST_SUBMISSIONS = 64
+ROUNDS = 3
+
+ONE = "sealed holdout, native reward, one submission"
+EIGHT = "sealed holdout, native reward, ladder of eight"
+# What the median transaction must not exceed, by scenario and function.
+BARS = {
+    (ONE, "create_task"): 250_000,
+    (EIGHT, "commit_submission"): 100_000,
+    (ONE, "attest"): 60_000,
+    (ONE, "reveal_submission"): 60_000,
+    (ONE, "commit_verdict"): 60_000,
+    (ONE, "reveal_verdict"): 80_000,
+    (ONE, "settle"): 120_000,
+    (ONE, "claim_submission"): 60_000,
+}
+# What no transaction of the protocol may cost, whatever its size.
+MOST = 1_000_000
+
+Figures = dict[str, dict[str, int]]
+
+
+def measure() -> dict[str, Any]:
+    """The compiler, and by scenario and function the gas of the first, the median and the dearest transaction."""
+    world = World()
+    world.join(3 * LARGEST_COMMITTEE)
+    world.chain.at(world.chain.now + 1)  # seats are older than any task
+    token = world.chain.deploy(compiled("contracts/mocks/PlainToken.vy"), sender=DEPLOYER)
+    token.mint(SPONSOR, 10**6 * ETHER, sender=SPONSOR)
+    token.approve(world.bounties.address, 2**256 - 1, sender=SPONSOR)
+    for asset in (NATIVE, token.address):  # everybody's first time, not counted
+        _whole(world, asset=asset)
+    scenarios = {
+        ONE: lambda: _whole(world),
+        "public set, native reward, one submission": lambda: _whole(world, sealed=False),
+        "sealed holdout, token reward, one submission": lambda: _whole(world, asset=token.address),
+        EIGHT: lambda: _whole(world, range(100, 108), policy=LADDER),
+        "64 submissions, three rounds of 31, 62 and 63 seats": lambda: _largest(world),
+        "seats and withdrawals": lambda: _seats(world),
+    }
+    return {
+        "compiler": f"vyper {vyper.__version__}",
+        "gas": {name: _figures(world, scenario) for name, scenario in scenarios.items()},
+    }
+
+
+def _figures(world: World, scenario: Callable[[], None]) -> Figures:
+    seen: dict[str, list[int]] = {}
+    world.chain.on_send = lambda name, receipt: seen.setdefault(name, []).append(receipt.gas)
+    scenario()
+    world.chain.on_send = lambda name, receipt: None
+    return {name: {"first": gas[0], "median": median_low(gas), "most": max(gas)} for name, gas in seen.items()}
+
+
+def _whole(world: World, scores: Any = (150,), **changes: Any) -> None:
+    """One task from escrow to the last claim."""
+    scores = list(scores)
+    task = world.to_settled(scores, **{"committee": COMMITTEE, "sealed": True, "reserve": ETHER // 10} | changes)
+    _close(world, task, scores, rounds=1)
+
+
+def _largest(world: World) -> None:
+    """The largest task there is: two rounds in which no two seats agree, and a third that accepts."""
+    task = world.to_judging(MOST_SUBMISSIONS, committee=LARGEST_COMMITTEE, policy=LADDER, reserve=ETHER)
+    scores = list(range(100, 100 + MOST_SUBMISSIONS))
+    for number in range(1, ROUNDS + 1):
+        if number > 1:
+            world.pass_reveals(task, number - 1)
+            world.convene(task)
+            world.draw(task)
+        seats = len(world.committee(task, number))
+        lies = [world.verdict(task, [seat] * MOST_SUBMISSIONS) for seat in range(seats)]
+        world.judge(task, [world.verdict(task, scores)] * seats if number == ROUNDS else lies, round_=number)
+    world.pass_challenge(task, ROUNDS)
+    world.settle(task, scores)
+    _close(world, task, scores, ROUNDS)
+
+
+def _close(world: World, task: Task, scores: list[int], rounds: int) -> None:
+    for index in range(len(task.entries)):
+        world.claim(task, index, scores)
+    for number in range(1, rounds + 1):
+        for position in range(len(world.committee(task, number))):
+            world.close(task, position, number)
+
+
+def _seats(world: World) -> None:
+    (stake,) = world.join()
+    world.stakes.set_operator(stake, SOLVER, sender=OWNER)
+    world.stakes.request_exit(stake, sender=OWNER)
+    world.chain.at(world.chain.now + world.stakes.EXIT_DELAY())
+    world.stakes.exit(stake, sender=OWNER)
+    assert world.owed(OWNER, contract=world.stakes) == SEAT
+    world.stakes.withdraw(NATIVE, OWNER, sender=OWNER)
+    world.bounties.withdraw(NATIVE, SOLVER, sender=SOLVER)
+
+
+def differences(measured: dict[str, Any], kept: dict[str, Any]) -> list[str]:
+    """One line for each figure that is not what the snapshot says, the compiler included."""
+    new, old = _flat(measured), _flat(kept)
+    return [
+        f"{name}: {old.get(name)} in the snapshot, {new.get(name)} now"
+        for name in [*new, *(name for name in old if name not in new)]
+        if new.get(name) != old.get(name)
+    ]
+
+
+def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, f"{path}{name} / ") if isinstance(value, dict) else {path + name: value}
+    return leaves
+
+
+def _table(figures: dict[str, Any]) -> str:
+    lines = []
+    for scenario, functions in figures["gas"].items():
+        lines.append(f"\n{scenario:52}{'first':>10}{'median':>10}{'most':>11}")
+        lines += [f"  {name:50}" + "".join(f"{gas:10,}" for gas in kinds.values()) for name, kinds in functions.items()]
+    return "\n".join([figures["compiler"], *lines])
+
+
+def main() -> None:
+    """Measure and print; compare with the snapshot or write it."""
+    if sys.argv[1:] not in ([], ["--check"], ["--write"]):
+        sys.exit("usage: python -m tests.gas.measure [--check | --write]")
+    measured = measure()
+    print(_table(measured))
+    if "--write" in sys.argv:
+        SNAPSHOT.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+    elif "--check" in sys.argv:
+        changed = differences(measured, json.loads(SNAPSHOT.read_text("utf-8")))
+        if changed:
+            sys.exit("\n".join(["", *changed, "renew it with `python -m tests.gas.measure --write`"]))
+
+
+if __name__ == "__main__":
+    main()
