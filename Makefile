@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export PATH := $(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup test lint format abi clean
+.PHONY: help setup test lint format abi gas clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ format: $(READY)  ## rewrite the Python files in the project's style
 
 abi: $(READY)  ## regenerate the ABIs that the verifier carries
 	python -m scripts.abi
+
+gas: $(READY)  ## compare every transaction's gas with the snapshot
+	python -m tests.gas.measure --check
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build .build
