@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "publish": ("verifier.commands.artifacts", "publish_command"),
     "serve": ("verifier.commands.artifacts", "serve_command"),
     "devnet": ("verifier.commands.devnet", "devnet"),
+    "run": ("verifier.commands.service", "run"),
 }
 
 

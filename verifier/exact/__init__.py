@@ -9,6 +9,7 @@ from verifier.exact.engine import Engine
 from verifier.exact.errors import ExactError, FeedError, LoweringError, NotExactError, SelfTestError
 from verifier.exact.outputs import outputs_digest
 from verifier.exact.program import Instruction, Program, Tensor, load_program
+from verifier.exact.self_test import self_test
 
 __all__ = [
     "Engine",
@@ -23,4 +24,5 @@ __all__ = [
     "load_program",
     "outputs_digest",
     "reference",
+    "self_test",
 ]

@@ -123,9 +123,11 @@ def emit(program: Program) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
 def materialise(value: Value) -> NDArray[Any]:
     """A constant as onnxruntime wants it: float64 at its real size, or its integer dtype."""
     assert value.constant is not None
+    # order="C", not ascontiguousarray: that would make a vector of a scalar.
     if value.dtype == FLOAT:
-        return np.ascontiguousarray(np.ldexp(value.constant.astype(np.float64), value.grid))
-    return np.ascontiguousarray(value.constant.astype(np.bool_ if value.dtype == BOOL else value.dtype))
+        real = value.constant.astype(np.float64, order="C")
+        return np.asarray(np.ldexp(real, value.grid))
+    return value.constant.astype(np.bool_ if value.dtype == BOOL else value.dtype, order="C")
 
 
 def _initializer(name: str, array: NDArray[Any]) -> onnx.TensorProto:

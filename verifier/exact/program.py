@@ -49,7 +49,8 @@ class Program:
     """A proven exact program: instructions in node order, and what is known of every tensor.
 
     macs: multiply-accumulates of one run: one for each product, and one for each element another instruction reads or
-    writes. peak_bits: bits of the widest integer at any place, partial sums included; it is at node peak_node.
+    writes. peak_bits: the least b so that |q| <= 2**b for all that any node computes, partial sums included; the widest
+    is at node peak_node.
     """
 
     inputs: tuple[Tensor, ...]
@@ -119,7 +120,7 @@ def prove(graph: Graph) -> Program:
     instructions: list[Instruction] = []
     quotients: dict[str, str] = {}  # off the grid -> node that made it
     macs = 0
-    peak, peak_node = max((value.magnitude, name) for name, value in values.items()) if values else (0, "")
+    peak, peak_node = 0, ""
     for node in graph.nodes:
         site = _infer(node, values, quotients, consumers)
         macs += site.macs
@@ -139,7 +140,7 @@ def prove(graph: Graph) -> Program:
         instructions=tuple(instructions),
         values=values,
         macs=macs,
-        peak_bits=peak.bit_length(),
+        peak_bits=max(peak - 1, 0).bit_length(),
         peak_node=peak_node,
     )
 

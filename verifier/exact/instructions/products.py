@@ -98,7 +98,10 @@ def _infer_reduce(site: Site) -> list[Value]:
         raise site.fail("it reduces nothing")
     site.macs += x.size
     if site.op == "ReduceSum":
-        site.bound(-count * x.magnitude, count * x.magnitude, x.dtype)
+        # A partial sum may hold any part of the elements, none of one sign included; onnxruntime adds int64 in double.
+        least, most = count * min(x.lo, 0), count * max(x.hi, 0)
+        site.bound(least, most, FLOAT)
+        site.bound(least, most, x.dtype)
         return [site.result(x.dtype, shape, x.grid, count * x.lo, count * x.hi)]
     return [site.result(x.dtype, shape, x.grid, x.lo, x.hi)]
 

@@ -1,0 +1,1 @@
+"""How the literal vectors of verifier/exact/vectors are made: with Python's integers alone, not with the package."""
