@@ -1,9 +1,10 @@
-"""What the protocol's transactions cost: `python -m tests.gas.measure --check` compares with the snapshot, `--write` renews it.
+"""What the protocol's transactions cost: `python -m tests.gas.measure --check` compares with the snapshot, `--write`
+renews it.
 
-A figure is the gas of a whole transaction: 21,000, calldata, execution, less refunds. Everybody has been here before: the
-sponsor's nonce, the solver's and the seats' credits are not written for the first time. The committee has the default
-fifteen seats, and URIs are as long as real ones. Of the transactions of one kind that a task sees, a figure names the
-first, the median and the dearest: the first writes what the others share.
+A figure is the gas of a whole transaction: 21,000, calldata, execution, less refunds. Everybody has been here before:
+the sponsor's nonce, the solver's and the seats' credits are not written for the first time. The committee has the
+default fifteen seats, and URIs are as long as real ones. Of the transactions of one kind that a task sees, a figure
+names the first, the median and the dearest: the first writes what the others share.
 """
 
 from __future__ import annotations
