@@ -95,7 +95,7 @@ class Task:
 
 
 class World:
-    """One deployment of the protocol, and its people."""
+    """One deployment of the protocol, and its people; `contracts` is the folder it is compiled from."""
 
     def __init__(
         self,
@@ -105,21 +105,22 @@ class World:
         exit_delay: int = EXIT_DELAY,
         draw_delay: int = DRAW_DELAY,
         challenge_window: int = CHALLENGE_WINDOW,
+        contracts: str = "contracts",
     ) -> None:
         self.chain = chain or Chain()
         for role in (DEPLOYER, OWNER, OPERATOR, SPONSOR, SOLVER, RIVAL, STRANGER):
             self.chain.fund(role, PURSE)
         self.limits = limits
         self.challenge_window = challenge_window
-        self.stakes = self.chain.deploy(compiled("contracts/Stakes.vy"), seat, exit_delay, sender=DEPLOYER)
+        self.stakes = self.chain.deploy(compiled(f"{contracts}/Stakes.vy"), seat, exit_delay, sender=DEPLOYER)
         bounties = self.chain.next_address(DEPLOYER, ahead=1)
-        parts = compiled("contracts/Panel.vy")
+        parts = compiled(f"{contracts}/Panel.vy")
         self.panel = self.chain.deploy(
             parts, self.stakes.address, bounties, draw_delay, challenge_window, sender=DEPLOYER
         )
         ranges = tuple(limits.values())
         self.bounties = self.chain.deploy(
-            compiled("contracts/Bounties.vy"), self.panel.address, ranges, sender=DEPLOYER
+            compiled(f"{contracts}/Bounties.vy"), self.panel.address, ranges, sender=DEPLOYER
         )
         assert self.bounties.address == bounties
 
