@@ -11,6 +11,7 @@ refunds (at most a fifth), and at least the calldata floor of EIP-7623.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import boa
+import pytest
 import rlp
 from eth.vm.message import Message
 from eth_abi.abi import decode, encode
@@ -50,6 +52,11 @@ class Reverted(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def reverts(reason: str) -> pytest.RaisesExc[Reverted]:
+    """What is sent inside reverts with exactly this reason."""
+    return pytest.raises(Reverted, match=f"^{re.escape(reason)}$")
 
 
 def account(role: str) -> str:
