@@ -16,7 +16,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from verifier.exact.errors import NotExactError
+from verifier.exact.errors import ExactError, NotExactError
 
 OPSET = 18
 IR_VERSIONS = (8, 9)  # so that old and new runtimes load the file
@@ -37,6 +37,7 @@ DTYPE_OF: dict[int, str] = {
     _PROTO.DOUBLE: "float64",
 }
 PROTO_OF = {name: number for number, name in DTYPE_OF.items()}
+_MALFORMED = ("corrupt", "MaxDepth", "UTF-8")  # how protobuf says that the bytes themselves are wrong
 _INPUT_DTYPES = ("int8", "uint8", "int16", "int32", "int64")
 _ATTRIBUTE = onnx.AttributeProto
 _TYPED_FIELDS: tuple[Any, ...] = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
@@ -82,6 +83,9 @@ def parse(data: bytes) -> Graph:
     try:
         model.ParseFromString(data)
     except DecodeError as error:
+        # protobuf calls it a decode error, too, when memory runs out: no fact about the file.
+        if not any(fact in str(error) for fact in _MALFORMED):
+            raise ExactError(f"cannot tell whether the file is an ONNX model: {error}") from error
         raise NotExactError("the file", "it is no ONNX model") from error
     _check_model(model)
     graph = model.graph
@@ -106,8 +110,9 @@ def parse(data: bytes) -> Graph:
     return Graph(inputs, outputs, constants, nodes)
 
 
-def _good_name(name: str) -> bool:
-    return 0 < len(name) <= MAX_NAME
+def _good_name(name: str | bytes) -> bool:
+    """Not bytes: what protobuf hands out for a name that is no UTF-8."""
+    return isinstance(name, str) and 0 < len(name) <= MAX_NAME
 
 
 def _check_model(model: onnx.ModelProto) -> None:
