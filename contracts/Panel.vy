@@ -146,7 +146,7 @@ def reopen(task: bytes32):
     else:
         assert round != 0 and round == FREE_ROUNDS + bought, "reopen: not failed"
         self._assert_failed(task, round)
-        assert round + 1 < MAX_ROUNDS, "reopen: no more rounds"
+        assert round < MAX_ROUNDS, "reopen: no more rounds"
         round += 1
         bought += 1
     self._freeze(task, round, 0, bought)
