@@ -269,6 +269,11 @@ class Chain:
         """Give an account that much more native coin, wei."""
         self._state.set_balance(to_canonical_address(address), self.balance(address) + amount)
 
+    def write(self, contract: Contract, slot: int, number: int) -> None:
+        """Set a storage slot: for states that millions of transactions apart nothing reaches."""
+        self._state.set_storage(to_canonical_address(contract.address), slot, number)
+        self._state.lock_changes()
+
     def next_address(self, sender: str, ahead: int = 0) -> str:
         """Where the sender's next contract but `ahead` will be."""
         canonical = to_canonical_address(sender)

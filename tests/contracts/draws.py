@@ -1,0 +1,45 @@
+"""The draw as the design says it, and a panel that is only a key: Stakes does not care what sends its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from eth_utils.crypto import keccak
+
+from tests.evm import Receipt, account, word
+from tests.harness import World
+
+JURY = account("jury")
+TRIES_PER_SEAT, EXTRA_TRIES = 8, 64
+
+
+def expected_draw(seed: bytes, wanted: int, slots: int, eligible: Collection[int]) -> list[int]:
+    """The slots that a draw finds, in order: candidate k is keccak256(seed, k) mod `slots`."""
+    drawn: list[int] = []
+    for k in range(wanted * TRIES_PER_SEAT + EXTRA_TRIES):
+        slot = int.from_bytes(keccak(seed + k.to_bytes(32, "big")), "big") % slots
+        if len(drawn) < wanted and slot in eligible and slot not in drawn:
+            drawn.append(slot)
+    return drawn
+
+
+def draw(world: World, wanted: int, sender: str = JURY, seed: bytes = word("seed"), **changes: Any) -> Receipt:
+    """One draw for a panel, of a task created and frozen in this second, out of all slots unless told otherwise."""
+    now = world.chain.now
+    arguments = {"created_at": now, "frozen_at": now, "slots": world.stakes.slots()} | changes
+    return world.stakes.draw(seed, wanted, *arguments.values(), sender=sender)
+
+
+def slash(world: World, stake: bytes, amount: int) -> None:
+    """Have a seat that the jury can draw slashed by so many wei."""
+    slot = world.stakes.slot_of(stake)
+    drawn = draw(world, 1, seed=_finds(world, slot)).result
+    assert drawn == [slot]
+    world.stakes.release(slot, amount, sender=JURY)
+
+
+def _finds(world: World, slot: int) -> bytes:
+    """A seed whose first candidate is that slot."""
+    seeds = (word(f"seed {i}") for i in range(10_000))
+    return next(seed for seed in seeds if expected_draw(seed, 1, world.stakes.slots(), range(2**32)) == [slot])
