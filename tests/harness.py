@@ -7,7 +7,7 @@ Keys, salts and digests follow from names, so every run is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,7 +95,7 @@ class Task:
 
 
 class World:
-    """One deployment of the protocol, and its people; `contracts` is the folder it is compiled from."""
+    """One deployment of the protocol, and its people. `sources`: files to compile in place of a contract's own."""
 
     def __init__(
         self,
@@ -105,24 +105,24 @@ class World:
         exit_delay: int = EXIT_DELAY,
         draw_delay: int = DRAW_DELAY,
         challenge_window: int = CHALLENGE_WINDOW,
-        contracts: str = "contracts",
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         self.chain = chain or Chain()
         for role in (DEPLOYER, OWNER, OPERATOR, SPONSOR, SOLVER, RIVAL, STRANGER):
             self.chain.fund(role, PURSE)
         self.limits = limits
         self.challenge_window = challenge_window
-        self.stakes = self.chain.deploy(compiled(f"{contracts}/Stakes.vy"), seat, exit_delay, sender=DEPLOYER)
-        bounties = self.chain.next_address(DEPLOYER, ahead=1)
-        parts = compiled(f"{contracts}/Panel.vy")
+        stakes, panel, bounties = (
+            compiled((sources or {}).get(name, f"contracts/{name}.vy")) for name in ("Stakes", "Panel", "Bounties")
+        )
+        self.stakes = self.chain.deploy(stakes, seat, exit_delay, sender=DEPLOYER)
+        escrow = self.chain.next_address(DEPLOYER, ahead=1)
         self.panel = self.chain.deploy(
-            parts, self.stakes.address, bounties, draw_delay, challenge_window, sender=DEPLOYER
+            panel, self.stakes.address, escrow, draw_delay, challenge_window, sender=DEPLOYER
         )
         ranges = tuple(limits.values())
-        self.bounties = self.chain.deploy(
-            compiled(f"{contracts}/Bounties.vy"), self.panel.address, ranges, sender=DEPLOYER
-        )
-        assert self.bounties.address == bounties
+        self.bounties = self.chain.deploy(bounties, self.panel.address, ranges, sender=DEPLOYER)
+        assert self.bounties.address == escrow
 
     # ------------------------------------------------------------------------------------------------- seats
 
