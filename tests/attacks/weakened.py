@@ -1,0 +1,40 @@
+"""The contracts without one of their guards: what an attack does to a naive contract.
+
+An attack runs on the contracts as they are and on a copy from which one guard was cut out. So the tests show that it is
+answered and what answers it, and they fail when either stops being true.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.contracts.conftest import SEATS
+from tests.evm import ROOT
+from tests.harness import World
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A guard of one contract: a text that its file, or a module, has exactly once, and what stands there without it."""
+
+    contract: str
+    text: str
+    instead: str = ""
+    module: str = ""
+
+
+def deploy_without(guard: Guard, folder: Path) -> World:
+    """A deployment whose one contract lacks that guard, with the seats that every test has."""
+    copy = folder / "contracts"
+    shutil.copytree(ROOT / "contracts", copy)
+    contract = copy / f"{guard.contract}.vy"
+    weak = copy / "modules" / f"{guard.module}.vy" if guard.module else contract
+    source = weak.read_text("utf-8")
+    assert source.count(guard.text) == 1, f"{weak.name} has {source.count(guard.text)} times: {guard.text}"
+    weak.write_text(source.replace(guard.text, guard.instead), "utf-8")
+    world = World(sources={guard.contract: str(contract)})
+    world.join(SEATS)
+    world.chain.at(world.chain.now + 1)  # seats are older than any task
+    return world
