@@ -58,6 +58,7 @@ class DevChain:
         self._pool: dict[tuple[bytes, int], SignedTransactionAPI] = {}
         self._included: dict[str, int] = {}  # transaction hash -> block number
         self._logs: list[list[dict[str, Json]]] = [[]]  # by block number
+        self._ahead_s = 0  # of the clock
         self._own: dict[str, Any] = {
             "eth_sendRawTransaction": self._send_raw,
             "eth_getTransactionCount": self._transaction_count,
@@ -71,6 +72,8 @@ class DevChain:
             "eth_syncing": lambda: False,
             "eth_accounts": list,
             "web3_clientVersion": lambda: "touchstone-devnet",
+            "evm_increaseTime": self._increase_time,
+            "evm_mine": self._mine_now,
         }
         if funded:
             self._fund(funded)
@@ -80,7 +83,7 @@ class DevChain:
     def mine(self, now: int | None = None) -> int:
         """Mine what the pool holds, at second `now` (default: the clock) but after the parent; the block's number."""
         parent: BlockHeaderAPI = self._chain.get_canonical_head()
-        timestamp = max(int(time.time()) if now is None else now, parent.timestamp + 1)
+        timestamp = max(int(time.time()) + self._ahead_s if now is None else now, parent.timestamp + 1)
         randao = os.urandom(32)
         self._chain.header = self._chain.header.copy(timestamp=timestamp, mix_hash=randao)
         for key in sorted(self._pool, key=lambda entry: entry[1]):
@@ -111,6 +114,18 @@ class DevChain:
             self._chain.apply_transaction(transaction)
         except ValidationError as error:
             logger.warning("dropped transaction 0x%s: %s", transaction.hash.hex(), error)
+
+    def _increase_time(self, seconds: int | str) -> int:
+        """Put the clock of the blocks to come forward; how far it is ahead now, in seconds."""
+        more = int(seconds, 16) if isinstance(seconds, str) else seconds
+        if more < 0:
+            raise RequestError(-32602, "time only goes forward")
+        self._ahead_s += more
+        return self._ahead_s
+
+    def _mine_now(self) -> str:
+        self.mine()
+        return "0x0"
 
     def _fund(self, funded: Mapping[str, int]) -> None:
         from eth_account import Account
