@@ -17,7 +17,7 @@ from tests.harness import World
 
 @dataclass(frozen=True)
 class Guard:
-    """A guard of one contract: a text that its file, or a module, has exactly once, and what stands there without it."""
+    """A guard of one contract: a text that its file, or a module, has exactly once, and what stands there instead."""
 
     contract: str
     text: str

@@ -1,0 +1,267 @@
+"""Saying two things with one commitment: another key, digest or ciphertext, another task, round, contract or chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from eth_utils.crypto import keccak
+
+from tests.attacks.weakened import Guard
+from tests.contracts.conftest import SEATS
+from tests.evm import reverts, word
+from tests.harness import RIVAL, SOLVER, SPONSOR, STRANGER, Entry, World
+from verifier.chain import commitments
+
+# What a naive protocol commits to: the secret alone.
+SUBMISSION_BINDS_ALL = Guard(
+    "Bounties",
+    "abi_encode(SUBMISSION, chain.id, self, task, solver, sealed, plain, key)",
+    "abi_encode(SUBMISSION, key)",
+    "commitments",
+)
+HOLDOUT_BINDS_ALL = Guard(
+    "Bounties",
+    "abi_encode(HOLDOUT, chain.id, self, sponsor, nonce, sealed, plain, key)",
+    "abi_encode(HOLDOUT, key)",
+    "commitments",
+)
+VOTE_BINDS_ALL = Guard(
+    "Panel",
+    "abi_encode(VOTE, chain.id, self, task, round, stake, verdict, salt)",
+    "abi_encode(VOTE, salt)",
+    "commitments",
+)
+OTHER = word("another")
+
+
+def of_the_secret(kind: str, secret: bytes) -> bytes:
+    """What those contracts take for a commitment."""
+    return keccak(commitments.tag(kind) + secret)
+
+
+# ------------------------------------------------------------------------------- ciphertext, digest and key
+
+
+@pytest.mark.parametrize("exchanged", [0, 1, 2], ids=["ciphertext", "digest", "key"])
+def test_solver__opens_with_another_part__is_refused(world: World, exchanged: int) -> None:
+    task = world.to_revealing()
+    entry = task.entries[0]
+    opening = [entry.sealed, entry.plain, entry.key]
+    opening[exchanged] = OTHER
+
+    with reverts("reveal: wrong opening"):
+        world.bounties.reveal_submission(task.id, 0, *opening, sender=SOLVER)
+
+
+def test_solver__only_the_key_is_bound__chooses_the_adapter_after_seeing_the_holdout(
+    without: Callable[[Guard], World],
+) -> None:
+    world = without(SUBMISSION_BINDS_ALL)
+    task = world.create()
+    entry = world.entry(task, SOLVER)
+    world.submit(
+        task, SOLVER, Entry(SOLVER, 0, entry.sealed, entry.plain, entry.key, of_the_secret("submission", entry.key))
+    )
+    world.chain.at(task.commit_closes)
+    world.convene(task)
+    world.draw(task)
+    world.attest(task)
+
+    receipt = world.bounties.reveal_submission(task.id, 0, entry.sealed, OTHER, entry.key, sender=SOLVER)
+
+    (revealed,) = receipt.events(world.bounties, "SubmissionRevealed")
+    assert revealed["plain"] == OTHER
+
+
+def announced_another(world: World) -> None:
+    """A solver whose commitment holds one ciphertext while the committee was shown, and attested, another."""
+    task = world.create()
+    entry = world.entry(task, SOLVER)
+    world.bounties.commit_submission(task.id, entry.commitment, OTHER, "", sender=SOLVER, value=world.due(task))
+    task.entries.append(entry)
+    world.chain.at(task.commit_closes)
+    world.convene(task)
+    world.draw(task)
+    world.attest(task)
+    world.reveal(task, 0)
+
+
+def test_solver__announces_another_ciphertext_than_committed__is_refused(world: World) -> None:
+    with reverts("reveal: wrong opening"):
+        announced_another(world)
+
+
+@pytest.mark.parametrize("exchanged", [0, 1, 2], ids=["ciphertext", "digest", "key"])
+def test_sponsor__opens_the_holdout_with_another_part__is_refused(world: World, exchanged: int) -> None:
+    task = world.to_drawn(sealed=True)
+    world.attest(task)
+    assert task.holdout is not None
+    opening = list(task.holdout)
+    opening[exchanged] = OTHER
+
+    with reverts("holdout: wrong opening"):
+        world.bounties.reveal_holdout(task.id, *opening, sender=SPONSOR)
+
+
+def test_sponsor__only_the_key_is_bound__exchanges_the_holdout_after_commits(without: Callable[[Guard], World]) -> None:
+    world = without(HOLDOUT_BINDS_ALL)
+    key = word("key")
+    task = world.to_drawn(holdout=of_the_secret("holdout", key))
+    world.attest(task)
+
+    world.bounties.reveal_holdout(task.id, word("sealed"), OTHER, key, sender=SPONSOR)
+
+    assert world.bounties.task(task.id)["holdout_plain"] == OTHER
+
+
+# ------------------------------------------------------------------------------------------------- replay
+
+
+def test_submission__replayed_into_another_task__cannot_be_opened(world: World) -> None:
+    first = world.to_judging()
+    again = world.create()
+    used = first.entries[0]
+    world.submit(again, SOLVER, used)
+    world.chain.at(again.commit_closes)
+    world.convene(again)
+    world.draw(again)
+    world.attest(again)
+
+    with reverts("reveal: wrong opening"):
+        world.reveal(again, 0)
+
+
+def test_submission__only_the_key_is_bound__anybody_who_saw_it_elsewhere_enters_it(
+    without: Callable[[Guard], World],
+) -> None:
+    world = without(SUBMISSION_BINDS_ALL)
+    used = word("a key revealed in another task")
+    task = world.create()
+    entry = Entry(RIVAL, 0, word("sealed"), word("plain"), used, of_the_secret("submission", used))
+    world.submit(task, RIVAL, entry)
+    world.chain.at(task.commit_closes)
+    world.convene(task)
+    world.draw(task)
+    world.attest(task)
+
+    world.reveal(task, 0)
+
+    assert world.scored(task) == 0b1
+
+
+def test_ids_and_commitments__same_content_on_another_deployment__differ(world: World) -> None:
+    elsewhere = World(chain=world.chain)
+    elsewhere.join(12)
+    world.chain.at(world.chain.now + 1)
+    here, there = world.create(), elsewhere.create()
+    entry = world.entry(here, SOLVER, "the same adapter")
+    opening = (SOLVER, entry.sealed, entry.plain, entry.key)
+
+    assert here.nonce == there.nonce
+    assert here.terms == there.terms
+    assert here.id != there.id
+    # even for the same task id, were there one
+    assert world.bounties.submission_commitment(here.id, *opening) == entry.commitment
+    assert elsewhere.bounties.submission_commitment(here.id, *opening) != entry.commitment
+    arguments: list[Any] = [here.id, 1, word("stake"), word("verdict"), word("salt")]
+    assert world.panel.vote_digest(*arguments) != elsewhere.panel.vote_digest(*arguments)
+    scores: list[Any] = [here.id, word("inputs"), 1, [150], word("evidence")]
+    assert world.panel.verdict_digest(*scores) != elsewhere.panel.verdict_digest(*scores)
+
+
+@contextmanager
+def on_another_chain(world: World) -> Iterator[None]:
+    """What was sent on this chain is sent there too: a fork with a chain id of its own."""
+    home = world.chain.chain_id
+    world.chain.chain_id = home + 1
+    yield
+    world.chain.chain_id = home
+
+
+def test_holdout__on_another_chain__cannot_be_opened(world: World) -> None:
+    task = world.to_drawn(sealed=True)
+    world.attest(task)
+    with on_another_chain(world), reverts("holdout: wrong opening"):
+        world.reveal_holdout(task)
+
+
+def test_submission__on_another_chain__cannot_be_opened(world: World) -> None:
+    task = world.to_revealing()
+    with on_another_chain(world), reverts("reveal: wrong opening"):
+        world.reveal(task, 0)
+
+
+def test_vote__on_another_chain__cannot_be_opened(world: World) -> None:
+    task = world.to_judging()
+    verdict = world.verdict(task, [150])
+    world.commit(task, 0, verdict)
+    world.chain.at(world.panel.round(task.id, 1)["commit_closes"])
+    with on_another_chain(world), reverts("reveal: wrong vote"):
+        world.disclose(task, 0, verdict)
+
+
+def test_verdict__on_another_chain__settles_nothing(world: World) -> None:
+    task = world.to_final()
+    with on_another_chain(world), reverts("settle: not the final verdict"):
+        world.settle(task, [150])
+
+
+def failed_round(world: World) -> tuple[Any, bytes]:
+    """A task whose first round failed, and what position 0 revealed in it; all seats are drawn for the second."""
+    task = world.to_judging(committee=SEATS // 2)
+    verdict = world.verdict(task, [150])
+    world.judge(task, [verdict])
+    world.pass_reveals(task)
+    world.convene(task)
+    world.draw(task)
+    return task, verdict
+
+
+def test_vote__of_the_first_round_in_the_second__cannot_be_opened(world: World) -> None:
+    task, verdict = failed_round(world)
+    stake = world.stakes.stake_of(world.committee(task)[0])
+    position = world.committee(task, 2).index(world.committee(task)[0])
+    old = world.panel.vote_digest(task.id, 1, stake, verdict, world.salt(1, 0))
+    operator = world.operator_of(world.committee(task, 2)[position])
+    world.panel.commit_verdict(task.id, 2, position, old, sender=operator)
+    world.chain.at(world.panel.round(task.id, 2)["commit_closes"])
+
+    with reverts("reveal: wrong vote"):
+        world.panel.reveal_verdict(task.id, 2, position, verdict, world.salt(1, 0), sender=STRANGER)
+
+
+def test_vote__only_the_salt_is_bound__says_whatever_wins(without: Callable[[Guard], World]) -> None:
+    world = without(VOTE_BINDS_ALL)
+    task = world.to_judging()
+    salt = world.salt(1, 0)
+    operator = world.operator_of(world.committee(task)[0])
+    world.panel.commit_verdict(task.id, 1, 0, of_the_secret("vote", salt), sender=operator)
+    world.chain.at(world.panel.round(task.id, 1)["commit_closes"])
+
+    world.panel.reveal_verdict(task.id, 1, 0, OTHER, salt, sender=STRANGER)
+
+    assert world.panel.votes_for(task.id, OTHER, 1) == 1
+
+
+def test_vote__transaction_stuck_until_the_next_round__does_not_bind_the_seat(world: World) -> None:
+    task, verdict = failed_round(world)
+    stuck = world.hidden(task, 1, verdict)
+    operator = world.operator_of(world.committee(task)[1])
+
+    with reverts("verdict: commits are closed"):
+        world.panel.commit_verdict(task.id, 1, 1, stuck, sender=operator)
+
+    assert world.panel.round(task.id, 2)["committed"] == 0
+
+
+def test_verdict__of_another_task__settles_nothing(world: World) -> None:
+    first = world.to_final((150,))
+    second = world.to_judging(1)
+    world.judge(second, [world.verdict(first, [150])] * 3)
+    world.pass_challenge(second)
+
+    with reverts("settle: not the final verdict"):
+        world.settle(second, [150])
