@@ -2,6 +2,7 @@
 
 TaskError
 ├── ManifestError     bytes that are no manifest; the message names the field
+├── BuildError        a model or a data set that no task can be built from
 ├── PackError         an adapter that does not fit the task; the message names the tensor
 └── ProgramMismatch   an exact program that is not the one its manifest describes
 """
@@ -15,6 +16,10 @@ class TaskError(TouchstoneError):
 
 class ManifestError(TaskError, ValueError):
     """Bytes or fields that make no manifest."""
+
+
+class BuildError(TaskError):
+    """A model, data set or option that no task can be built from."""
 
 
 class PackError(TaskError):

@@ -7,6 +7,7 @@ while it decides what to emit, and a node that cannot be proven raises NotExactE
 from __future__ import annotations
 
 import math
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Builder:
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[Value] = []
         self._initializers: dict[str, Array] = {}
-        self._scalars: dict[tuple[str, bytes, tuple[int, ...]], Value] = {}
+        self._constants: dict[tuple[str, bytes, tuple[int, ...]], Value] = {}
 
     def input(self, name: str, dtype: str, shape: tuple[int, ...]) -> Value:
         """Declare a graph input of an integer dtype."""
@@ -46,12 +47,12 @@ class Builder:
         self._inputs.append(value)
         return value
 
-    def constant(self, array: Array | float) -> Value:
-        """An initialiser as it is; float64 numbers have to lie on a grid. Small ones are shared."""
+    def constant(self, array: Array | np.generic | float) -> Value:
+        """An initialiser as it is; float64 numbers have to lie on a grid. Equal ones are stored once."""
         data = np.asarray(array)
-        key = (data.dtype.name, data.tobytes() if data.nbytes <= 64 else b"", data.shape)
-        if key[1] and key in self._scalars:
-            return self._scalars[key]
+        key = (data.dtype.name, sha256(data.tobytes()).digest(), data.shape)
+        if key in self._constants:
+            return self._constants[key]
         name = f"k{len(self._initializers)}"
         self._initializers[name] = data
         q, grid = (
@@ -60,8 +61,7 @@ class Builder:
         lo, hi = (int(q.min()), int(q.max())) if q.size else (0, 0)
         value = Value(name, BOOL if data.dtype == bool else data.dtype.name, data.shape, grid, lo, hi, constant=q)
         self.values[name] = value
-        if key[1]:
-            self._scalars[key] = value
+        self._constants[key] = value
         return value
 
     def weight(self, array: Array, bits: int = 16) -> Value:

@@ -89,5 +89,5 @@ def _erf_of(
             factor = _scalar(inner.input[1], constants)
             wanted = math.sqrt(2) if inner.op_type == "Div" else math.sqrt(0.5)
             if factor is not None and math.isclose(factor, wanted, rel_tol=1e-5):
-                return inner.input[0]
+                return str(inner.input[0])
     return None

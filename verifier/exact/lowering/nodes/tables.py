@@ -26,7 +26,7 @@ def _normal_cdf(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * (1 + np.tanh(x / 2))
+    return np.asarray(0.5 * (1 + np.tanh(x / 2)))
 
 
 def tabulated(node: Node, value: Value, function: Function, reach: int) -> Value:
