@@ -92,6 +92,6 @@ def test_self_test__runtime_cannot_load_a_graph__is_refused(monkeypatch: pytest.
 
 
 def test_self_test__no_vectors_installed__is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verifier.exact.self_test.load_vectors", tuple)
+    monkeypatch.setattr(sys.modules["verifier.exact.self_test"], "load_vectors", tuple)
     with pytest.raises(SelfTestError, match="no vectors are installed"):
         self_test()

@@ -10,6 +10,11 @@ ExactError
 from verifier.errors import TouchstoneError
 
 
+def shortened(text: str, length: int) -> str:
+    """At most `length` characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 class ExactError(TouchstoneError):
     """Anything exact evaluation refuses."""
 
@@ -18,6 +23,8 @@ class NotExactError(ExactError):
     """A graph that is not proven exact. `node` is a node's name, or the part of the file that is at fault."""
 
     def __init__(self, node: str, reason: str) -> None:
+        # Both can quote a stranger's file.
+        node, reason = shortened(node, 300), shortened(reason, 600)
         super().__init__(f"not exact at {node}: {reason}")
         self.node, self.reason = node, reason
 

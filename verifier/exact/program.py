@@ -15,10 +15,13 @@ from functools import cached_property
 import numpy as np
 
 from verifier.exact.errors import NotExactError
-from verifier.exact.instructions import REGISTRY, Site
+from verifier.exact.instructions import REGISTRY, Budget, Site
 from verifier.exact.parse import Attribute, Declared, Graph, Node, parse
 from verifier.exact.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
 
+# The proof may copy and add up this many times the constants of the file, and so much in any case.
+WORK_PER_CONSTANT = 8
+LEAST_WORK = 2**22
 # One run's multiply-accumulates; a task's manifest declares them and operators are paid by them.
 MAX_MACS = 2**53
 
@@ -117,12 +120,13 @@ def prove(graph: Graph) -> Program:
     consumers = Counter(name for node in graph.nodes for name in node.inputs)
     consumers.update(graph.outputs)
 
+    budget = Budget(LEAST_WORK + WORK_PER_CONSTANT * sum(array.size for array in graph.constants.values()))
     instructions: list[Instruction] = []
     quotients: dict[str, str] = {}  # off the grid -> node that made it
     macs = 0
     peak, peak_node = 0, ""
     for node in graph.nodes:
-        site = _infer(node, values, quotients, consumers)
+        site = _infer(node, values, quotients, consumers, budget)
         macs += site.macs
         if macs > MAX_MACS:
             raise NotExactError(node.name, "the program needs more than 2**53 multiply-accumulates")
@@ -134,6 +138,15 @@ def prove(graph: Graph) -> Program:
             raise NotExactError(f"output {name!r}", "no node makes it")
         if values[name].quotient is not None:
             raise NotExactError(f"output {name!r}", "it is an unrounded quotient or root")
+        if values[name].size == 0:
+            raise NotExactError(f"output {name!r}", "it is empty")
+    for stated in graph.stated:
+        proven = values.get(stated.name)
+        if proven is not None and (proven.dtype, proven.shape) != (stated.dtype, stated.shape):
+            raise NotExactError(
+                f"the type of {stated.name!r}",
+                f"the file says {stated.dtype}{list(stated.shape)}, it is {proven.dtype}{list(proven.shape)}",
+            )
     return Program(
         inputs=tuple(Tensor(item.name, item.dtype, item.shape, 0) for item in graph.inputs),
         outputs=tuple(_tensor(values[name]) for name in graph.outputs),
@@ -145,7 +158,9 @@ def prove(graph: Graph) -> Program:
     )
 
 
-def _infer(node: Node, values: dict[str, Value], quotients: dict[str, str], consumers: Counter[str]) -> Site:
+def _infer(
+    node: Node, values: dict[str, Value], quotients: dict[str, str], consumers: Counter[str], budget: Budget
+) -> Site:
     operator = REGISTRY.get(node.op)
     if operator is None:
         raise NotExactError(node.name, f"{node.op} is not on the list of exact operators")
@@ -163,7 +178,7 @@ def _infer(node: Node, values: dict[str, Value], quotients: dict[str, str], cons
                 raise NotExactError(node.name, f"it reads an unrounded quotient or root ({quotients[argument.name]})")
             if consumers[argument.name] != 1:
                 raise NotExactError(node.name, "the quotient it floors has another reader")
-    site = Site(node.name, node.op, tuple(arguments), node.outputs, node.attributes)
+    site = Site(node.name, node.op, tuple(arguments), node.outputs, node.attributes, budget=budget)
     results = operator.infer(site)
     unknown = set(node.attributes) - site.used
     if unknown:

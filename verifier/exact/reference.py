@@ -27,10 +27,9 @@ def check_feeds(program: Program, feeds: Mapping[str, NDArray[Any]]) -> dict[str
         array = feeds.get(item.name)
         if array is None:
             raise FeedError(f"input {item.name!r} is missing")
-        if array.dtype.name != item.dtype or array.shape != item.shape:
+        if array.dtype != np.dtype(item.dtype) or array.shape != item.shape:
             raise FeedError(
-                f"input {item.name!r} is {array.dtype.name}{list(array.shape)}, "
-                f"it should be {item.dtype}{list(item.shape)}"
+                f"input {item.name!r} is {array.dtype}{list(array.shape)}, it should be {item.dtype}{list(item.shape)}"
             )
         checked[item.name] = array
     return checked

@@ -5,6 +5,17 @@ Each module registers, per ONNX operator, `infer` (dtype, shape, grid and interv
 """
 
 from verifier.exact.instructions import arithmetic, casts, products, rounding, selection, views
-from verifier.exact.instructions.registry import REGISTRY, Operator, Site
+from verifier.exact.instructions.registry import REGISTRY, Budget, Operator, Site
 
-__all__ = ["REGISTRY", "Operator", "Site", "arithmetic", "casts", "products", "rounding", "selection", "views"]
+__all__ = [
+    "REGISTRY",
+    "Budget",
+    "Operator",
+    "Site",
+    "arithmetic",
+    "casts",
+    "products",
+    "rounding",
+    "selection",
+    "views",
+]

@@ -43,27 +43,35 @@ def _infer_matmul(site: Site) -> list[Value]:
         shape = (*shape[: len(batch)], *shape[len(batch) + 1 :])
     bound = min(
         depth * a.magnitude * b.magnitude,
-        _absolute_sum(b, -2) * a.magnitude,
-        _absolute_sum(a, -1) * b.magnitude,
+        _absolute_sum(site, b, -2) * a.magnitude,
+        _absolute_sum(site, a, -1) * b.magnitude,
     )
     site.bound(-bound, bound, FLOAT)
     lo = 0 if a.lo >= 0 and b.lo >= 0 else -bound
     return [site.result(FLOAT, shape, a.grid + b.grid, lo, bound)]
 
 
-def _absolute_sum(value: Value, axis: int) -> int:
+def _absolute_sum(site: Site, value: Value, axis: int) -> int:
     """Largest sum of |q| along the summed axis: of a constant its own, otherwise the most that fits its interval."""
     axis = axis if len(value.shape) > 1 else 0
     depth = value.shape[axis]
-    if value.constant is None or value.size == 0:
+    if value.constant is None:
         return depth * value.magnitude
-    # Absolute values in int64, a slice at a time: a weight is not blown up eightfold at once.
-    total = 0
-    moved = np.moveaxis(value.constant, axis, -1).reshape(-1, depth)
-    step = max(1, 2**22 // depth)
-    for start in range(0, moved.shape[0], step):
-        total = max(total, int(np.abs(moved[start : start + step].astype(np.int64)).sum(axis=-1).max()))
-    return total
+    view = value.constant
+    key = (view.__array_interface__["data"][0], view.dtype.str, view.shape, view.strides, axis)
+    if key not in site.budget.sums:
+        site.spend(value.size)
+        # Absolute values in int64, a slice at a time: a weight is not blown up eightfold at once.
+        moved = np.moveaxis(view, axis, -1)
+        if moved.ndim > 2:
+            moved = moved.reshape(-1, depth)
+        rows = moved.reshape(1, depth) if moved.ndim == 1 else moved
+        step = max(1, 2**22 // depth)
+        site.budget.sums[key] = max(
+            int(np.abs(rows[start : start + step].astype(np.int64)).sum(axis=-1).max())
+            for start in range(0, rows.shape[0], step)
+        )
+    return site.budget.sums[key]
 
 
 def _compute_matmul(
@@ -72,19 +80,19 @@ def _compute_matmul(
     return [np.matmul(qs[0].astype(np.int64), qs[1].astype(np.int64))]
 
 
-def _reduced(site: Site, x: Value) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Axes, result shape and number of elements that become one."""
+def _reduced(site: Site, x: Value) -> tuple[tuple[int, ...], int]:
+    """Result shape and number of elements that become one."""
     axes_value = site.optional(1)
-    if axes_value is None:
-        axes = () if site.integer("noop_with_empty_axes", 0) else tuple(range(len(x.shape)))
+    everything = not site.flag("noop_with_empty_axes", 0)
+    if axes_value is not None:
+        axes = tuple(site.axis(axis, len(x.shape)) for axis in site.known(axes_value, "the list of axes"))
     else:
-        site.integer("noop_with_empty_axes", 0)
-        axes = tuple(site.axis(int(axis), len(x.shape)) for axis in site.known(axes_value, "the list of axes").ravel())
+        axes = tuple(range(len(x.shape))) if everything else ()
     if len(set(axes)) != len(axes) or not axes:
         raise site.fail("its axes are empty or repeat")
-    keep = site.integer("keepdims", 1)
+    keep = site.flag("keepdims", 1)
     shape = tuple(1 if axis in axes else dim for axis, dim in enumerate(x.shape) if keep or axis not in axes)
-    return axes, shape, math.prod(x.shape[axis] for axis in axes)
+    return shape, math.prod(x.shape[axis] for axis in axes)
 
 
 def _infer_reduce(site: Site) -> list[Value]:
@@ -93,9 +101,7 @@ def _infer_reduce(site: Site) -> list[Value]:
         raise site.fail("it has no input or too many")
     if x.dtype not in (FLOAT, *WIDE_INTEGERS):
         raise site.fail(f"it reduces {x.dtype}: float64, int32 or int64 is needed")
-    _axes, shape, count = _reduced(site, x)
-    if count == 0:
-        raise site.fail("it reduces nothing")
+    shape, count = _reduced(site, x)
     site.macs += x.size
     if site.op == "ReduceSum":
         # A partial sum may hold any part of the elements, none of one sign included; onnxruntime adds int64 in double.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,8 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.exact.errors import NotExactError
-from verifier.exact.parse import Attribute
+from verifier.exact.parse import MAX_ELEMENTS, MAX_RANK, Attribute
 from verifier.exact.values import FLOAT, INTEGER_RANGES, MAX_GRID, MAX_STEPS, WIDE_INTEGERS, Integers, Value
+
+
+@dataclass
+class Budget:
+    """Elements of constants that the proof may still copy or add up, so that it stays as small as the file.
+
+    `sums` remembers what was added up: a weight that many nodes use, in whatever view, is read once.
+    """
+
+    left: int
+    sums: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
 
 @dataclass
@@ -26,6 +38,7 @@ class Site:
     peak: int = 0  # widest |q| of anything computed here, partial sums included
     macs: int = 0
     used: set[str] = field(default_factory=set)
+    budget: Budget = field(default_factory=lambda: Budget(MAX_STEPS))
 
     def fail(self, reason: str) -> NotExactError:
         """The error for this node; to be raised by the caller."""
@@ -58,11 +71,26 @@ class Site:
             raise self.fail(f"attribute {name!r} is no list")
         return value
 
-    def known(self, value: Value | None, what: str) -> Integers:
-        """The integers of an input that has to be a constant integer list."""
-        if value is None or value.constant is None or value.dtype != "int64" or len(value.shape) > 1:
+    def spend(self, elements: int) -> None:
+        """Account for copying or reading that many elements of constants."""
+        self.budget.left -= elements
+        if self.budget.left < 0:
+            raise self.fail("its constants are copied or added up more often than a check can afford: store the result")
+
+    def known(self, value: Value | None, what: str, most: int = MAX_RANK) -> list[int]:
+        """The integers of an input that has to be a constant list of at most `most`."""
+        if value is None or value.constant is None or value.dtype != "int64" or len(value.shape) != 1:
             raise self.fail(f"{what} is not a constant int64 list")
-        return value.constant
+        if value.size > most:
+            raise self.fail(f"{what} has {value.size} entries, at most {most} are possible")
+        return [int(item) for item in value.constant]
+
+    def flag(self, name: str, default: int) -> bool:
+        """An attribute that is 0 or 1: runtimes take other numbers for either."""
+        value = self.integer(name, default)
+        if value not in (0, 1):
+            raise self.fail(f"attribute {name!r} is {value}: 0 or 1 is needed")
+        return value == 1
 
     def axis(self, axis: int, rank: int) -> int:
         """A possibly negative axis, normalised."""
@@ -104,6 +132,14 @@ class Site:
         if dtype in INTEGER_RANGES and not (INTEGER_RANGES[dtype][0] <= lo and hi <= INTEGER_RANGES[dtype][1]):
             raise self.fail(f"it can reach {lo} to {hi}, outside {dtype}")
 
+    def shaped(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a result, when it may have it."""
+        if len(shape) > MAX_RANK or not 1 <= math.prod(shape) <= MAX_ELEMENTS:
+            raise self.fail(
+                f"its result has shape {shape}: at most {MAX_RANK} dimensions, 1 to {MAX_ELEMENTS} elements are allowed"
+            )
+        return shape
+
     def result(
         self, dtype: str, shape: tuple[int, ...], grid: int, lo: int, hi: int, index: int = 0, **more: Any
     ) -> Value:
@@ -113,11 +149,11 @@ class Site:
         if lo > hi:
             raise self.fail("its interval is empty")
         self.bound(lo, hi, dtype)
-        return Value(self.outputs[index], dtype, shape, grid, lo, hi, **more)
+        return Value(self.outputs[index], dtype, self.shaped(shape), grid, lo, hi, **more)
 
     def moved(self, value: Value, shape: tuple[int, ...], constant: Integers | None, index: int = 0) -> Value:
         """An output that holds some of an input's elements."""
-        return replace(value, name=self.outputs[index], shape=shape, constant=constant)
+        return replace(value, name=self.outputs[index], shape=self.shaped(shape), constant=constant)
 
 
 Infer = Callable[[Site], list[Value]]

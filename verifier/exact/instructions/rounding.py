@@ -22,6 +22,8 @@ from verifier.exact.values import FLOAT, Value
 Q = NDArray[Any]
 # The first argument whose rounded root reaches the next whole number is (2**26 + 1)**2 - 1.
 MAX_RADICAND = 2**52
+# Up to here (x + 1.5 * 2**52) - 1.5 * 2**52 rounds x too, the cheapest form of Round there is.
+MAX_ROUNDED = 2**51
 
 
 def nearest_even(q: int, shift: int) -> int:
@@ -40,6 +42,8 @@ def _infer_whole(site: Site) -> list[Value]:
     if x.grid >= 0:
         return [site.result(FLOAT, x.shape, x.grid, x.lo, x.hi)]
     shift = -x.grid
+    if site.op == "Round" and x.magnitude > MAX_ROUNDED << shift:
+        raise site.fail("it rounds numbers above 2**51, where adding and subtracting 1.5 * 2**52 would not do the same")
     rounded = nearest_even if site.op == "Round" else (lambda q, s: q >> s)
     return [site.result(FLOAT, x.shape, 0, rounded(x.lo, shift), rounded(x.hi, shift))]
 
@@ -79,7 +83,8 @@ def _infer_div(site: Site) -> list[Value]:
         raise site.fail("its divisor is not proven positive: put Max(x, step) before it")
     floors = [x // y for x in (alo, ahi) for y in (blo, bhi)]
     quotient = ("div", a, b)
-    return [Value(site.outputs[0], FLOAT, site.broadcast(a, b), grid, min(floors), max(floors), quotient=quotient)]
+    shape = site.shaped(site.broadcast(a, b))
+    return [Value(site.outputs[0], FLOAT, shape, grid, min(floors), max(floors), quotient=quotient)]
 
 
 def _compute_div(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,8 @@ def _infer_lookup(site: Site) -> list[Value]:
         shape = indices.shape
     constant = None
     if data.constant is not None and indices.constant is not None and site.op == "Gather":
-        constant = np.take(data.constant, indices.constant, axis=axis)
+        site.spend(math.prod(shape))
+        constant = np.asarray(np.take(data.constant, indices.constant, axis=axis))
     return [site.moved(data, shape, constant)]
 
 

@@ -31,10 +31,10 @@ def _infer_identity(site: Site) -> list[Value]:
 
 def _infer_reshape(site: Site) -> list[Value]:
     x, wanted = site.arguments(2)
-    if site.integer("allowzero", 0):
+    if site.flag("allowzero", 0):
         raise site.fail("allowzero is not allowed")
-    dims = [int(dim) for dim in site.known(wanted, "the shape").ravel()]
-    if len(dims) > 8 or sum(dim == -1 for dim in dims) > 1 or any(dim < -1 for dim in dims):
+    dims = site.known(wanted, "the shape")
+    if sum(dim == -1 for dim in dims) > 1 or any(dim < -1 for dim in dims):
         raise site.fail(f"shape {dims}")
     for index, dim in enumerate(dims):
         if dim == 0:
@@ -48,12 +48,15 @@ def _infer_reshape(site: Site) -> list[Value]:
         dims[dims.index(-1)] = x.size // rest
     if math.prod(dims) != x.size:
         raise site.fail(f"{x.shape} does not reshape to {dims}")
+    site.spend(0 if x.constant is None else x.size)  # a transposed constant is copied
     return [site.moved(x, tuple(dims), _constant(x, lambda q: q.reshape(dims)))]
 
 
 def _infer_transpose(site: Site) -> list[Value]:
     (x,) = site.arguments(1)
-    order = site.integers("perm") or tuple(reversed(range(len(x.shape))))
+    order = site.integers("perm")
+    if order is None:
+        order = tuple(reversed(range(len(x.shape))))
     if sorted(order) != list(range(len(x.shape))):
         raise site.fail(f"perm {list(order)} does not fit {len(x.shape)} dimensions")
     return [site.moved(x, tuple(x.shape[axis] for axis in order), _constant(x, lambda q: q.transpose(order)))]
@@ -65,30 +68,28 @@ def _compute_transpose(
     return [qs[0].transpose(attributes.get("perm"))]
 
 
-def _slices(shape: tuple[int, ...], starts: Q, ends: Q, axes: Q, steps: Q) -> tuple[slice, ...]:
-    """NumPy slices of an ONNX Slice, which clamps as NumPy does but for negative steps' ends."""
+def _slices(shape: tuple[int, ...], starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Any:
+    """NumPy slices of an ONNX Slice, which clamps as NumPy does but when it goes backwards."""
     read = [slice(None)] * len(shape)
-    for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes.tolist(), steps.tolist(), strict=True):
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         dim = shape[axis]
-        if step < 0 and end < -dim:
-            read[axis] = slice(start, None, step)
+        if step < 0:
+            read[axis] = slice(max(start, -dim), None if end < -dim else end, step)
         else:
             read[axis] = slice(start, end, step)
     return tuple(read)
 
 
-def _slice_arguments(site: Site, x: Value) -> tuple[slice, ...]:
-    starts = site.known(site.optional(1), "the list of starts").ravel()
-    ends = site.known(site.optional(2), "the list of ends").ravel()
+def _slice_arguments(site: Site, x: Value) -> Any:
+    starts = site.known(site.optional(1), "the list of starts")
+    ends = site.known(site.optional(2), "the list of ends")
     axes_value, steps_value = site.optional(3), site.optional(4)
-    axes = np.arange(len(starts)) if axes_value is None else site.known(axes_value, "the list of axes").ravel()
-    steps = (
-        np.ones(len(starts), np.int64) if steps_value is None else site.known(steps_value, "the list of steps").ravel()
-    )
-    if not len(starts) == len(ends) == len(axes) == len(steps) or (steps == 0).any():
-        raise site.fail("its lists have different lengths, or a step is 0")
-    axes = np.array([site.axis(int(axis), len(x.shape)) for axis in axes], np.int64)
-    if len(set(axes.tolist())) != len(axes):
+    axes = list(range(len(starts))) if axes_value is None else site.known(axes_value, "the list of axes")
+    steps = [1] * len(starts) if steps_value is None else site.known(steps_value, "the list of steps")
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps or not starts:
+        raise site.fail("its lists are empty or of different lengths, or a step is 0")
+    axes = [site.axis(axis, len(x.shape)) for axis in axes]
+    if len(set(axes)) != len(axes):
         raise site.fail("an axis is sliced twice")
     return _slices(x.shape, starts, ends, axes, steps)
 
@@ -100,22 +101,16 @@ def _infer_slice(site: Site) -> list[Value]:
     read = _slice_arguments(site, x)
     # Lengths follow from the slices alone; no array is made for them.
     shape = tuple(len(range(*part.indices(dim))) for part, dim in zip(read, x.shape, strict=True))
-    if 0 in shape:
-        raise site.fail("it reads nothing")
     return [site.moved(x, shape, _constant(x, lambda q: q[read]))]
 
 
 def _compute_slice(
     _attributes: Attributes, values: Sequence[Value], qs: Sequence[Q], _outputs: Sequence[Value]
 ) -> list[Q]:
-    lists = [None if q is None else q.ravel() for q in qs[1:]]
-    starts, ends = lists[0], lists[1]
-    assert starts is not None
-    assert ends is not None
-    axes = lists[2] if len(lists) > 2 and lists[2] is not None else np.arange(len(starts))
-    steps = lists[3] if len(lists) > 3 and lists[3] is not None else np.ones(len(starts), np.int64)
     rank = len(values[0].shape)
-    return [qs[0][_slices(values[0].shape, starts, ends, axes % rank, steps)]]
+    starts, ends, axes, steps = ([] if q is None else q.tolist() for q in [*qs[1:], None, None][:4])
+    axes = [axis % rank for axis in axes] or list(range(len(starts)))
+    return [qs[0][_slices(values[0].shape, starts, ends, axes, steps or [1] * len(starts))]]
 
 
 def _infer_split(site: Site) -> list[Value]:
@@ -126,13 +121,13 @@ def _infer_split(site: Site) -> list[Value]:
     parts = len(site.outputs)
     lengths_value = site.optional(1)
     if lengths_value is not None:
-        lengths = [int(length) for length in site.known(lengths_value, "the list of lengths").ravel()]
+        lengths = site.known(lengths_value, "the list of lengths", most=parts)
     else:
-        if site.integer("num_outputs", parts) != parts or x.shape[axis] % parts:
-            raise site.fail("its parts are not equal: give their lengths")
+        if site.integer("num_outputs") != parts or x.shape[axis] % parts:
+            raise site.fail("it has no lengths, and num_outputs does not cut the axis into equal parts")
         lengths = [x.shape[axis] // parts] * parts
     if len(lengths) != parts or min(lengths) < 1 or sum(lengths) != x.shape[axis]:
-        raise site.fail(f"lengths {lengths} do not make up {x.shape[axis]}")
+        raise site.fail(f"its lengths do not cut {x.shape[axis]} into {parts} parts")
     results, start = [], 0
     for index, length in enumerate(lengths):
         read = tuple(slice(start, start + length) if i == axis else slice(None) for i in range(len(x.shape)))
@@ -159,12 +154,15 @@ def _infer_concat(site: Site) -> list[Value]:
             d for i, d in enumerate(first.shape) if i != axis
         ]
         if len(value.shape) != len(first.shape) or not same or value.dtype != first.dtype:
-            raise site.fail(f"parts of shapes {[value.shape for value in values]} do not fit together")
+            raise site.fail(f"parts of {first.dtype} {first.shape} and {value.dtype} {value.shape} do not fit together")
+        if 0 in value.shape:
+            raise site.fail("a part is empty")
     grid = site.align(*values)
     bounds = [value.aligned(grid) for value in values]
     shape = tuple(sum(v.shape[axis] for v in values) if i == axis else dim for i, dim in enumerate(first.shape))
     constant = None
     if first.dtype != FLOAT and all(value.constant is not None for value in values):
+        site.spend(math.prod(shape))
         constant = np.concatenate([value.constant for value in values], axis=axis)
     lo, hi = min(lo for lo, _ in bounds), max(hi for _, hi in bounds)
     return [site.result(first.dtype, shape, grid, lo, hi, constant=constant)]
@@ -179,8 +177,8 @@ def _compute_concat(
 
 def _infer_expand(site: Site) -> list[Value]:
     x, wanted = site.arguments(2)
-    dims = [int(dim) for dim in site.known(wanted, "the shape").ravel()]
-    if len(dims) > 8 or any(dim < 1 for dim in dims) or math.prod(dims) > 2**31:
+    dims = site.known(wanted, "the shape")
+    if any(dim < 1 for dim in dims):
         raise site.fail(f"shape {dims}")
     try:
         shape = np.broadcast_shapes(x.shape, tuple(dims))
@@ -195,19 +193,20 @@ def _infer_squeeze(site: Site) -> list[Value]:
     if x is None or len(site.inputs) > 2:
         raise site.fail("it has no input or too many")
     axes_value = site.optional(1)
+    if axes_value is None and site.op == "Squeeze":
+        listed = [axis for axis, dim in enumerate(x.shape) if dim == 1]
+    else:
+        listed = site.known(axes_value, "the list of axes")
+        if not listed:
+            raise site.fail("its list of axes is empty, which runtimes take for all or for none")
+    rank = len(x.shape) + (len(listed) if site.op == "Unsqueeze" else 0)
+    axes = {site.axis(axis, rank) for axis in listed}
+    if len(axes) != len(listed):
+        raise site.fail("its axes repeat")
     if site.op == "Unsqueeze":
-        listed = site.known(axes_value, "the list of axes").ravel()
-        rank = len(x.shape) + len(listed)
-        axes = {site.axis(int(axis), rank) for axis in listed}
-        if len(axes) != len(listed) or rank > 8:
-            raise site.fail("its axes repeat or are too many")
         dims = iter(x.shape)
         shape = tuple(1 if axis in axes else next(dims) for axis in range(rank))
     else:
-        if axes_value is None:
-            axes = {axis for axis, dim in enumerate(x.shape) if dim == 1}
-        else:
-            axes = {site.axis(int(a), len(x.shape)) for a in site.known(axes_value, "the list of axes").ravel()}
         if any(x.shape[axis] != 1 for axis in axes):
             raise site.fail(f"it squeezes axes {sorted(axes)} of {x.shape}")
         shape = tuple(dim for axis, dim in enumerate(x.shape) if axis not in axes)

@@ -1,0 +1,78 @@
+"""Exact graphs, and not quite exact ones, in a line or two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper
+
+from verifier.exact.parse import PROTO_OF
+
+# (operator, inputs, outputs, attributes); inputs and outputs are separated by spaces, "-" is an input left out.
+Row = tuple[str, str, str] | tuple[str, str, str, dict[str, Any]]
+
+
+def model(
+    nodes: Sequence[Row],
+    inputs: Mapping[str, tuple[str, Sequence[Any]]] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    outputs: str = "y",
+    opset: int = 18,
+    ir_version: int = 8,
+) -> onnx.ModelProto:
+    """A model; inputs are name: (dtype, shape), constants name: array. Outputs' types are left out."""
+    protos = []
+    for op, reads, writes, *rest in nodes:
+        names = ["" if name == "-" else name for name in reads.split()]
+        protos.append(helper.make_node(op, names, writes.split(), **(rest[0] if rest else {})))
+    graph = helper.make_graph(
+        protos,
+        "test",
+        [
+            helper.make_tensor_value_info(name, PROTO_OF[dtype], shape)
+            for name, (dtype, shape) in (inputs or {}).items()
+        ],
+        [helper.make_empty_tensor_value_info(name) for name in outputs.split()],
+        [constant(name, np.asarray(array)) for name, array in (constants or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+
+
+def constant(name: str, array: np.ndarray[Any, Any]) -> onnx.TensorProto:
+    """An initialiser in raw bytes."""
+    return helper.make_tensor(name, PROTO_OF[array.dtype.name], array.shape, array.tobytes(), raw=True)
+
+
+def data(*arguments: Any, **named: Any) -> bytes:
+    """`model` as a file."""
+    return bytes(model(*arguments, **named).SerializeToString())
+
+
+def plain_run(
+    file: bytes, feeds: Mapping[str, np.ndarray[Any, Any]], optimised: bool = False, threads: int = 1
+) -> list[Any]:
+    """What stock onnxruntime makes of the file itself."""
+    options = ort.SessionOptions()
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, dict(feeds)))
+
+
+def digest_of_plain_run(
+    file: bytes, grids: Sequence[int], feeds: Mapping[str, np.ndarray[Any, Any]], **how: Any
+) -> bytes:
+    """The digest that plain onnxruntime's outputs have, computed here and not by the package."""
+    import hashlib
+
+    sha = hashlib.sha256()
+    for grid, array in zip(grids, plain_run(file, feeds, **how), strict=True):
+        q = np.ldexp(array, -grid) if array.dtype == np.float64 else array
+        sha.update(np.ascontiguousarray(q.astype("<i8")).tobytes())
+    return sha.digest()

@@ -1,0 +1,58 @@
+"""Whatever program is proven: it stays within its intervals, and all implementations agree with rational arithmetic."""
+
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.exact import oracle
+from tests.exact.graphs import plain_run
+from tests.exact.programs import STEPS, Step, feeds_of, grown
+from verifier.exact import Engine, load_program, reference
+from verifier.exact.instructions import REGISTRY
+
+USED: Counter[str] = Counter()
+
+
+def check_exact(model: onnx.ModelProto, seed: int) -> None:
+    """A proven program gives the rational result everywhere, inside its intervals."""
+    data = model.SerializeToString()
+    program = load_program(data)
+    USED.update(instruction.op for instruction in program.instructions)
+    engine = Engine(program)
+    for feeds in feeds_of(model, seed):
+        truth = oracle.evaluate(model, feeds)
+        traced = reference.trace(program, feeds)
+        for name, value in program.values.items():
+            if value.quotient is None and name in traced:
+                low, high = program.interval(name)
+                unit = Fraction(2) ** value.grid
+                for q, real in zip(traced[name].ravel().tolist(), truth[name].ravel().tolist(), strict=True):
+                    assert low <= q <= high, (name, q, low, high)
+                    assert q * unit == real, (name, q, real)
+        outputs = engine.run(feeds)
+        plain = dict(zip(outputs, plain_run(data, feeds), strict=True))
+        for item in program.outputs:
+            assert outputs[item.name].shape == item.shape == truth[item.name].shape
+            np.testing.assert_array_equal(outputs[item.name], traced[item.name], err_msg=item.name)
+            assert same(plain[item.name], truth[item.name]), item.name
+
+
+def same(array: np.ndarray[Any, Any], truth: oracle.Rational) -> bool:
+    """Whether floats or integers of a runtime are exactly these rational numbers."""
+    return array.shape == truth.shape and bool(np.all(oracle.rational(array) == truth))
+
+
+def test_random_programs__extreme_inputs__every_implementation_is_exact() -> None:
+    @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(seed=st.integers(0, 2**20), steps=STEPS)
+    def programs(seed: int, steps: list[Step]) -> None:
+        check_exact(grown(seed, steps), seed)
+
+    programs()
+    assert set(USED) == set(REGISTRY)
+    assert min(USED.values()) >= 10, USED
