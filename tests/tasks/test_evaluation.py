@@ -26,7 +26,7 @@ class Port:
 class LinearClassifier:
     """Per batch: how many of two examples have weights · features = label; runs itself in NumPy."""
 
-    inputs: tuple[Port, ...] = (Port("weights", (3,), -4), Port("features", (2, 3)), Port("label", (2,)))
+    inputs: tuple[Port, ...] = (Port("weights", (3,)), Port("features", (2, 3)), Port("label", (2,)))
     outputs: tuple[Port, ...] = (Port("score", ()), Port("products", (2,)))
     macs: int = 6
     intervals: dict[str, tuple[int, int]] = field(default_factory=lambda: {"score": (0, 2)})
@@ -131,14 +131,13 @@ SCORE, PRODUCTS = LinearClassifier().outputs
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
-        ((WEIGHTS, FEATURES), r"input label: the manifest has int16\[2\] on grid 0, the program none"),
+        ((WEIGHTS, FEATURES), r"input label: the manifest has int16\[2\], the program none"),
         (
             (WEIGHTS, FEATURES, LABEL, Port("bias", (1,))),
-            r"input bias: the manifest has none, the program int16\[1\] on grid 0",
+            r"input bias: the manifest has none, the program int16\[1\]",
         ),
-        ((replace(WEIGHTS, dtype="int8"), FEATURES, LABEL), r"input weights: .* the program int8\[3\] on grid -4"),
-        ((replace(WEIGHTS, shape=(4,)), FEATURES, LABEL), r"input weights: .* the program int16\[4\] on grid -4"),
-        ((replace(WEIGHTS, grid=-5), FEATURES, LABEL), r"input weights: .* the program int16\[3\] on grid -5"),
+        ((replace(WEIGHTS, dtype="int8"), FEATURES, LABEL), r"input weights: .* the program int8\[3\]"),
+        ((replace(WEIGHTS, shape=(4,)), FEATURES, LABEL), r"input weights: .* the program int16\[4\]"),
     ],
 )
 def test_check_program__other_inputs__are_named(manifest: Manifest, inputs: tuple[Port, ...], reason: str) -> None:

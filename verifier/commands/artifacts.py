@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -38,18 +37,7 @@ def seal_command(file: Path, out: Path, key_file: Path) -> None:
 
     The commitment on chain binds both digests and the key: whoever loses the key loses the bond.
     """
-    if out.exists():
-        raise ArtifactError(f"{out} exists and is not overwritten")
-    key = sealing.new_key()
-    _write_key(key_file, key)  # first: a sealed file without its key is worth nothing
-    _apply(key, file, out)
-    _print_json(
-        plain=digests.to_hex(digests.digest_file(file)),
-        sealed=digests.to_hex(digests.digest_file(out)),
-        size=out.stat().st_size,
-        file=str(out),
-        key_file=str(key_file),
-    )
+    _print_json(**sealing.seal_file(file, out, key_file).fields())
 
 
 @click.command(name="unseal")
@@ -124,19 +112,6 @@ def serve_command(folder: Path, host: str, port: int, requests_per_minute: int) 
         click.echo(f"serving {count} artifacts of {folder} at http://{host}:{actual_port}/artifacts/<digest>")
 
     serve.run(app, host, port, ready)
-
-
-def _write_key(path: Path, key: bytes) -> None:
-    """Readable by its owner alone; an existing key is never overwritten. Errors: ArtifactError."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write("0x" + key.hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError as error:
-        raise ArtifactError(f"{path} exists: a key is for one file and is never overwritten") from error
-    except OSError as error:
-        raise ArtifactError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _read_key(text: str) -> bytes:

@@ -21,8 +21,19 @@ Tensors = Mapping[str, NDArray[Any]]
 OnBatch = Callable[[int, int], None]  # (batches done, batches in all)
 
 
-class Tensor(Protocol):
-    """An input or output of a program."""
+class Input(Protocol):
+    """An input arrives as integers of one dtype. On which grid they are meant is written inside the program."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+class Output(Protocol):
+    """An output is integers, standing for q * 2^grid."""
 
     @property
     def name(self) -> str: ...
@@ -32,20 +43,13 @@ class Tensor(Protocol):
     def grid(self) -> int: ...
 
 
-class Input(Tensor, Protocol):
-    """An input arrives as integers of one dtype."""
-
-    @property
-    def dtype(self) -> str: ...
-
-
 class Program(Protocol):
     """What an evaluation needs to know of verifier.exact.Program."""
 
     @property
     def inputs(self) -> Sequence[Input]: ...
     @property
-    def outputs(self) -> Sequence[Tensor]: ...
+    def outputs(self) -> Sequence[Output]: ...
     @property
     def macs(self) -> int: ...
     def interval(self, name: str, /) -> tuple[int, int]: ...
@@ -70,10 +74,8 @@ def check_program(program: Program, manifest: Manifest) -> None:
 
     A function of the two files alone, so that every verifier finds the same: a program that fails here is invalid.
     """
-    described = {
-        tensor.name: (tensor.dtype, tensor.shape, tensor.grid) for tensor in (*manifest.submission, *manifest.examples)
-    }
-    taken = {tensor.name: (tensor.dtype, tuple(tensor.shape), tensor.grid) for tensor in program.inputs}
+    described = {tensor.name: (tensor.dtype, tensor.shape) for tensor in (*manifest.submission, *manifest.examples)}
+    taken = {tensor.name: (tensor.dtype, tuple(tensor.shape)) for tensor in program.inputs}
     for name in sorted(described.keys() | taken.keys()):
         if described.get(name) != taken.get(name):
             raise ProgramMismatch(
@@ -119,7 +121,7 @@ def evaluate(
     return Evaluation(running, tuple(records))
 
 
-def _score(program: Program) -> Tensor:
+def _score(program: Program) -> Output:
     """The first output, which is one integer. Errors: ProgramMismatch."""
     score = program.outputs[0]
     if score.name != "score" or any(dimension != 1 for dimension in score.shape) or score.grid != 0:
@@ -130,5 +132,5 @@ def _score(program: Program) -> Tensor:
     return score
 
 
-def _shown(tensor: tuple[str, tuple[int, ...], int] | None) -> str:
-    return "none" if tensor is None else f"{tensor[0]}{list(tensor[1])} on grid {tensor[2]}"
+def _shown(tensor: tuple[str, tuple[int, ...]] | None) -> str:
+    return "none" if tensor is None else f"{tensor[0]}{list(tensor[1])}"
