@@ -29,6 +29,7 @@ class Verifier:
         self.mirror_port = free_port()
         self.health_port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.may_end = False
         folder.mkdir(parents=True)
         self._secret("seed", secrets.token_hex(32))
         self._secret("password", PASSWORD)
@@ -70,6 +71,7 @@ class Verifier:
             port = {self.health_port}
             [sandbox]
             attempts = 2
+            retry_pause_s = 0.5
             [duties]
             stagger_s = 1.0
             fetch_pause_s = 0.5
@@ -82,13 +84,20 @@ class Verifier:
 
     def start(self, hook: str | None = None) -> None:
         """Run `touchstone run`; with a hook, the same in a process that misbehaves as hooks.py says."""
+        self.may_end = hook is not None and hook.startswith("die")
         entry = ["-m", "tests.end_to_end.hooks", hook] if hook else ["-c", "from verifier.cli import main; main()"]
         command = [sys.executable, *entry, "run", "--config", str(self.folder / "service.toml")]
         with (self.folder / "log.jsonl").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
+    def assert_alive(self) -> None:
+        """Fail, with the end of the log, when the process ended though nobody told it to."""
+        ended = self.process is not None and not self.may_end and self.process.poll() is not None
+        assert not ended, f"{self.name} ended: " + "\n".join(str(line) for line in self.log()[-8:])
+
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""
+        self.may_end = True
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
         self.wait()
@@ -96,6 +105,7 @@ class Verifier:
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
         assert self.process is not None
+        self.may_end = True
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=20)
 

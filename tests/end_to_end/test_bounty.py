@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.end_to_end.program import BAD, GOOD
 from tests.end_to_end.world import REWARD, SEAT, SEAT_FEE, World
 
 
@@ -13,8 +14,8 @@ def test_bounty__three_verifiers_agree__winner_and_verifiers_are_paid(world: Wor
     for verifier in verifiers:
         verifier.start()
     # Two solvers commit to sealed submissions: one will pass, one will not.
-    winner = world.submit([9, -3, 2, 5])
-    loser = world.submit([0, 0, 0, 0])
+    winner = world.submit(GOOD)
+    loser = world.submit(BAD)
     # The services convene and draw the committee, fetch everything and attest to it.
     world.until_drawn()
     world.until_attested(3)
@@ -27,7 +28,7 @@ def test_bounty__three_verifiers_agree__winner_and_verifiers_are_paid(world: Wor
     world.until_closed(3)
 
     (settled,) = world.events(world.bounties, "Settled")
-    assert list(settled["scores"]) == [world.program.score([9, -3, 2, 5], seed=1), 0]
+    assert list(settled["scores"]) == [world.program.score(GOOD, seed=1), 0]
     assert world.credit(world.bounties, winner.solver.address) >= REWARD
     assert all(world.stake_of(verifier) == SEAT for verifier in verifiers)
     fee_of_a_seat = 2 * SEAT_FEE  # two submissions, nobody missing

@@ -224,6 +224,16 @@ class World:
 
     # Time, and what the chain says
 
+    def wait_for(self, condition: Any, what: str, timeout_s: float = 90.0) -> Any:
+        """Poll until `condition()` is truthy; fails at once when a service that should run has ended."""
+
+        def look() -> Any:
+            for verifier in self.verifiers:
+                verifier.assert_alive()
+            return condition()
+
+        return wait_for(look, what, timeout_s)
+
     def view(self) -> Any:
         return self.bounties.functions.task(self.task).call()
 
@@ -235,8 +245,8 @@ class World:
 
     def events(self, contract: Contract, name: str) -> list[Any]:
         """All events of that name for the task, oldest first."""
-        found = contract.events[name]().get_logs(from_block=0, argument_filters={"task": self.task})
-        return [entry["args"] for entry in found]
+        found = contract.events[name]().get_logs(from_block=0)
+        return [entry["args"] for entry in found if entry["args"]["task"] == self.task]
 
     def credit(self, contract: Contract, account: str) -> int:
         return int(contract.functions.credit(NO_ASSET, account).call())
@@ -250,13 +260,13 @@ class World:
     def until_drawn(self) -> None:
         """Close the commits and wait until the services have convened and drawn."""
         self.node.advance_to(self.view().created_at + WINDOW_S)
-        wait_for(lambda: self.round().seats, "a committee is drawn")
+        self.wait_for(lambda: self.round().seats, "a committee is drawn")
 
     def until_attested(self, count: int) -> None:
         """Wait for that many attestations, end the window, wait until it is closed."""
-        wait_for(lambda: len(self.events(self.panel, "Attested")) >= count, f"{count} attestations")
+        self.wait_for(lambda: len(self.events(self.panel, "Attested")) >= count, f"{count} attestations")
         self.node.advance_to(self.panel_view().attest_closes)
-        wait_for(lambda: self.panel_view().closed_at, "attestation is closed")
+        self.wait_for(lambda: self.panel_view().closed_at, "attestation is closed")
 
     def until_judging(self, *entries: Entry) -> None:
         """Reveal holdout and submissions and let the solvers' window end."""
@@ -265,22 +275,24 @@ class World:
             self.reveal(entry)
         self.node.advance_to(self.view().holdout_revealed_at + WINDOW_S)
 
-    def until_committed(self, count: int, round_: int = 1, timeout_s: float = 60.0) -> None:
+    def until_committed(self, count: int, round_: int = 1, timeout_s: float = 90.0) -> None:
         """Wait for that many commitments, then end the window."""
-        wait_for(lambda: self.round(round_).committed.bit_count() >= count, f"{count} commitments", timeout_s)
+        self.wait_for(lambda: self.round(round_).committed.bit_count() >= count, f"{count} commitments", timeout_s)
         self.node.advance_to(self.round(round_).commit_closes)
 
     def until_revealed(self, count: int, round_: int = 1) -> None:
         """Wait for that many reveals, then end window and challenge."""
-        wait_for(lambda: self.round(round_).revealed.bit_count() >= count, f"{count} reveals")
+        self.wait_for(lambda: self.round(round_).revealed.bit_count() >= count, f"{count} reveals")
         self.node.advance_to(self.round(round_).reveal_closes + CHALLENGE_S)
 
     def until_closed(self, seats: int) -> None:
         """Wait until the task is settled, every vote closed and every submission claimed."""
-        wait_for(lambda: self.view().phase >= 7, "the task has ended")
-        wait_for(lambda: len(self.events(self.panel, "VoteClosed")) == seats, f"{seats} votes closed")
+        self.wait_for(lambda: self.view().phase >= 7, "the task has ended")
+        self.wait_for(lambda: len(self.events(self.panel, "VoteClosed")) == seats, f"{seats} votes closed")
         count = self.view().submissions
-        wait_for(lambda: len(self.events(self.bounties, "SubmissionClaimed")) == count, f"{count} submissions claimed")
+        self.wait_for(
+            lambda: len(self.events(self.bounties, "SubmissionClaimed")) == count, f"{count} submissions claimed"
+        )
 
 
 def _discard() -> Any:

@@ -53,8 +53,6 @@ def test_journal__opened_again__remembers_everything(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     journal.record_vote(SEAT, VOTE)
     journal.record_evaluation(EVALUATION)
-    journal.record_failure(b"\x0a" * 32, "killed")
-    journal.record_failure(b"\x0a" * 32, "killed again")
     journal.remember(TRANSACTION)
     journal.close()
 
@@ -62,8 +60,6 @@ def test_journal__opened_again__remembers_everything(tmp_path: Path) -> None:
     assert again.vote(SEAT) == VOTE
     assert again.evaluation(EVALUATION.inputs) == EVALUATION
     assert again.opening(EVALUATION.verdict) == EVALUATION
-    assert again.failed_attempts(b"\x0a" * 32) == 2
-    assert again.failure(b"\x0a" * 32) == "killed again"
     (transaction,) = again.in_flight()
     assert replace(transaction, to=TRANSACTION.to) == TRANSACTION
     again.forget(7)
@@ -74,7 +70,6 @@ def test_journal__unknown_things__are_none(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     assert journal.vote(SEAT) is None
     assert journal.evaluation(b"\0" * 32) is None
-    assert journal.failed_attempts(b"\0" * 32) == 0
 
 
 def test_journal__of_another_panel__stops(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -114,6 +114,14 @@ class Store:
     def remove(self, digest: bytes) -> None:
         """Forget the file; nothing happens when it is not here."""
         self._at(digest).unlink(missing_ok=True)
+
+    def remove_unused(self, used: Collection[bytes], older_than_s: float) -> None:
+        """Forget every file that is not `used` and came in longer than that ago. Errors: OSError."""
+        oldest = time.time() - older_than_s
+        for digest in set(self) - set(used):
+            with suppress(FileNotFoundError):  # another process was faster
+                if self._at(digest).stat().st_mtime < oldest:
+                    self.remove(digest)
 
     def __iter__(self) -> Iterator[bytes]:
         """The digests of all files here."""

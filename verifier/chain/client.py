@@ -12,6 +12,8 @@ from typing import Any
 
 import requests
 from eth_abi.abi import decode
+from eth_abi.decoding import StringDecoder
+from eth_abi.registry import BaseEquals
 from eth_typing import ChecksumAddress
 from web3 import HTTPProvider, Web3
 from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
@@ -83,12 +85,20 @@ def translated() -> Iterator[None]:
         raise Unreachable(f"the node does not answer: {type(error).__name__}") from error
     except Web3RPCError as error:
         raise Refused(str(error.message or error)) from error
-    except (Web3Exception, ValueError, KeyError, TypeError, OSError) as error:
+    except (Web3Exception, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
         raise Unreachable(f"the node's answer makes no sense: {type(error).__name__}: {error}") from error
 
 
 def _quantity(value: Any) -> int:
     return int(value, 16) if isinstance(value, str) else int(value)
+
+
+def _read_strings_leniently(w3: Web3) -> None:
+    """Contracts do not check that a stranger's URI is UTF-8: one that is not must not keep anybody from reading."""
+    registry = w3.codec._registry
+    registry.unregister_decoder("string")
+    decoder = StringDecoder(handle_string_errors="backslashreplace")  # type: ignore[no-untyped-call]
+    registry.register_decoder(BaseEquals("string"), decoder, label="string")  # type: ignore[no-untyped-call]
 
 
 class Client:
@@ -98,19 +108,21 @@ class Client:
         # The tick is the retry: a request that fails is tried again with everything else, not in a loop down here.
         provider = HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
         self.w3 = Web3(provider)
+        _read_strings_leniently(self.w3)
 
     def request(self, method: str, parameters: Sequence[Any]) -> Any:
         """One JSON-RPC request; its result as the node gave it. Errors: Unreachable, Refused."""
         with translated():
             answer = self.w3.provider.make_request(RPCEndpoint(method), list(parameters))
-        if "error" in answer:
-            detail = answer["error"]
-            text = detail.get("message", detail) if isinstance(detail, dict) else detail
-            raise Refused(f"{method}: {text}")
-        return answer.get("result")
+            if "error" in answer:
+                detail = answer["error"]
+                text = detail.get("message", detail) if isinstance(detail, dict) else detail
+                raise Refused(f"{method}: {text}")
+            return answer.get("result")
 
     def chain_id(self) -> int:
-        return _quantity(self.request("eth_chainId", []))
+        with translated():
+            return _quantity(self.request("eth_chainId", []))
 
     def block(self, number: int | str = "latest") -> Block:
         """The block with that number (or tag). Errors: Unreachable when the node has none."""
@@ -173,7 +185,8 @@ class Client:
 
     def priority_fee(self) -> int:
         """The tip the node suggests, in wei per gas."""
-        return _quantity(self.request("eth_maxPriorityFeePerGas", []))
+        with translated():
+            return _quantity(self.request("eth_maxPriorityFeePerGas", []))
 
     def broadcast(self, raw: bytes) -> None:
         """Hand over a signed transaction; that the node has it already is no error. Errors: Unreachable, Refused."""
@@ -186,7 +199,7 @@ class Client:
     def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """How that transaction ended on the chain the node follows now; None while it has not."""
         raw = self.request("eth_getTransactionReceipt", ["0x" + transaction_hash.hex()])
-        if raw is None or raw.get("blockNumber") is None:
-            return None
         with translated():
+            if raw is None or raw.get("blockNumber") is None:
+                return None
             return Receipt(_quantity(raw["blockNumber"]), _quantity(raw["status"]) == 1, _quantity(raw["gasUsed"]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from importlib import resources
@@ -118,11 +118,14 @@ class Call:
 
 
 def as_struct(cls: type[T], answer: Any) -> T:
-    """Build the dataclass from a decoded struct, by field name: a field added to the contract changes nothing here."""
+    """Build the dataclass from a decoded struct (an object from a view, a mapping from an event), by field name.
+
+    A field added to the contract changes nothing here.
+    """
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
     for field in fields(cls):  # type: ignore[arg-type]
-        value = getattr(answer, field.name)
+        value = answer[field.name] if isinstance(answer, Mapping) else getattr(answer, field.name)
         hint = hints[field.name]
         if is_dataclass(hint):
             value = as_struct(typing.cast("type[Any]", hint), value)
@@ -169,7 +172,7 @@ class Contracts:
 
     def _read(self, contract: Contract, function: str, *arguments: Any, block: int | None = None) -> Any:
         with translated():
-            bound = contract.get_function_by_name(function)(*arguments)
+            bound = contract.functions[function](*arguments)
             return bound.call(block_identifier="latest" if block is None else block)
 
     def _call(self, contract: Contract, description: str, function: str, *arguments: Any) -> Call:
@@ -200,10 +203,6 @@ class Contracts:
 
     def round(self, task: bytes, round_: int, block: int) -> RoundView:
         return as_struct(RoundView, self._read(self.panel, "round", task, round_, block=block))
-
-    def final_verdict(self, task: bytes, block: int) -> tuple[int, bytes]:
-        status, verdict = self._read(self.panel, "final_verdict", task, block=block)
-        return int(status), bytes(verdict)
 
     def seat(self, stake: bytes, block: int) -> SeatView:
         return as_struct(SeatView, self._read(self.stakes, "seat", stake, block=block))

@@ -16,7 +16,7 @@ from web3.contract import Contract
 from web3.contract.contract import ContractEvent
 from web3.types import LogReceipt
 
-from verifier.chain.client import Block, Client, Log
+from verifier.chain.client import Block, Client, Log, translated
 from verifier.chain.errors import Unreachable
 
 REMEMBERED_BLOCKS = 512  # a reorganisation deeper than this makes the index read everything again
@@ -50,6 +50,7 @@ class EventIndex:
         self._addresses = [contract.address for contract in contracts]
         self._checkpoints: list[tuple[int, bytes]] = []  # (block number, hash) the index was advanced to, oldest first
         self.events: list[Event] = []
+        self.retractions = 0  # grows whenever events are taken back: whoever folded them has to begin again
 
     def advance(self, to: Block) -> bool:
         """Follow the chain up to `to`. Returns whether events had to be forgotten. Errors: Unreachable."""
@@ -59,7 +60,7 @@ class EventIndex:
             last = min(first + self._span - 1, to.number)
             logs = self._client.logs(self._addresses, first, last)
             reached = to if last == to.number else self._client.block(last)
-            self.events.extend(self._decode(logs))
+            self.events.extend(list(self._decode(logs)))  # all of a span or nothing
             self._checkpoints.append((reached.number, reached.hash))
             first = last + 1
         del self._checkpoints[:-REMEMBERED_BLOCKS]
@@ -67,6 +68,7 @@ class EventIndex:
         if self._client.block(to.number).hash != to.hash:
             self._checkpoints.clear()
             self.events.clear()
+            self.retractions += 1
             raise Unreachable(f"block {to.number} was reorganised away while it was read")
         return forgotten
 
@@ -84,7 +86,10 @@ class EventIndex:
         reached = self._checkpoints[-1][0] if self._checkpoints else -1
         while self.events and self.events[-1].block > reached:
             self.events.pop()
-        return len(self.events) < before
+        if len(self.events) == before:
+            return False
+        self.retractions += 1
+        return True
 
     def _decode(self, logs: Iterable[Log]) -> Iterable[Event]:
         for log in logs:
@@ -106,5 +111,6 @@ class EventIndex:
                 name="",
                 result="",
             )
-            decoded = decoder.process_log(entry)
+            with translated():
+                decoded = decoder.process_log(entry)
             yield Event(log.address, str(decoded["event"]), dict(decoded["args"]), log.block, log.index)

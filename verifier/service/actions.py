@@ -7,7 +7,7 @@ sends has been simulated first; whatever it commits to is in the journal first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 
 from eth_utils.crypto import keccak
@@ -88,6 +88,10 @@ class Actions:
             self._await_turn(duty)
         return self._by_kind[duty.kind](state, duty, head)
 
+    def retain(self, keys: Collection[str]) -> None:
+        """Forget since when open calls that are not among `keys` could have been made."""
+        self._first_seen = {key: since for key, since in self._first_seen.items() if key in keys}
+
     def _await_turn(self, duty: Duty) -> None:
         """Everybody could make an open call: each waits a part of the stagger that its address decides."""
         if not self._config.duties.open_calls:
@@ -132,12 +136,13 @@ class Actions:
     # Verdicts
 
     def _evaluate(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
-        self._found(state)
+        self._found(state, duty, head)
         return Progress.DONE, None
 
-    def _found(self, state: TaskState) -> Evaluation:
+    def _found(self, state: TaskState, duty: Duty, head: Block) -> Evaluation:
         """This service's evaluation of the task's inputs. Errors: Retry while it runs, Skip when it abstains."""
-        return self._evaluations.of(state)
+        assert duty.until is not None
+        return self._evaluations.of(state, duty.until - head.timestamp)
 
     def _seat(self, state: TaskState, duty: Duty) -> Seat:
         assert duty.member is not None
@@ -146,7 +151,7 @@ class Actions:
 
     def _commit(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
         seat = self._seat(state, duty)
-        vote = votes.vote(self._seed, seat, self._found(state).verdict)
+        vote = votes.vote(self._seed, seat, self._found(state, duty, head).verdict)
         kept = self._journal.record_vote(seat, vote)
         if kept.digest != vote.digest:
             raise Skip("the journal holds another vote of this seat in this round: no second one is committed")
@@ -158,7 +163,7 @@ class Actions:
         committed = state.history.votes[seat.round, seat.stake]
         vote = self._journal.vote(seat)
         if vote is None or vote.digest != committed:
-            vote = votes.vote(self._seed, seat, self._found(state).verdict)
+            vote = votes.vote(self._seed, seat, self._found(state, duty, head).verdict)
             if vote.digest != committed:
                 raise Skip("the commitment on chain opens neither with the journal nor with this seed and evaluation")
             self._journal.record_vote(seat, vote)
@@ -174,7 +179,7 @@ class Actions:
     def _settle(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
         if not state.final:
             return self._send(duty, self._contracts.settle(state.id, 0, [], commitments.ZERO))
-        opening = self._journal.opening(state.verdict)
+        opening = self._journal.opening(state.panel.verdict)
         if opening is None:
             raise Skip("the accepted verdict is not one that this service found: whoever knows its scores can settle")
         call = self._contracts.settle(state.id, opening.outcome, opening.scores, opening.evidence)

@@ -75,7 +75,8 @@ class Store(Section):
 
     max_file_bytes: int = Field(default=4 * GIGABYTE, gt=0)  # no artifact larger than this is fetched
     max_bytes: int = Field(default=64 * GIGABYTE, gt=0)  # nothing more is fetched once this much is kept
-    timeout_s: float = Field(default=600.0, gt=0)  # one file from one place
+    timeout_s: float = Field(default=600.0, gt=0)  # one file from one place; a small file gets less
+    ipfs_gateway: str | None = None  # URL of the gateway that ipfs:// is fetched through; none: it is not followed
     allow_hosts: tuple[str, ...] = ()  # "host" or "host:port" that may be local or private; a demo's own servers
 
 
@@ -96,10 +97,11 @@ class Sandbox(Section):
     """Limits of one evaluation."""
 
     memory_bytes: int = Field(default=8 * GIGABYTE, gt=0)  # address space of the child process
-    macs_per_second: int = Field(default=200_000_000, gt=0)  # slowest speed believed: CPU time = floor + MACs / this
+    macs_per_second: int = Field(default=50_000_000, gt=0)  # slowest speed believed: CPU time = floor + MACs / this
     cpu_floor_s: int = Field(default=120, gt=0)  # imports, parsing, proofs and session set-up
     attempts: int = Field(default=3, ge=1)  # runs of one evaluation that may fail before the service abstains
-    threads: int = Field(default=1, ge=1)
+    retry_pause_s: float = Field(default=60.0, ge=0)  # between a run that failed and the next
+    threads: int = Field(default=1, ge=1)  # of one evaluation; they cannot change a bit of it
 
 
 class Fees(Section):

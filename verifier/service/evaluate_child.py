@@ -19,13 +19,13 @@ CLONE_NEWNET = 0x40000000
 
 def confine(limits: dict[str, int]) -> None:
     """Give up what an evaluation does not need. Called before anything heavy, or hostile, is loaded."""
-    for kind, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_AS, limits["memory_bytes"]),
-        (resource.RLIMIT_CPU, limits["cpu_s"]),
-        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+    for kind, soft, hard in (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_AS, limits["memory_bytes"], limits["memory_bytes"]),
+        (resource.RLIMIT_CPU, limits["cpu_s"], limits["cpu_s"] + 1),  # SIGXCPU first: its name is the reason
+        (resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"]),
     ):
-        resource.setrlimit(kind, (value, value))
+        resource.setrlimit(kind, (soft, hard))
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
@@ -42,15 +42,22 @@ def main() -> None:
     limits = json.loads((folder / "limits.json").read_text("utf-8"))
     confine(limits)
 
+    from verifier.errors import TouchstoneError
     from verifier.service.judging import judge
     from verifier.service.sandbox import Case
 
     case = Case.from_json((folder / "case.json").read_text("utf-8"))
-    judgement = judge(case, folder / "evidence", limits["threads"], lambda done, total: print(done, total, flush=True))
+    try:
+        judgement = judge(case, folder / "evidence", limits, lambda done, total: print(done, total, flush=True))
+    except TouchstoneError as error:
+        sys.exit(str(error))
+    except MemoryError:
+        sys.exit(f"out of memory: {limits['memory_bytes']} bytes are allowed (sandbox.memory_bytes)")
     result = {
         "outcome": judgement.outcome,
         "scores": [str(score) for score in judgement.scores],
         "evidence": judgement.evidence_digest.hex(),
+        "fault": judgement.fault,
     }
     (folder / "result.json").write_text(json.dumps(result))
 

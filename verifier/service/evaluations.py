@@ -1,13 +1,16 @@
 """Evaluations: asked for by inputs, run in the sandbox, kept in the journal.
 
-An evaluation that fails is run again a bounded number of times and then given up: a crash is an abstention, never a
-verdict. Before anything is believed, the inputs are recomputed from the task's own history.
+One runs at a time, the most urgent first. One that fails is run again after a pause, a bounded number of times, and
+then given up until the service is restarted: a crash is an abstention, never a verdict. Before anything is believed,
+the inputs are recomputed from the task's own history.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from verifier.artifacts.digests import from_hex
@@ -15,11 +18,22 @@ from verifier.chain import commitments
 from verifier.service.config import Sandbox
 from verifier.service.errors import Retry, Skip
 from verifier.service.files import Files
-from verifier.service.jobs import Jobs
+from verifier.service.jobs import Jobs, Outcome
 from verifier.service.journal import Evaluation, Journal
+from verifier.service.logs import Logger
 from verifier.service.metrics import Metrics
-from verifier.service.sandbox import Case, Judgement, SealedFile, run
+from verifier.service.sandbox import Case, EvaluationFailed, Judgement, SealedFile, run
 from verifier.service.state import Submission, TaskState
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How often an evaluation has failed since the service was started, why, and when (monotonic seconds)."""
+
+    times: int
+    reason: str
+    at: float
+
 
 OnProgress = Callable[[str, int, int], None]  # (task in hex, batches done, batches in all)
 
@@ -38,6 +52,7 @@ class Evaluations:
         work: Path,
         metrics: Metrics,
         on_progress: OnProgress,
+        logger: Logger,
     ) -> None:
         self._chain_id = chain_id
         self._panel = panel
@@ -48,38 +63,63 @@ class Evaluations:
         self._work = work
         self._metrics = metrics
         self._on_progress = on_progress
+        self._logger = logger
+        self._running: str | None = None
+        self._failures: dict[bytes, Failure] = {}
+        shutil.rmtree(work, ignore_errors=True)  # what a killed service left
 
-    def of(self, state: TaskState) -> Evaluation:
-        """The evaluation of the task's inputs. Errors: Retry while it is to come, Skip once it is given up."""
+    def of(self, state: TaskState, seconds: float) -> Evaluation:
+        """The evaluation of the task's inputs, of use for another `seconds`.
+
+        Errors: Retry while it is to come, Skip once it is given up.
+        """
         found = self._journal.evaluation(state.inputs)
         if found is not None:
             return found
         self._require_consistent(state)
         name = f"evaluation:{state.inputs.hex()}"
-        if self._jobs.running(name):
-            raise Retry("the evaluation is running")
+        if self._running is not None and self._jobs.running(self._running):
+            raise Retry("the evaluation is running" if self._running == name else "another evaluation is running")
         outcome = self._jobs.outcome(name)
-        if outcome is not None:
+        if outcome is not None and outcome.error is None:
+            found = self._keep(state, *outcome.value)
             self._jobs.forget(name)
-            if outcome.error is None:
-                judgement, seconds = outcome.value
-                return self._keep(state, judgement, seconds)
-            self._metrics.evaluation_failures.inc()
-            self._journal.record_failure(state.inputs, str(outcome.error))
-        failed = self._journal.failed_attempts(state.inputs)
-        if failed >= self._limits.attempts:
-            raise Skip(f"abstains: the evaluation failed {failed} times: {self._journal.failure(state.inputs)}")
+            return found
+        if outcome is not None:
+            self._note_failure(state.inputs, outcome)
+            self._jobs.forget(name)
+        self._require_worth_trying(state.inputs)
         case = self._case(state)
         folder = self._work / state.inputs.hex()
-        self._jobs.start(name, lambda: self._timed(state.id.hex(), case, folder))
+        self._running = name
+        self._jobs.start(name, lambda: self._timed(state.id.hex(), case, folder, seconds))
         raise Retry(f"the evaluation starts ({len(list(state.scored_submissions()))} submissions)")
 
-    def _timed(self, task: str, case: Case, folder: Path) -> tuple[Judgement, float]:
+    def _note_failure(self, inputs: bytes, outcome: Outcome) -> None:
+        """Only a child that failed counts: a full disk, say, is this machine's trouble and may pass."""
+        failed = self._failures[inputs].times if inputs in self._failures else 0
+        if isinstance(outcome.error, EvaluationFailed):
+            failed += 1
+            self._metrics.evaluation_failures.inc()
+        self._failures[inputs] = Failure(failed, str(outcome.error), outcome.finished_at)
+
+    def _require_worth_trying(self, inputs: bytes) -> None:
+        """Errors: Skip when it failed too often, Retry when it failed just now."""
+        failure = self._failures.get(inputs)
+        if failure is None:
+            return
+        if failure.times >= self._limits.attempts:
+            raise Skip(f"abstains: the evaluation failed {failure.times} times: {failure.reason}")
+        if time.monotonic() - failure.at < self._limits.retry_pause_s:
+            raise Retry(f"the evaluation failed and will be tried again: {failure.reason}")
+
+    def _timed(self, task: str, case: Case, folder: Path, seconds: float) -> tuple[Judgement, float]:
         started = time.monotonic()
-        judgement = run(case, self._limits, folder, lambda done, total: self._on_progress(task, done, total))
+        judgement = run(case, self._limits, folder, lambda done, total: self._on_progress(task, done, total), seconds)
         return judgement, time.monotonic() - started
 
     def _keep(self, state: TaskState, judgement: Judgement, seconds: float) -> Evaluation:
+        """Evidence into the store, evaluation into the journal. Errors: Retry when the disk does not take them."""
         self._metrics.evaluation.observe(seconds)
         if judgement.evidence is not None:
             self._files.adopt(judgement.evidence, judgement.evidence_digest)
@@ -102,6 +142,16 @@ class Evaluations:
             seconds=seconds,
         )
         self._journal.record_evaluation(found)
+        shutil.rmtree(self._work / state.inputs.hex(), ignore_errors=True)
+        self._logger.info(
+            "evaluated",
+            task=state.id.hex(),
+            outcome=commitments.OUTCOMES[found.outcome],
+            reason=judgement.fault or None,
+            scores=found.scores,
+            verdict=found.verdict.hex(),
+            seconds=round(seconds, 1),
+        )
         return found
 
     def _require_consistent(self, state: TaskState) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verifier.artifacts import tensors
 from verifier.artifacts.digests import from_hex
+from verifier.artifacts.errors import StoreError
 from verifier.artifacts.fetch import artifact_uri, fetch
-from verifier.artifacts.policy import Policy
+from verifier.artifacts.policy import Policy, printable
 from verifier.artifacts.store import Store
 from verifier.errors import TouchstoneError
 from verifier.service.config import Config
@@ -26,6 +27,9 @@ from verifier.service.state import OWN_FILES, TaskState
 from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
 
 UNUSED_S = 3600.0  # a file no live task names is deleted after this long
+SLOWEST_BYTES_PER_S = 1 << 16  # a host slower than this is not waited for
+SHORTEST_TIMEOUT_S = 60.0
+REASON_CHARACTERS = 300  # of why a fetch failed, in the log
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,13 @@ class Files:
         self._jobs = jobs
         self._journal = journal
         self._metrics = metrics
-        self._policy = Policy(allow_hosts=config.store.allow_hosts, timeout_s=config.store.timeout_s)
+        self._policy = Policy(
+            allow_hosts=config.store.allow_hosts,
+            ipfs_gateway=config.store.ipfs_gateway,
+            max_unsized_bytes=MAX_MANIFEST_BYTES,
+        )
         self._served: frozenset[bytes] = frozenset()
+        self._manifests: dict[bytes, Manifest] = {}
 
     def path(self, digest: bytes) -> Path:
         return self._store.path(digest)
@@ -60,9 +69,12 @@ class Files:
         return self._store.total_bytes()
 
     def adopt(self, file: Path, digest: bytes) -> None:
-        """Take a file into the store; `digest` is what it must have."""
-        if self._store.put(file) != digest:
-            raise Retry(f"{file.name} is not the file it was")
+        """Take a file into the store; `digest` is what it must have. Errors: Retry when it cannot be written."""
+        try:
+            with self._store.writer(expected=digest) as writer:
+                writer.write(file.read_bytes())
+        except OSError as error:
+            raise Retry(f"cannot keep {file.name}: {error.strerror}") from error
 
     def served(self, digest: bytes) -> Path | None:
         """Where the mirror finds that file, if it is one of a live task. Called from the servers' thread."""
@@ -71,12 +83,17 @@ class Files:
     def manifest(self, state: TaskState) -> Manifest:
         """The task's manifest. Errors: Retry while it is not here, Skip when it contradicts itself or the task."""
         terms = state.terms
-        if not self._store.has(terms.manifest):
-            raise Retry("the manifest is not here yet")
-        try:
-            manifest = Manifest.from_bytes(self._store.get(terms.manifest))
-        except TouchstoneError as error:
-            raise Skip(f"the manifest is not valid: {error}") from error
+        manifest = self._manifests.get(terms.manifest)
+        if manifest is None:
+            if not self._store.has(terms.manifest):
+                raise Retry("the manifest is not here yet")
+            try:
+                manifest = Manifest.from_bytes(self._store.get(terms.manifest))
+            except StoreError as error:  # rotten, and removed: it is fetched again
+                raise Retry(str(error)) from error
+            except TouchstoneError as error:
+                raise Skip(f"the manifest is not valid: {error}") from error
+            self._manifests[terms.manifest] = manifest
         announced = {
             "program": (manifest.program.digest, "0x" + terms.program.hex()),
             "practice set": (manifest.practice.digest, "0x" + terms.practice.hex()),
@@ -89,12 +106,11 @@ class Files:
         return manifest
 
     def fetch_missing(self, state: TaskState) -> dict[int, str]:
-        """Start fetching what is not here; returns attestation bit -> what is missing. Empty: all is here."""
+        """Start fetching what is not here; returns attestation bit -> what is missing and why. Empty: all is here."""
         missing: dict[int, str] = {}
         for need in self._needs(state, missing):
             if not self._store.has(need.digest):
-                missing[need.bit] = need.label
-                self._fetch(need)
+                missing[need.bit] = f"{need.label} ({self._fetch(need)})"
         return missing
 
     def _needs(self, state: TaskState, missing: dict[int, str]) -> Iterator[Need]:
@@ -123,27 +139,32 @@ class Files:
         for item in state.history.submissions:
             yield need(item.index + 1, f"submission {item.index}", item.sealed, size, [item.uri])
 
-    def _fetch(self, need: Need) -> None:
-        """Start, or after a pause start again, the job that gets one file."""
-        name = f"fetch:{need.digest.hex()}"
-        outcome = self._jobs.outcome(name)
-        if self._jobs.running(name) or (outcome and time.monotonic() - outcome.finished_at < self._pause_s):
-            return
+    def _fetch(self, need: Need) -> str:
+        """Start, or after a pause start again, the job that gets one file; returns how that stands, for people."""
         limit = need.size if need.size is not None else MAX_MANIFEST_BYTES
-        if limit > self._limits.max_file_bytes or limit + self.size() > self._limits.max_bytes:
-            return
-        self._jobs.start(name, lambda: self._get(need))
+        if limit > self._limits.max_file_bytes:
+            return f"{limit} bytes are more than store.max_file_bytes"
+        name = _job(need.digest)
+        outcome = self._jobs.outcome(name)
+        if outcome is None or time.monotonic() - outcome.finished_at >= self._pause_s:
+            if limit + self.size() > self._limits.max_bytes:
+                return "the store is full: store.max_bytes"
+            self._jobs.start(name, lambda: self._get(need, limit))
+        if outcome is None or outcome.error is None:
+            return "on its way"
+        return printable(str(outcome.error), REASON_CHARACTERS)
 
-    def _get(self, need: Need) -> None:
+    def _get(self, need: Need, limit: int) -> None:
+        timeout_s = min(self._limits.timeout_s, SHORTEST_TIMEOUT_S + limit / SLOWEST_BYTES_PER_S)
         try:
-            fetch(need.uris, need.digest, need.size, self._policy, self._store)
+            fetch(need.uris, need.digest, need.size, replace(self._policy, timeout_s=timeout_s), self._store)
         except TouchstoneError:
             self._metrics.fetches.labels("failed").inc()
             raise
         self._metrics.fetches.labels("fetched").inc()
 
-    def keep(self, states: list[TaskState], operator: str) -> None:
-        """Serve the files of live tasks, and delete those no live task needs any more."""
+    def keep(self, states: list[TaskState]) -> None:
+        """Serve the files of live tasks, and forget those no live task needs any more. Errors: Retry."""
         live: set[bytes] = set()
         for state in states:
             live.update(need.digest for need in self._needs(state, {}))
@@ -151,6 +172,13 @@ class Files:
             if found is not None:
                 live.add(found.evidence)
         self._served = frozenset(live)
-        for digest in list(self._store):
-            if digest not in live and time.time() - self._store.path(digest).stat().st_mtime > UNUSED_S:
-                self._store.remove(digest)
+        self._jobs.retain({_job(digest) for digest in live})
+        self._manifests = {digest: manifest for digest, manifest in self._manifests.items() if digest in live}
+        try:
+            self._store.remove_unused(live, UNUSED_S)
+        except OSError as error:
+            raise Retry(f"cannot tidy the store: {error.strerror}") from error
+
+
+def _job(digest: bytes) -> str:
+    return f"fetch:{digest.hex()}"

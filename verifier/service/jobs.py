@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,12 +54,18 @@ class Jobs:
         with self._lock:
             self._outcomes.pop(name, None)
 
+    def retain(self, names: Collection[str]) -> None:
+        """Forget the outcomes of all other jobs."""
+        with self._lock:
+            self._outcomes = {name: outcome for name, outcome in self._outcomes.items() if name in names}
+
     def _run(self, name: str, work: Callable[[], Any]) -> None:
         with self._slots:
             try:
                 outcome = Outcome(work(), None, time.monotonic())
             except Exception as error:  # handed to the loop, which knows what each kind means
-                outcome = Outcome(None, error, time.monotonic())
+                # Without the traceback, which would keep the frames and all that they hold.
+                outcome = Outcome(None, error.with_traceback(None), time.monotonic())
         with self._lock:
             self._running.discard(name)
             self._outcomes[name] = outcome

@@ -11,11 +11,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eth_utils.address import to_checksum_address
 
 from verifier.chain.transactions import InFlight
-from verifier.service.errors import Stop
+from verifier.service.errors import Retry, Stop
 from verifier.service.votes import Seat, Vote
 
 SCHEMA = """
@@ -24,7 +25,6 @@ CREATE TABLE IF NOT EXISTS evaluations (
     inputs BLOB PRIMARY KEY, task BLOB NOT NULL, outcome INTEGER NOT NULL, scores TEXT NOT NULL,
     evidence BLOB NOT NULL, verdict BLOB NOT NULL UNIQUE, seconds REAL NOT NULL
 );
-CREATE TABLE IF NOT EXISTS attempts (inputs BLOB PRIMARY KEY, failed INTEGER NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS votes (
     task BLOB NOT NULL, round INTEGER NOT NULL, stake BLOB NOT NULL,
     verdict BLOB NOT NULL, salt BLOB NOT NULL, vote BLOB NOT NULL, PRIMARY KEY (task, round, stake)
@@ -55,6 +55,7 @@ class Journal:
 
     def __init__(self, path: Path, chain: int, panel: str) -> None:
         """Open or create. Errors: Stop when it is another deployment's journal, broken or already in use."""
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
@@ -72,6 +73,16 @@ class Journal:
         except sqlite3.Error as error:
             raise Stop(f"cannot use the journal {path} (is the service already running?): {error}") from error
 
+    def _execute(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Errors: Retry when the disk is full or fails (nothing was written, so nothing may be sent), Stop when the
+        file is broken."""
+        try:
+            return self._db.execute(query, values)
+        except sqlite3.OperationalError as error:
+            raise Retry(f"cannot use the journal {self._path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise Stop(f"the journal {self._path} is broken: {error}: restore it, or use a new data folder") from error
+
     def close(self) -> None:
         self._db.close()
 
@@ -86,7 +97,7 @@ class Journal:
         return self._one("SELECT * FROM evaluations WHERE verdict = ?", (verdict,))
 
     def _one(self, query: str, values: Sequence[bytes]) -> Evaluation | None:
-        row = self._db.execute(query, values).fetchone()
+        row = self._execute(query, values).fetchone()
         if row is None:
             return None
         inputs, task, outcome, scores, evidence, verdict, seconds = row
@@ -97,33 +108,16 @@ class Journal:
     def record_evaluation(self, found: Evaluation) -> None:
         """Keep an evaluation; the first for some inputs stays."""
         scores = json.dumps([str(score) for score in found.scores])  # as text: int128 does not fit SQLite's integers
-        self._db.execute(
+        self._execute(
             "INSERT OR IGNORE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?)",
             (found.inputs, found.task, found.outcome, scores, found.evidence, found.verdict, found.seconds),
-        )
-
-    def failed_attempts(self, inputs: bytes) -> int:
-        """How many evaluations of those inputs have failed."""
-        row = self._db.execute("SELECT failed FROM attempts WHERE inputs = ?", (inputs,)).fetchone()
-        return int(row[0]) if row else 0
-
-    def failure(self, inputs: bytes) -> str:
-        """Why the last of them failed."""
-        row = self._db.execute("SELECT reason FROM attempts WHERE inputs = ?", (inputs,)).fetchone()
-        return str(row[0]) if row else ""
-
-    def record_failure(self, inputs: bytes, reason: str) -> None:
-        self._db.execute(
-            "INSERT INTO attempts VALUES (?, 1, ?)"
-            " ON CONFLICT (inputs) DO UPDATE SET failed = failed + 1, reason = excluded.reason",
-            (inputs, reason),
         )
 
     # Votes
 
     def vote(self, seat: Seat) -> Vote | None:
         """The vote this seat has in that round."""
-        row = self._db.execute(
+        row = self._execute(
             "SELECT verdict, salt, vote FROM votes WHERE task = ? AND round = ? AND stake = ?",
             (seat.task, seat.round, seat.stake),
         ).fetchone()
@@ -131,7 +125,7 @@ class Journal:
 
     def record_vote(self, seat: Seat, vote: Vote) -> Vote:
         """Write the vote down, or return the one already there: that one, and no other, may be committed."""
-        self._db.execute(
+        self._execute(
             "INSERT OR IGNORE INTO votes VALUES (?, ?, ?, ?, ?, ?)",
             (seat.task, seat.round, seat.stake, vote.verdict, vote.salt, vote.digest),
         )
@@ -142,7 +136,7 @@ class Journal:
     # Transactions (the sender's TransactionLog)
 
     def in_flight(self) -> Iterator[InFlight]:
-        for row in self._db.execute("SELECT * FROM transactions ORDER BY nonce").fetchall():
+        for row in self._execute("SELECT * FROM transactions ORDER BY nonce").fetchall():
             nonce, key, to, data, value, gas, max_fee, priority_fee, raw, hashes, sent_at, mined = row
             yield InFlight(
                 key=key,
@@ -160,7 +154,7 @@ class Journal:
             )
 
     def remember(self, transaction: InFlight) -> None:
-        self._db.execute(
+        self._execute(
             "INSERT OR REPLACE INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 transaction.nonce,
@@ -179,4 +173,4 @@ class Journal:
         )
 
     def forget(self, nonce: int) -> None:
-        self._db.execute("DELETE FROM transactions WHERE nonce = ?", (nonce,))
+        self._execute("DELETE FROM transactions WHERE nonce = ?", (nonce,))

@@ -3,7 +3,7 @@
 In this order: a program that is not exact, or not the one its manifest describes, or dearer than declared, makes
 PROGRAM_INVALID; a holdout that is not what the manifest and its own opening say makes HOLDOUT_INVALID; else every
 scored submission gets its score, or the misfit score when its bytes are not what was announced. That something could
-not be fetched, or ran out of memory, is no fact and never decides anything here.
+not be fetched, or that this machine is too small or too slow, is no fact: it is raised, and the service abstains.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from verifier.artifacts.errors import Misfit
 from verifier.artifacts.evidence import Record, evidence_file
 from verifier.artifacts.tensors import Schema
 from verifier.chain import commitments
+from verifier.errors import TouchstoneError
 from verifier.exact import Engine, NotExactError, Program, load_program
 from verifier.service.sandbox import Case, Judgement, SealedFile
 from verifier.tasks.errors import ProgramMismatch
@@ -27,26 +28,43 @@ from verifier.tasks.evaluation import check_program, evaluate
 from verifier.tasks.manifest import Manifest
 
 Tensors = Mapping[str, NDArray[Any]]
-FAULT = ((), commitments.ZERO)  # no scores and no evidence: the outcome alone says it
 
 
-def judge(case: Case, evidence: Path, threads: int, on_batch: Callable[[int, int], None]) -> Judgement:
-    """Judge a case and write the evidence file. `on_batch` gets (batches done, batches in all)."""
+class TooLarge(TouchstoneError):
+    """A program that needs more memory than the operator allows."""
+
+
+def judge(case: Case, evidence: Path, limits: Mapping[str, int], on_batch: Callable[[int, int], None]) -> Judgement:
+    """Judge a case and write the evidence file. `on_batch` gets (batches done, batches in all).
+
+    Of `limits`, `threads` and `memory_bytes` are looked at. Errors: TooLarge, ManifestError, MemoryError, and whatever
+    onnxruntime raises when it cannot load or run what is proven exact: none of these is a verdict.
+    """
     manifest = Manifest.from_bytes(case.manifest.read_bytes())
     try:
         program = load_program(case.program.read_bytes())
         check_program(program, manifest)
-    except (NotExactError, ProgramMismatch):
-        return Judgement(commitments.PROGRAM_INVALID, *FAULT, evidence=None)
+    except (NotExactError, ProgramMismatch) as error:
+        return _fault(commitments.PROGRAM_INVALID, error)
     try:
         examples = _evaluation_set(case, manifest)
-    except Misfit:
-        return Judgement(commitments.HOLDOUT_INVALID, *FAULT, evidence=None)
-    scores, records = _score(case, manifest, program, examples, threads, on_batch)
+    except Misfit as error:
+        return _fault(commitments.HOLDOUT_INVALID, error)
+    if program.memory_bytes > limits["memory_bytes"]:
+        raise TooLarge(
+            f"the program needs {program.memory_bytes} bytes of memory, "
+            f"sandbox.memory_bytes allows {limits['memory_bytes']}"
+        )
+    scores, records = _score(case, manifest, program, examples, limits["threads"], on_batch)
     batches = manifest.rows(manifest.evaluation_count) // manifest.batch
     data = evidence_file(records, batches)
     evidence.write_bytes(data)
     return Judgement(commitments.SCORED, tuple(scores), digests.digest(data), evidence)
+
+
+def _fault(outcome: int, error: TouchstoneError) -> Judgement:
+    """No scores and no evidence: the outcome alone says it. The reason is for the log."""
+    return Judgement(outcome, (), commitments.ZERO, evidence=None, fault=str(error))
 
 
 def _evaluation_set(case: Case, manifest: Manifest) -> Tensors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Collection
 from typing import Literal
 
 import structlog
@@ -59,3 +60,7 @@ class Decisions:
     def forget(self, key: str) -> None:
         """The duty went on: the next reason is news again."""
         self._said.pop(key, None)
+
+    def retain(self, keys: Collection[str]) -> None:
+        """Forget everything but `keys`: what is no duty any more needs no memory."""
+        self._said = {key: text for key, text in self._said.items() if key in keys}

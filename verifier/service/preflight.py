@@ -86,7 +86,7 @@ def _store(config: Config) -> str:
 
 
 def _self_test() -> str:
-    import onnxruntime  # late: both load onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]  # late: both load it
 
     from verifier.exact import self_test
 

@@ -22,7 +22,7 @@ from verifier.chain.transactions import FeePolicy, Sender
 from verifier.service import keys, votes
 from verifier.service.actions import Actions
 from verifier.service.config import Config
-from verifier.service.errors import Stop
+from verifier.service.errors import Retry, Stop
 from verifier.service.evaluations import Evaluations
 from verifier.service.files import Files
 from verifier.service.health import Servers, Status, operator_app
@@ -34,7 +34,7 @@ from verifier.service.progress import Bars
 from verifier.service.tick import Service
 
 NOBODY = "0x0000000000000000000000000000000000000000"
-FETCHES_AT_ONCE = 4
+FETCHES_AT_ONCE = 16  # they mostly wait, and a stranger's slow host must not keep others waiting
 LONGEST_PAUSE_S = 60.0  # between ticks while the node is away
 
 
@@ -120,6 +120,7 @@ def build(config: Config, client: Client, contracts: Contracts, clock: Clock, lo
             config.data / "work",
             metrics,
             bars.evaluation,
+            logger,
         )
         actions = Actions(contracts, chain_id, operator, sender, journal, files, evaluations, seed, config)
         servers = Servers()
@@ -161,14 +162,14 @@ def loop(service: Service, clock: Clock, poll_s: float) -> None:
     while not clock.stopping:
         try:
             service.tick()
-            service.metrics.ticks.labels("complete").inc()
-            service.decisions.forget("tick")
-            pause = poll_s
         except ChainError as error:
-            service.metrics.ticks.labels("node").inc()
-            service.status.problem = str(error)
-            service.decisions.say("tick", "waits for the node", str(error))
+            service.trouble("node", f"waits for the node: {error}")
             pause = min(2 * pause, LONGEST_PAUSE_S)
+        except Retry as error:
+            service.trouble("machine", str(error))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+        else:
+            pause = poll_s
         clock.pause(pause)
 
 

@@ -18,11 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from verifier.artifacts.policy import printable
 from verifier.chain import commitments
 from verifier.service.config import Sandbox
 from verifier.service.errors import Retry
 
 EVIDENCE_BYTES = 256 << 20  # far above 64 submissions of any real task; the child cannot fill the disk
+RESULT_BYTES = 1 << 16  # 64 scores need far less
+PROGRESS_CHARACTERS = 64  # of one line of progress
 STDERR_TAIL = 400  # characters of the child's last words that go into the reason
 
 
@@ -79,20 +82,35 @@ class Case:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an evaluation found: outcome, one score per submission, and the evidence file (none for a fault)."""
+    """What an evaluation found: outcome, one score per submission, and the evidence file.
+
+    Invalid inputs have no scores and no evidence; `fault` says what is wrong with them.
+    """
 
     outcome: int
     scores: tuple[int, ...]
     evidence_digest: bytes
     evidence: Path | None
+    fault: str = ""
 
 
-def run(case: Case, limits: Sandbox, folder: Path, on_progress: Callable[[int, int], None]) -> Judgement:
-    """Evaluate `case` in a child; `on_progress` gets (batches done, batches in all). Errors: EvaluationFailed."""
+def cpu_limit_s(case: Case, limits: Sandbox) -> int:
+    """CPU seconds an evaluation may take: what was declared for every submission, on the slowest machine believed."""
+    scored = sum(entry is not None for entry in case.submissions)
+    return limits.cpu_floor_s + case.macs * scored // limits.macs_per_second
+
+
+def run(
+    case: Case, limits: Sandbox, folder: Path, on_progress: Callable[[int, int], None], seconds: float
+) -> Judgement:
+    """Evaluate `case` in a child, of use for `seconds` from now; `on_progress` gets (batches done, batches in all).
+
+    Errors: EvaluationFailed with the reason; OSError when the child cannot even be started.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    scored = sum(entry is not None for entry in case.submissions)
-    cpu_s = limits.cpu_floor_s + case.macs * scored // limits.macs_per_second
+    cpu_s = cpu_limit_s(case, limits)
+    wall_s = min(seconds, 2 * cpu_s + 60)  # a child that sleeps uses no CPU time
     (folder / "case.json").write_text(case.to_json())
     (folder / "limits.json").write_text(
         json.dumps(
@@ -116,8 +134,13 @@ def run(case: Case, limits: Sandbox, folder: Path, on_progress: Callable[[int, i
             start_new_session=True,
             text=True,
         )
-        # A child that sleeps uses no CPU time: the wall clock ends it.
-        timer = threading.Timer(2 * cpu_s + 60, _kill, (child,))
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            _kill(child)
+
+        timer = threading.Timer(wall_s, end)
         timer.start()
         try:
             _watch(child, on_progress)
@@ -125,7 +148,9 @@ def run(case: Case, limits: Sandbox, folder: Path, on_progress: Callable[[int, i
             timer.cancel()
             _kill(child)
             child.wait()
-    return _result(folder, child.returncode)
+    if late.is_set():
+        raise EvaluationFailed(f"the evaluation was not done after {wall_s:.0f} s")
+    return _result(folder, child.returncode, cpu_s)
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
@@ -139,7 +164,7 @@ def _kill(child: subprocess.Popen[str]) -> None:
 def _watch(child: subprocess.Popen[str], on_progress: Callable[[int, int], None]) -> None:
     """Follow the child's progress lines until it closes its output, then wait for it."""
     assert child.stdout is not None
-    for line in child.stdout:
+    while line := child.stdout.readline(PROGRESS_CHARACTERS):
         done, _, total = line.strip().partition(" ")
         if done.isdecimal() and total.isdecimal():
             on_progress(int(done), int(total))
@@ -147,16 +172,26 @@ def _watch(child: subprocess.Popen[str], on_progress: Callable[[int, int], None]
     child.wait()
 
 
-def _result(folder: Path, status: int) -> Judgement:
+def _result(folder: Path, status: int, cpu_s: int) -> Judgement:
+    if status == -signal.SIGXCPU:
+        raise EvaluationFailed(f"the evaluation used up its {cpu_s} s of CPU time (sandbox.macs_per_second)")
     if status != 0:
-        last_words = (folder / "stderr").read_bytes()[-STDERR_TAIL:].decode("utf-8", "replace").strip()
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        raise EvaluationFailed(f"the evaluation ended with {how}: {last_words or 'no message'}")
+        raise EvaluationFailed(f"the evaluation ended with {how}: {_last_words(folder) or 'no message'}")
     try:
-        result = json.loads((folder / "result.json").read_text("utf-8"))
+        with (folder / "result.json").open("rb") as file:
+            result = json.loads(file.read(RESULT_BYTES))
         outcome = int(result["outcome"])
         scores = tuple(int(score) for score in result["scores"])
         digest = bytes.fromhex(result["evidence"])
+        fault = printable(str(result["fault"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationFailed(f"the evaluation left no readable result: {error}") from error
-    return Judgement(outcome, scores, digest, folder / "evidence" if outcome == commitments.SCORED else None)
+    return Judgement(outcome, scores, digest, folder / "evidence" if outcome == commitments.SCORED else None, fault)
+
+
+def _last_words(folder: Path) -> str:
+    """The end of what the child wrote to stderr, in one line."""
+    with (folder / "stderr").open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - STDERR_TAIL))
+        return printable(file.read().decode("utf-8", "replace"), STDERR_TAIL)

@@ -6,8 +6,9 @@ derived from them without another look at the chain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from verifier.chain.client import Block
@@ -24,6 +25,7 @@ from verifier.chain.contracts import (
     as_struct,
 )
 from verifier.chain.events import Event
+from verifier.service.errors import Stop
 
 OWN_FILES = 0  # bit of an attestation for manifest, program and evaluation set; bit i + 1 is submission i
 
@@ -80,14 +82,16 @@ class TaskHistory:
 
     def finished(self) -> bool:
         """Nothing about it can change any more."""
-        seats = {(number, stake) for number, committee in self.committees.items() for stake in committee}
-        return self.ended and self.closed >= seats and len(self.claimed) == len(self.submissions)
+        if not self.ended or len(self.claimed) < len(self.submissions):
+            return False
+        return len(self.closed) == sum(len(committee) for committee in self.committees.values())
 
 
 class History:
-    """The fold over all events of the three contracts."""
+    """The fold over all events of the three contracts, in chain order."""
 
     def __init__(self) -> None:
+        self._folded = 0
         self.tasks: dict[bytes, TaskHistory] = {}
         self.operators: dict[bytes, str] = {}  # stake -> operator
         self.endpoints: dict[bytes, str] = {}  # stake -> mirror
@@ -95,11 +99,22 @@ class History:
         self._occupants: dict[int, bytes] = {}  # slot -> stake
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> History:
+    def of(cls, events: Sequence[Event]) -> History:
         history = cls()
-        for event in events:
-            history._apply(event.name, event.args)
+        history.follow(events)
         return history
+
+    def follow(self, events: Sequence[Event]) -> None:
+        """Fold in what was appended to `events` since the last time. Errors: Stop when the beginning is missing."""
+        for event in islice(events, self._folded, None):
+            try:
+                self._apply(event.name, event.args)
+            except (KeyError, IndexError) as error:
+                raise Stop(
+                    f"{event.name} in block {event.block} is about something that was never announced: "
+                    "set chain.from_block to the block in which Stakes was deployed"
+                ) from error
+            self._folded += 1
 
     def stakes_of(self, operator: str) -> list[bytes]:
         """The stakes `operator` acts for, oldest first."""
@@ -184,8 +199,6 @@ class TaskState:
     panel: PanelView
     rounds: tuple[Round, ...]  # the drawn ones, oldest first
     inputs: bytes  # what a verdict would be about; zero before judging
-    status: int  # of the verdict, final included
-    verdict: bytes
     void_delay: int
     terminal_delay: int
 
@@ -208,7 +221,7 @@ class TaskState:
 
     @property
     def final(self) -> bool:
-        return self.status == FINAL
+        return self.panel.status == FINAL
 
     @property
     def sealed(self) -> bool:
@@ -229,15 +242,12 @@ def read_task(contracts: Contracts, history: History, task: bytes, block: Block)
         Round(number, contracts.round(task, number, at), history.members(task, number))
         for number in sorted(known.committees)
     )
-    status, verdict = contracts.final_verdict(task, at)
     return TaskState(
         history=known,
         view=view,
         panel=contracts.panel_of(task, at),
         rounds=rounds,
         inputs=contracts.inputs(task, at) if view.phase == JUDGING else bytes(32),
-        status=status,
-        verdict=verdict,
         void_delay=contracts.void_delay,
         terminal_delay=contracts.terminal_delay,
     )

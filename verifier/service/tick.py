@@ -6,9 +6,10 @@ that goes wrong with one duty or one task keeps the others from being done.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from verifier.chain.client import Block, Client
 from verifier.chain.contracts import Contracts
@@ -43,10 +44,13 @@ class Service:
     metrics: Metrics
     decisions: Decisions
     logger: Logger
+    _history: History = field(default_factory=History)
+    _retractions: int = 0
     _accounts_read: float | None = None
 
     def tick(self) -> None:
-        """One round of everything. Errors: ChainError when the node fails (try again), Stop."""
+        """One round of everything. Errors: ChainError when the node fails, Retry when this machine does (both: try
+        again), Stop."""
         head = self.client.block()
         confirmed = self.client.confirmed(head, self.confirmations)
         history = self._follow(confirmed)
@@ -54,18 +58,33 @@ class Service:
 
         done: Counter[tuple[str, str]] = Counter()
         states = self._read_tasks(history, confirmed)
-        self.files.keep(states, self.operator)
-        for state in states:
-            for duty in derive(state, self.operator, head.timestamp, head.number):
-                done[duty.kind, self._perform(state, duty, head)] += 1
+        self.files.keep(states)
+        duties = [
+            (state, duty) for state in states for duty in derive(state, self.operator, head.timestamp, head.number)
+        ]
+        # What ends first is done first, whatever task it belongs to.
+        for state, duty in sorted(duties, key=lambda item: math.inf if item[1].until is None else item[1].until):
+            done[duty.kind, self._perform(state, duty, head)] += 1
+        keys = {duty.key for _, duty in duties}
+        self.actions.retain(keys)
+        self.decisions.retain(keys | {f"read:{state.id.hex()}" for state in states} | {"tick"})
 
         self._report(head, confirmed, history, states, done)
 
+    def trouble(self, outcome: str, problem: str) -> None:
+        """A tick ended early: `outcome` is its label in the metrics, `problem` what /health and, once, the log say."""
+        self.metrics.ticks.labels(outcome).inc()
+        self.status.problem = problem
+        self.decisions.say("tick", "wait", problem)
+
     def _follow(self, confirmed: Block) -> History:
-        """The contracts' history up to the confirmed block."""
+        """The contracts' history up to the confirmed block; only what is new is folded in, or, once retracted, all."""
         if self.index.advance(confirmed):
             self.logger.warning("reorganisation", block=confirmed.number, note="events below it were read again")
-        return History.of(self.index.events)
+        if self.index.retractions != self._retractions:
+            self._history, self._retractions = History(), self.index.retractions
+        self._history.follow(self.index.events)
+        return self._history
 
     def _look_after_transactions(self, confirmed: Block) -> None:
         """Receipts, replacements, rebroadcasts of what was sent at earlier ticks."""
@@ -82,10 +101,13 @@ class Service:
         )
 
     def _read_tasks(self, history: History, confirmed: Block) -> list[TaskState]:
-        """Every task that can still change, at the confirmed block."""
+        """Every task that anything can be done about, at the confirmed block."""
         states = []
         for task in history.tasks.values():
-            if task.finished() or (task.ended and not history.has_seat(task.id, self.operator)):
+            # Without a submission there is no duty: tasks that nobody paid for must not cost anybody a look.
+            if not task.submissions or task.finished():
+                continue
+            if task.ended and not history.has_seat(task.id, self.operator):
                 continue
             try:
                 states.append(read_task(self.contracts, history, task.id, confirmed))
@@ -133,6 +155,10 @@ class Service:
             metrics.balance.set(self.contracts.balance(self.operator, confirmed.number))
             metrics.stored.set(self.files.size())
             self._accounts_read = time.monotonic()
+        metrics.ticks.labels("complete").inc()
+        if self.status.problem is not None:
+            self.logger.info("goes on", after=self.status.problem)
+            self.decisions.forget("tick")
         metrics.last_tick.set(time.time())
         self.status.last_tick = time.time()
         self.status.head, self.status.confirmed, self.status.problem = head.number, confirmed.number, None
