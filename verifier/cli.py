@@ -10,6 +10,9 @@ from verifier.errors import TouchstoneError
 
 # command name -> "module:attribute"; resolved on use, so that `touchstone --help` stays fast.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "task": ("verifier.commands.tasks", "task_group"),
+    "pack": ("verifier.commands.tasks", "pack_command"),
+    "score": ("verifier.commands.tasks", "score_command"),
     "digest": ("verifier.commands.artifacts", "digest_command"),
     "seal": ("verifier.commands.artifacts", "seal_command"),
     "unseal": ("verifier.commands.artifacts", "unseal_command"),
@@ -17,6 +20,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("verifier.commands.artifacts", "serve_command"),
     "devnet": ("verifier.commands.devnet", "devnet"),
     "run": ("verifier.commands.service", "run"),
+    "check": ("verifier.commands.exact", "check"),
+    "eval": ("verifier.commands.exact", "evaluate"),
+    "selftest": ("verifier.commands.exact", "selftest"),
 }
 
 

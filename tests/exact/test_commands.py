@@ -1,0 +1,180 @@
+"""touchstone check, eval, selftest: as a user types them."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.exact.graphs import data, digest_of_plain_run
+from verifier.cli import cli
+from verifier.exact.vectors import load_vectors
+
+FLOAT = 11  # TensorProto.DOUBLE
+
+
+def scorer() -> bytes:
+    """score = sum of x * w / 16, rounded down; a second output holds the products."""
+    return data(
+        [
+            ("Cast", "x", "xf", {"to": FLOAT}),
+            ("Cast", "w", "wf", {"to": FLOAT}),
+            ("MatMul", "xf wf", "products"),
+            ("Mul", "products scale", "scaled"),
+            ("ReduceSum", "scaled", "total", {"keepdims": 0}),
+            ("Floor", "total", "score"),
+        ],
+        {"x": ("int16", [2, 3])},
+        {"w": np.array([[1], [-2], [300]], np.int16), "scale": np.float64(2.0**-4)},
+        outputs="score scaled",
+    )
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "exact.onnx"
+    path.write_bytes(scorer())
+    return path
+
+
+@pytest.fixture
+def feeds(tmp_path: Path) -> Path:
+    path = tmp_path / "feeds.npz"
+    np.savez(path, x=np.array([[5, 6, -7], [-(2**15), 2**15 - 1, 1]], np.int16))
+    return path
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def as_json(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_check__exact_program__prints_what_it_costs(program: Path) -> None:
+    assert as_json(run("check", program)) == {
+        "exact": True,
+        "instructions": {"Cast": 2, "Floor": 1, "MatMul": 1, "Mul": 1, "ReduceSum": 1},
+        # casts 6 (the weight's is folded), products 6, scaled 2, sum 2 + 1, floor 1
+        "macs": 6 + 6 + 2 + 3 + 1,
+        # 2 * 303 * 2**15 = 19,857,408
+        "peak_bits": 25,
+        "peak_node": "ReduceSum node 'number 4'",
+        "memory_bytes": 8 * (3 + 1) + 8 * (6 + 6),
+    }
+
+
+def test_check__it_never_runs_the_graph(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_session(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("a session was created")
+
+    monkeypatch.setattr(ort, "InferenceSession", no_session)
+    assert as_json(run("check", program))["exact"] is True
+
+
+def test_check__graph_that_could_round__names_node_and_reason(tmp_path: Path) -> None:
+    path = tmp_path / "inexact.onnx"
+    path.write_bytes(
+        data(
+            [("Cast", "x", "f", {"to": FLOAT}), ("Mul", "f f", "y", {"name": "square"})],
+            {"x": ("int32", [1])},
+        )
+    )
+    result = run("check", path)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        "exact": False,
+        "node": "Mul node 'square'",
+        "reason": "it can need 63 bits where float64 is exact to 53: clip or requantise before",
+    }
+
+
+def test_check__no_onnx_at_all__is_a_rejection_too(tmp_path: Path) -> None:
+    path = tmp_path / "text.onnx"
+    path.write_text("not a model")
+    result = run("check", path)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["node"] == "the file"
+
+
+def test_check__program_and_configuration__are_told_apart(program: Path) -> None:
+    for arguments in (("check",), ("check", program, "--config", program)):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert "name a program, or a configuration with --config" in result.output
+
+
+def test_check__configuration__prints_every_finding(tmp_path: Path) -> None:
+    config = tmp_path / "service.toml"
+    config.write_text(
+        'data = "data"\n[chain]\nrpc_url = "http://127.0.0.1:9"\nchain_id = 31337\n'
+        'bounties = "0x00000000000000000000000000000000000000aa"\n[operator]\nseed_file = "seed"\n'
+    )
+    result = run("check", "--config", config)
+    assert result.exit_code == 1
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [(line[0], line[1]) for line in lines] == [
+        ("FAIL", "seed"),
+        ("ok", "key"),
+        ("ok", "store"),
+        ("ok", "self-test"),
+        ("FAIL", "chain"),
+    ]
+
+
+def test_eval__program_and_feeds__prints_outputs_and_their_digest(program: Path, feeds: Path) -> None:
+    products = [5 - 12 - 2100, -(2**15) - 2 * (2**15 - 1) + 300]
+    score = sum(products) // 16
+    expected = hashlib.sha256(np.array([score, *products], "<i8").tobytes()).hexdigest()
+    for threads in (1, 2):
+        assert as_json(run("eval", program, "--feeds", feeds, "--threads", threads)) == {
+            "outputs": [{"name": "score", "shape": [], "grid": 0}, {"name": "scaled", "shape": [2, 1], "grid": -4}],
+            "outputs_sha256": expected,
+        }
+
+
+def test_eval__pinned_file_on_plain_onnxruntime__has_the_same_digest(program: Path, feeds: Path) -> None:
+    printed = as_json(run("eval", program, "--feeds", feeds))
+    with np.load(feeds) as arrays:
+        plain = digest_of_plain_run(program.read_bytes(), [item["grid"] for item in printed["outputs"]], dict(arrays))
+    assert plain.hex() == printed["outputs_sha256"]
+
+
+def test_eval__real_process__prints_json_and_one_line_for_an_error(program: Path, feeds: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "verifier", "eval", str(program), "--feeds"]
+    done = subprocess.run([*command, str(feeds)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == as_json(run("eval", program, "--feeds", feeds))
+    np.savez(tmp_path / "wrong.npz", x=np.zeros((2, 3), np.int32))
+    done = subprocess.run([*command, str(tmp_path / "wrong.npz")], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: input 'x' is int32[2, 3], it should be int16[2, 3]\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 broken"])
+def test_eval__feeds_that_are_no_npz__are_refused(program: Path, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.npz"
+    path.write_bytes(content)
+    result = run("eval", program, "--feeds", path)
+    assert result.exit_code == 1
+    assert "is no npz file of plain arrays" in str(result.exception)
+
+
+def test_eval__pickled_feeds__are_not_unpickled(program: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pickled.npz"
+    np.savez(path, x=np.array([{"a": 1}], object))
+    result = run("eval", program, "--feeds", path)
+    assert result.exit_code == 1
+    assert "is no npz file of plain arrays" in str(result.exception)
+
+
+def test_selftest__this_machine__counts_the_vectors() -> None:
+    assert as_json(run("selftest")) == {"vectors": len(load_vectors()), "onnxruntime": ort.__version__}
