@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 
 from verifier.tasks.errors import BuildError
 
@@ -19,10 +19,12 @@ from verifier.tasks.errors import BuildError
 class Classifier(nn.Module):
     """`encoder` and `classifier` under these names: PEFT's keys and the tensors of a submission follow from them."""
 
-    def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
+    def __init__(self, encoder: PreTrainedModel, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.classifier = nn.Linear(width, classes)
+        self.classifier = nn.Linear(encoder.config.hidden_size, classes)
+        self.vocabulary: int = encoder.config.vocab_size
+        self.longest: int = getattr(encoder.config, "max_position_embeddings", 1 << 15)  # tokens
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [batch, classes] and the pooled embedding [batch, width] of token ids and a 0/1 mask [batch, length].
@@ -46,7 +48,7 @@ def load_classifier(folder: Path, classes: int) -> Classifier:
         )
     except (OSError, ValueError, ImportError) as error:
         raise BuildError(f"cannot load the model in {folder}: {str(error).splitlines()[0]}") from error
-    return Classifier(encoder, encoder.config.hidden_size, classes)
+    return Classifier(encoder, classes)
 
 
 def with_adapter(model: Classifier, targets: Sequence[str], rank: int, alpha: int, dropout: float = 0.0) -> PeftModel:
@@ -61,6 +63,6 @@ def with_adapter(model: Classifier, targets: Sequence[str], rank: int, alpha: in
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), modules_to_save=["classifier"]
     )
-    adapted = get_peft_model(model, config)  # type: ignore[arg-type]  # any torch module will do
+    adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)
     return adapted
