@@ -18,8 +18,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def find_anvil() -> str | None:
-    """anvil on PATH, or as npm installs it in this folder (`npm install @foundry-rs/anvil`)."""
-    return shutil.which("anvil") or shutil.which("anvil", path=str(ROOT / "node_modules" / ".bin"))
+    """anvil on PATH, or as npm installs it in this folder (`npm install @foundry-rs/anvil`).
+
+    What npm puts on PATH is a script that starts the binary: killing it, or stopping it for a while, leaves the chain
+    running. So the binary beside it is what is started.
+    """
+    found = shutil.which("anvil") or shutil.which("anvil", path=str(ROOT / "node_modules" / ".bin"))
+    if found is None or Path(found).resolve().suffix != ".mjs":
+        return found
+    return str(next(Path(found).resolve().parents[1].glob("anvil-*/bin/anvil"), found))
 
 
 def free_port() -> int:
