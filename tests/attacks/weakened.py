@@ -17,12 +17,14 @@ from tests.harness import World
 
 @dataclass(frozen=True)
 class Guard:
-    """A guard of one contract: a text that its file, or a module, has exactly once, and what stands there instead."""
+    """A guard of one contract: a text that its file, or a module, has exactly once, and what stands there instead.
+    `more` has further such pairs where a guard is doubled."""
 
     contract: str
     text: str
     instead: str = ""
     module: str = ""
+    more: tuple[tuple[str, str], ...] = ()
 
 
 def deploy_without(guard: Guard, folder: Path) -> World:
@@ -32,8 +34,10 @@ def deploy_without(guard: Guard, folder: Path) -> World:
     contract = copy / f"{guard.contract}.vy"
     weak = copy / "modules" / f"{guard.module}.vy" if guard.module else contract
     source = weak.read_text("utf-8")
-    assert source.count(guard.text) == 1, f"{weak.name} has {source.count(guard.text)} times: {guard.text}"
-    weak.write_text(source.replace(guard.text, guard.instead), "utf-8")
+    for text, instead in [(guard.text, guard.instead), *guard.more]:
+        assert source.count(text) == 1, f"{weak.name} has {source.count(text)} times: {text}"
+        source = source.replace(text, instead)
+    weak.write_text(source, "utf-8")
     world = World(sources={guard.contract: str(contract)})
     world.join(SEATS)
     world.chain.at(world.chain.now + 1)  # seats are older than any task

@@ -1,0 +1,244 @@
+"""Tokens and receivers that do not behave: they may harm their own tasks, and nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.attacks.weakened import Guard
+from tests.evm import NATIVE, Contract, compiled, reverts
+from tests.harness import DEPLOYER, ETHER, SOLVER, SPONSOR, STRANGER, Task, World
+
+DEBT_FALLS_BEFORE_THE_CALL = Guard(
+    "Bounties",
+    "@nonreentrant\ndef withdraw",
+    "def withdraw",
+    "payments",
+    (
+        ("    self.credit[asset][msg.sender] = 0\n", ""),
+        (
+            '        raw_call(to, b"", value=amount)\n',
+            '        raw_call(to, b"", value=amount)\n        self.credit[asset][msg.sender] = 0\n',
+        ),
+    ),
+)
+NO_CALL_WITHIN_A_CALL = Guard("Bounties", "# pragma nonreentrancy on\n")
+WHAT_ARRIVED_COUNTS = Guard(
+    "Bounties",
+    "    return staticcall IERC20(token).balanceOf(self) - before\n",
+    "    return amount\n",
+    "payments",
+)
+TRANSFERS_ARE_CHECKED = Guard(
+    "Bounties",
+    '        assert extcall IERC20(asset).transfer(to, amount, default_return_value=True), "token: transfer failed"\n',
+    "        extcall IERC20(asset).transfer(to, amount, default_return_value=True)\n",
+    "payments",
+)
+
+REWARD = 1_000 * ETHER
+
+
+def token(world: World, kind: str, *arguments: Any) -> Contract:
+    """A token of which the sponsor has plenty, and has approved it."""
+    contract = world.chain.deploy(compiled(f"contracts/mocks/{kind}.vy"), *arguments, sender=DEPLOYER)
+    contract.mint(SPONSOR, 100 * REWARD, sender=DEPLOYER)
+    contract.approve(world.bounties.address, 2**256 - 1, sender=SPONSOR)
+    return contract
+
+
+def call(contract: Contract, name: str, *arguments: Any) -> bytes:
+    return contract.functions[name].calldata(arguments)
+
+
+# ------------------------------------------------------------------------------------------------ re-entry
+
+
+def creditor(world: World) -> Contract:
+    """A contract to which the escrow owes one coin, and which calls back whenever it is paid."""
+    receiver = world.chain.deploy(compiled("contracts/mocks/HookReceiver.vy"), sender=DEPLOYER)
+    task = world.create()
+    entry = world.entry(task, receiver.address)
+    enter = call(world.bounties, "commit_submission", task.id, entry.commitment, entry.sealed, "")
+    receiver.act(world.bounties.address, enter, sender=STRANGER, value=world.due(task) + ETHER)
+    assert world.owed(receiver.address) == ETHER
+    return receiver
+
+
+def withdraw_within_a_withdrawal(world: World) -> Contract:
+    receiver = creditor(world)
+    withdraw = call(world.bounties, "withdraw", NATIVE, receiver.address)
+    receiver.set_hook(world.bounties.address, withdraw, sender=STRANGER)
+    receiver.act(world.bounties.address, withdraw, sender=STRANGER)
+    return receiver
+
+
+def test_receiver__withdraws_again_while_it_is_paid__gets_what_it_is_owed_once(world: World) -> None:
+    receiver = withdraw_within_a_withdrawal(world)
+
+    assert world.chain.balance(receiver.address) == ETHER
+    assert (receiver.succeeded(), receiver.refused()) == (0, 1)
+    assert world.owed(receiver.address) == 0
+
+
+def test_receiver__debt_falls_after_the_call__empties_the_escrow(without: Callable[[Guard], World]) -> None:
+    world = without(DEBT_FALLS_BEFORE_THE_CALL)
+    world.create()
+    receiver = withdraw_within_a_withdrawal(world)
+    # One coin was owed; two tasks' rewards were there.
+    assert world.chain.balance(receiver.address) >= 2 * ETHER
+
+
+@pytest.mark.parametrize("function", ["claim_submission", "settle", "cancel", "top_up", "decline", "reconvene"])
+def test_receiver__calls_another_function_while_it_is_paid__is_refused(world: World, function: str) -> None:
+    receiver = creditor(world)
+    task = world.create()
+    arguments: dict[str, tuple[Any, ...]] = {
+        "claim_submission": (task.id, 0, []),
+        "settle": (task.id, 0, [], bytes(32)),
+        "cancel": (task.id,),
+        "top_up": (task.id, 0),
+        "decline": (task.id, 0),
+        "reconvene": (task.id,),
+    }
+    receiver.set_hook(world.bounties.address, call(world.bounties, function, *arguments[function]), sender=STRANGER)
+    receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, receiver.address), sender=STRANGER)
+    assert (receiver.succeeded(), receiver.refused()) == (0, 1)
+    assert world.chain.balance(receiver.address) == ETHER
+
+
+def test_receiver__refuses_coin__keeps_its_credit_and_can_name_another(world: World) -> None:
+    receiver = creditor(world)
+    unpayable = token(world, "PlainToken").address
+
+    with reverts(""):
+        receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, unpayable), sender=STRANGER)
+
+    assert world.owed(receiver.address) == ETHER
+    receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, STRANGER), sender=STRANGER)
+    assert world.owed(receiver.address) == 0
+
+
+def topped_up_within_a_top_up(world: World) -> tuple[Contract, Task]:
+    """The token adds 10 to the reward, out of its own balance, while the sponsor's 5 are being pulled."""
+    hook = token(world, "HookToken")
+    task = world.create(asset=hook.address, reward=REWARD)
+    hook.mint(hook.address, 10, sender=DEPLOYER)
+    hook.set_hook(hook.address, call(hook, "approve", world.bounties.address, 10), sender=STRANGER)
+    hook.transfer(STRANGER, 0, sender=STRANGER)
+    hook.set_hook(world.bounties.address, call(world.bounties, "top_up", task.id, 10), sender=STRANGER)
+    world.bounties.top_up(task.id, 5, sender=SPONSOR)
+    return hook, task
+
+
+def test_token__tops_up_while_a_top_up_is_pulled__counts_nothing_twice(world: World) -> None:
+    hook, task = topped_up_within_a_top_up(world)
+
+    assert hook.balanceOf(world.bounties.address) == REWARD + 5
+    assert world.bounties.task(task.id)["reward"] == REWARD + 5
+    assert hook.refused() == 1
+
+
+def test_token__re_entry_allowed__is_credited_more_than_arrived(without: Callable[[Guard], World]) -> None:
+    world = without(NO_CALL_WITHIN_A_CALL)
+    hook, task = topped_up_within_a_top_up(world)
+
+    assert hook.balanceOf(world.bounties.address) == REWARD + 15
+    assert world.bounties.task(task.id)["reward"] == REWARD + 25
+
+
+# -------------------------------------------------------------------------- fees, lies, silence, refusal
+
+
+def cancelled_with_a_fee(world: World) -> tuple[Contract, Task]:
+    """A task whose token keeps a hundredth of every transfer, withdrawn by its sponsor before anybody submits."""
+    fee = token(world, "FeeToken", 100)
+    task = world.create(asset=fee.address, reward=REWARD)
+    world.bounties.cancel(task.id, sender=SPONSOR)
+    world.bounties.withdraw(fee.address, SPONSOR, sender=SPONSOR)
+    return fee, task
+
+
+def test_fee_token__sponsor_withdraws__gets_what_arrived_and_nothing_of_others(world: World) -> None:
+    fee, _ = cancelled_with_a_fee(world)
+    assert fee.balanceOf(world.bounties.address) == 0
+    assert fee.balanceOf(SPONSOR) == 99 * REWARD + REWARD * 99 // 100 * 99 // 100
+
+
+def test_fee_token__asked_amount_credited__cannot_be_paid(without: Callable[[Guard], World]) -> None:
+    with reverts(""):
+        cancelled_with_a_fee(without(WHAT_ARRIVED_COUNTS))
+
+
+def test_fee_token__whole_bounty__pays_the_reward_that_arrived_to_the_unit(world: World) -> None:
+    fee = token(world, "FeeToken", 100)
+    task = world.to_settled(asset=fee.address, reward=REWARD, sealed=True)
+    world.claim(task, 0, (150,))
+    bond = REWARD * world.limits["sponsor_bond_bps"] // 10_000
+    arrived = (REWARD + bond) * 99 // 100
+
+    assert world.owed(SOLVER, fee.address) == arrived - bond
+    assert world.owed(SPONSOR, fee.address) == bond
+    assert fee.balanceOf(world.bounties.address) == arrived
+
+
+def test_false_token__refuses_the_deposit__creates_nothing(world: World) -> None:
+    false = token(world, "FalseToken")
+    false.set_refuses(True, sender=DEPLOYER)
+    with reverts("token: transfer failed"):
+        world.create(asset=false.address, reward=REWARD)
+    assert world.bounties.nonce(SPONSOR) == 0
+
+
+def refusing(world: World) -> Contract:
+    """A token whose transfers fail from the moment on in which the solver was credited a reward of it."""
+    false = token(world, "FalseToken")
+    task = world.to_settled(asset=false.address, reward=REWARD)
+    world.claim(task, 0, (150,))
+    false.set_refuses(True, sender=DEPLOYER)
+    return false
+
+
+def test_false_token__refuses_the_payout__the_credit_stays_and_coin_still_flows(world: World) -> None:
+    false = refusing(world)
+
+    with reverts("token: transfer failed"):
+        world.bounties.withdraw(false.address, SOLVER, sender=SOLVER)
+
+    assert world.owed(SOLVER, false.address) == REWARD
+    assert world.bounties.withdraw(NATIVE, SOLVER, sender=SOLVER).result == world.bounties.bond_of(0)
+    false.set_refuses(False, sender=DEPLOYER)
+    assert world.bounties.withdraw(false.address, SOLVER, sender=SOLVER).result == REWARD
+    assert false.balanceOf(SOLVER) == REWARD
+
+
+def test_false_token__answer_not_looked_at__loses_the_reward(without: Callable[[Guard], World]) -> None:
+    world = without(TRANSFERS_ARE_CHECKED)
+    false = refusing(world)
+
+    world.bounties.withdraw(false.address, SOLVER, sender=SOLVER)
+
+    assert world.owed(SOLVER, false.address) == 0
+    assert false.balanceOf(SOLVER) == 0
+
+
+def test_false_token__refuses_for_ever__other_tasks_are_paid(world: World) -> None:
+    refusing(world)
+    other = world.to_settled()
+    world.claim(other, 0, (150,))
+    assert world.bounties.withdraw(NATIVE, SOLVER, sender=SOLVER).result == ETHER + 2 * world.bounties.bond_of(0)
+
+
+def test_silent_token__whole_bounty__pays(world: World) -> None:
+    silent = token(world, "SilentToken")
+    task = world.to_settled(asset=silent.address, reward=REWARD)
+    world.claim(task, 0, (150,))
+    world.bounties.withdraw(silent.address, SOLVER, sender=SOLVER)
+    assert silent.balanceOf(SOLVER) == REWARD
+
+
+def test_no_token__an_account_without_code__creates_nothing(world: World) -> None:
+    with reverts(""):
+        world.create(asset=STRANGER, reward=REWARD)
