@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ def compiled() -> dict[str, Any]:
 @pytest.fixture
 def node() -> Iterator[Anvil]:
     if find_anvil() is None:
-        pytest.skip("anvil is not on PATH: `npm install @foundry-rs/anvil` brings it; these tests travel in time")
+        missing = "anvil is not here (`npm install @foundry-rs/anvil`): whole bounties were NOT tested"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
     chain = Anvil()
     chain.start()
     yield chain

@@ -73,7 +73,7 @@ class Verifier:
             attempts = 2
             retry_pause_s = 0.5
             [duties]
-            stagger_s = 1.0
+            stagger_s = 0.3
             fetch_pause_s = 0.5
             [fees]
             stuck_s = 5.0

@@ -13,6 +13,7 @@ from eth_utils.crypto import keccak
 from vyper.cli.vyper_compile import compile_files
 from web3 import Web3
 from web3.contract import Contract
+from web3.logs import DISCARD
 
 from tests.end_to_end.hosts import FileHost
 from tests.end_to_end.node import ROOT, Anvil, wait_for
@@ -29,6 +30,7 @@ SUBMISSION_BOND = ETHER // 50
 REWARD = ETHER // 10
 WINDOW_S = 3_600
 CHALLENGE_S = 600
+REFERENCE_RATE = 10**10
 NO_ASSET = "0x" + "00" * 20
 
 
@@ -94,15 +96,15 @@ class World:
             [30 * 24 * WINDOW_S] * 6,
             SUBMISSION_BOND,
             2_000,
-            10**6,
+            REFERENCE_RATE,
             SEAT_FEE,
             WINDOW_S,
             90 * 24 * WINDOW_S,
         )
         self.bounties = self._deploy(deployer, compiled["Bounties"], self.panel.address, limits)
         assert self.bounties.address == predicted
-        self.holdout: Sealed | None = None
-        self.task = b""
+        self.holdouts: dict[bytes, Sealed] = {}
+        self.task = b""  # the one that everything below is about
 
     def close(self) -> None:
         for verifier in self.verifiers:
@@ -158,22 +160,34 @@ class World:
 
     # Sponsor
 
-    def create_task(self, committee: int, threshold: int = 10, holdout: Sealed | None = None, **changes: Any) -> bytes:
-        """Publish a task's files and escrow its reward. `changes` go into the manifest; returns the task id."""
+    def create_task(
+        self,
+        committee: int,
+        threshold: int = 10,
+        program: Program | None = None,
+        holdout: Sealed | None = None,
+        manifest: bytes | None = None,
+        manifest_uri: str | None = None,
+        **changes: Any,
+    ) -> bytes:
+        """Publish a task's files and escrow its reward; returns the task id, which is the current task from now on.
+
+        `holdout` is what the sponsor commits to and will reveal. `changes` go into a manifest that is otherwise right;
+        `manifest` replaces it, `manifest_uri` says that it is elsewhere.
+        """
+        program = program or self.program
         self.configure()
         self.node.mine(2)  # seats must be older than the task
         self.node.advance_to(self.node.now() + 2)
-        self.holdout = holdout or Sealed(self.program.examples_file(seed=1))
-        self.host.publish(self.holdout.ciphertext)
-        self.host.publish(self.program.data)
+        announced = Sealed(self.program.examples_file(seed=1))
+        holdout = holdout or announced
         practice = self.program.examples_file(seed=2)
-        self.host.publish(practice)
-        manifest = self.program.manifest(self.host.uri, practice, self.holdout.ciphertext, **changes)
+        for data in (announced.ciphertext, program.data, practice):
+            self.host.publish(data)
+        manifest = manifest or program.manifest(self.host.uri, practice, announced.ciphertext, **changes)
         uri = self.host.publish(manifest)
         nonce = self.bounties.functions.nonce(self.sponsor.address).call()
-        commitment = self.bounties.functions.holdout_commitment(
-            self.sponsor.address, nonce, *self.holdout.opening
-        ).call()
+        commitment = self.bounties.functions.holdout_commitment(self.sponsor.address, nonce, *holdout.opening).call()
         terms = (
             NO_ASSET,
             REWARD,
@@ -182,23 +196,25 @@ class World:
             0,
             committee,
             [WINDOW_S] * 6,
-            self.program.cost,
+            program.cost,
             SEAT_FEE,
             0,
             digests.digest(manifest),
-            digests.digest(self.program.data),
+            digests.digest(program.data),
             digests.digest(practice),
             commitment,
         )
         value = REWARD + REWARD // 5
-        receipt = self.send(self.sponsor, self.bounties.functions.create_task(terms, uri), value)
-        (created,) = self.bounties.events.TaskCreated().process_receipt(receipt, errors=_discard())
+        call = self.bounties.functions.create_task(terms, manifest_uri or uri)
+        receipt = self.send(self.sponsor, call, value)
+        (created,) = self.bounties.events.TaskCreated().process_receipt(receipt, errors=DISCARD)
         self.task = created["args"]["task"]
+        self.holdouts[self.task] = holdout
         return self.task
 
     def reveal_holdout(self) -> None:
-        assert self.holdout is not None
-        self.send(self.sponsor, self.bounties.functions.reveal_holdout(self.task, *self.holdout.opening))
+        opening = self.holdouts[self.task].opening
+        self.send(self.sponsor, self.bounties.functions.reveal_holdout(self.task, *opening))
 
     # Solvers
 
@@ -206,12 +222,13 @@ class World:
         """Commit to a submission; without `publish` its ciphertext is nowhere to be had."""
         return self.submit_file(Sealed(self.program.submission_file(weights)), publish)
 
-    def submit_file(self, file: Sealed, publish: bool = True) -> Entry:
-        """Commit to any bytes."""
+    def submit_file(self, file: Sealed, publish: bool = True, uri: str | None = None) -> Entry:
+        """Commit to any bytes, said to be at any `uri`."""
         index = self.view().submissions
         solver = self.person(f"solver {index}")
         sealed, plain, key = file.opening
-        uri = self.host.publish(file.ciphertext) if publish else self.host.uri(file.ciphertext)
+        if uri is None:
+            uri = self.host.publish(file.ciphertext) if publish else self.host.uri(file.ciphertext)
         commitment = commitments.submission(
             self.w3.eth.chain_id, self.bounties.address, self.task, solver.address, sealed, plain, key
         )
@@ -260,6 +277,8 @@ class World:
     def until_drawn(self) -> None:
         """Close the commits and wait until the services have convened and drawn."""
         self.node.advance_to(self.view().created_at + WINDOW_S)
+        self.wait_for(lambda: self.panel_view().target_block or self.round().seats, "the panel is convened")
+        self.node.mine(3)
         self.wait_for(lambda: self.round().seats, "a committee is drawn")
 
     def until_attested(self, count: int) -> None:
@@ -293,9 +312,3 @@ class World:
         self.wait_for(
             lambda: len(self.events(self.bounties, "SubmissionClaimed")) == count, f"{count} submissions claimed"
         )
-
-
-def _discard() -> Any:
-    from web3.logs import DISCARD
-
-    return DISCARD

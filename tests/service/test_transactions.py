@@ -198,15 +198,35 @@ def test_poll__stuck_at_the_cap__sends_the_same_again(node: ScriptedNode, log: M
     assert node.sent[0] == node.sent[1]
 
 
-def test_poll__reorganised_out__is_sent_again_unchanged(node: ScriptedNode, log: Memory) -> None:
+def test_poll__reorganised_out__is_sent_again_at_the_next_poll(node: ScriptedNode, log: Memory) -> None:
     sender = new_sender(node, log)
     sender.submit("commit:1", CALL)
     node.mine(node.sent[0], block=101)
     sender.poll(confirmed(100))
     node.receipts.clear()
     node.mined_nonce = 0
-    assert [change.state for change in sender.poll(confirmed(100))] == [TransactionState.REBROADCAST]
-    assert node.sent[0] == node.sent[1]
+    assert [change.state for change in sender.poll(confirmed(100))] == [TransactionState.ORPHANED]
+    assert sender.busy("commit:1")
+    assert [change.state for change in sender.poll(confirmed(100))] == [TransactionState.REPLACED]
+    assert DynamicFeeTransaction.from_bytes(HexBytes(node.sent[1])).as_dict()["data"] == CALL.data
+
+
+def test_withdraw__reorganised_out__gives_the_nonce_to_an_empty_transfer(node: ScriptedNode, log: Memory) -> None:
+    sender = new_sender(node, log)
+    sender.submit("commit:1", CALL)
+    node.mine(node.sent[0], block=101)
+    sender.poll(confirmed(100))
+    assert sender.withdraw("commit:1") is None  # mined: too late
+    node.receipts.clear()
+    node.mined_nonce = 0
+    sender.poll(confirmed(100))
+    change = sender.withdraw("commit:1")
+    assert change is not None
+    assert change.state == TransactionState.WITHDRAWN
+    fields = DynamicFeeTransaction.from_bytes(HexBytes(node.sent[-1])).as_dict()
+    assert (fields["nonce"], fields["data"]) == (0, b"")
+    assert sender.withdraw("commit:1") is None
+    assert sender.withdraw("commit:2") is None
 
 
 def test_poll__nonce_used_by_something_else__is_lost(node: ScriptedNode, log: Memory) -> None:

@@ -31,8 +31,9 @@ class TransactionState(StrEnum):
 
     SENT = "sent"
     REPLACED = "replaced"  # sent again with higher fees
-    WITHDRAWN = "withdrawn"  # stuck and no longer useful: its nonce went to an empty transfer
-    REBROADCAST = "rebroadcast"  # the node had forgotten it
+    WITHDRAWN = "withdrawn"  # no longer useful or right: its nonce goes to an empty transfer
+    REBROADCAST = "rebroadcast"  # stuck at the fee cap: the same bytes again, in case the node had forgotten it
+    ORPHANED = "orphaned"  # a reorganisation removed it
     MINED = "mined"
     REVERTED = "reverted"
     REFUSED = "refused"  # the node did not take a replacement
@@ -157,25 +158,42 @@ class Sender:
         if self._client.nonce(self.address, confirmed.number) > transaction.nonce:
             self._forget(transaction)
             return [Change(transaction.key, TransactionState.LOST, transaction.hashes[-1])]
-        if transaction.mined is not None:  # it was in a block that is no longer part of the chain
-            return [self._again(replace(transaction, mined=None, sent_at=time.time()), TransactionState.REBROADCAST)]
+        if transaction.mined is not None:
+            # Counts as stuck from now on, so the next poll sends it again. Not this one: on the new branch it may no
+            # longer be right, and whoever sent it gets the chance to withdraw it first.
+            self._remember(replace(transaction, mined=None, sent_at=0.0))
+            return [Change(transaction.key, TransactionState.ORPHANED, transaction.hashes[-1])]
         if time.time() - transaction.sent_at < self._fees.stuck_s:
             return []
         return [self._bump(transaction)]
 
+    def withdraw(self, key: str) -> Change | None:
+        """Take back what is on its way for that duty and not mined; None when nothing is. Errors: Unreachable."""
+        for transaction in self._in_flight.values():
+            if transaction.key == key and transaction.mined is None and transaction.data:
+                return self._replace(transaction, useful=False)
+        return None
+
     def _bump(self, stuck: InFlight) -> Change:
+        try:
+            self._client.simulate(self._message(stuck.to, stuck.data, stuck.value))
+        except Reverted:  # somebody else did it meanwhile
+            return self._replace(stuck, useful=False)
+        return self._replace(stuck, useful=True)
+
+    def _replace(self, stuck: InFlight, useful: bool) -> Change:
+        """Send it again with higher fees, or, when it is of no use, give its nonce to an empty transfer."""
         stuck = replace(stuck, sent_at=time.time())
         raised = [-(-fee * (100 + BUMP_PERCENT) // 100) for fee in (stuck.max_fee, stuck.priority_fee)]
         max_fee = max(raised[0], 2 * self._client.block().base_fee + raised[1])
-        if max_fee > self._fees.max_fee:  # at the cap: the best left is to keep it known
+        if max_fee > self._fees.max_fee and useful:  # at the cap: the best left is to keep it known
             return self._again(stuck, TransactionState.REBROADCAST)
-        bumped = replace(stuck, max_fee=max_fee, priority_fee=max(raised[1], 1))
-        try:
-            self._client.simulate(self._message(stuck.to, stuck.data, stuck.value))
-        except Reverted:  # somebody else did it meanwhile: an empty transfer frees the nonce for the least money
-            empty = replace(bumped, to=self.address, data=b"", value=0, gas=TRANSFER_GAS)
-            return self._again(self._sign(empty), TransactionState.WITHDRAWN)
-        return self._again(self._sign(bumped), TransactionState.REPLACED)
+        max_fee = min(max_fee, self._fees.max_fee)
+        bumped = replace(stuck, max_fee=max_fee, priority_fee=min(max(raised[1], 1), max_fee))
+        if useful:
+            return self._again(self._sign(bumped), TransactionState.REPLACED)
+        empty = replace(bumped, to=self.address, data=b"", value=0, gas=TRANSFER_GAS)
+        return self._again(self._sign(empty), TransactionState.WITHDRAWN)
 
     def _again(self, transaction: InFlight, state: TransactionState) -> Change:
         """Send another time; a node that refuses is asked again when the transaction counts as stuck the next time."""

@@ -150,12 +150,25 @@ class Actions:
         return Seat(self._chain_id, panel, state.id, duty.round, duty.member.stake)
 
     def _commit(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+        """Commit the seat's one vote of this round: the journal's, else a new one that the journal gets first."""
         seat = self._seat(state, duty)
-        vote = votes.vote(self._seed, seat, self._found(state, duty, head).verdict)
-        kept = self._journal.record_vote(seat, vote)
-        if kept.digest != vote.digest:
-            raise Skip("the journal holds another vote of this seat in this round: no second one is committed")
-        return self._send(duty, self._contracts.commit_verdict(state.id, duty.round, duty.position, kept.digest))
+        vote = self._journal.vote(seat)
+        if vote is None:
+            verdict = self._found(state, duty, head).verdict
+            vote = self._journal.record_vote(seat, votes.vote(self._seed, seat, verdict))
+        else:
+            found = self._journal.evaluation(state.inputs)
+            if found is None or found.verdict != vote.verdict:
+                return self._abandon(duty)
+        return self._send(duty, self._contracts.commit_verdict(state.id, duty.round, duty.position, vote.digest))
+
+    def _abandon(self, duty: Duty) -> tuple[Progress, Change | None]:
+        """The seat has voted, then a reorganisation changed the inputs: about these the vote would be a lie, and a
+        second one is never cast. Silence costs least."""
+        change = self._sender.withdraw(duty.key) if self._sender else None
+        if change is None:
+            raise Skip("abstains: the seat has voted on other inputs, says the journal, and never votes twice")
+        return Progress.SENT, change
 
     def _reveal(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
         """Open the seat's commitment: from the journal, or, if that was lost, by finding the same verdict again."""
