@@ -1,10 +1,17 @@
-"""Every reason with which the contracts revert is asserted, whole, by a test of the contracts or of the attacks."""
+"""Nothing that the contracts say or offer goes untested: each reason, event and function is named by a test.
+
+A reason or an event counts when it stands, whole, in a test of the contracts or of the attacks; a function when one of
+them or the harness calls it.
+"""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -12,39 +19,66 @@ from tests.evm import ROOT
 
 # The reason of an assert ends its line; of one that spans lines, its last.
 REASON = re.compile(r'^\s*(?:assert\b.*|\).*), "([^"]+)"$', re.MULTILINE)
-RAISE = re.compile(r'^\s*raise "([^"]+)"$', re.MULTILINE)
+CHECK = re.compile(r"^\s*(?:assert|raise)\b", re.MULTILINE)
+CONTRACTS = ("Stakes", "Panel", "Bounties")
+
+
+def sources() -> list[Path]:
+    """The contracts and their modules, without the contracts that only tests deploy."""
+    return [path for path in sorted((ROOT / "contracts").rglob("*.vy")) if "mocks" not in path.parts]
 
 
 def reasons() -> list[tuple[str, str]]:
-    """Contract file and reason of every assert and raise, the test contracts' own left out."""
+    """File and reason of every check."""
+    return sorted({(path.name, reason) for path in sources() for reason in REASON.findall(path.read_text("utf-8"))})
+
+
+def of_abi(kind: str) -> list[tuple[str, str]]:
+    """Contract and name of every function or event."""
     found = set()
-    for path in sorted((ROOT / "contracts").rglob("*.vy")):
-        if "mocks" not in path.parts:
-            text = path.read_text("utf-8")
-            found |= {(path.name, reason) for pattern in (REASON, RAISE) for reason in pattern.findall(text)}
+    for contract in CONTRACTS:
+        abi = json.loads((ROOT / "verifier" / "chain" / "abi" / f"{contract}.json").read_text("utf-8"))
+        found |= {(contract, entry["name"]) for entry in abi if entry["type"] == kind}
     return sorted(found)
 
 
+def _nodes(*patterns: str) -> Iterator[ast.AST]:
+    for pattern in patterns:
+        for path in (ROOT / "tests").glob(pattern):
+            yield from ast.walk(ast.parse(path.read_text("utf-8")))
+
+
 @cache
-def said_in_tests() -> frozenset[str]:
+def said() -> frozenset[str]:
     """Every string constant in the tests of contracts and attacks."""
-    said = set()
-    for folder in ("contracts", "attacks"):
-        for path in (ROOT / "tests" / folder).glob("*.py"):
-            nodes = ast.walk(ast.parse(path.read_text("utf-8")))
-            said |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return frozenset(said)
+    nodes = _nodes("contracts/*.py", "attacks/*.py")
+    return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+@cache
+def called() -> frozenset[str]:
+    """Every attribute that they or the harness use."""
+    nodes = _nodes("contracts/*.py", "attacks/*.py", "harness.py")
+    return frozenset(node.attr for node in nodes if isinstance(node, ast.Attribute))
 
 
 @pytest.mark.parametrize(("file", "reason"), reasons())
-def test_reason__of_a_contract__is_asserted_by_a_test(file: str, reason: str) -> None:
-    assert reason in said_in_tests(), f"no test asserts {reason!r} of {file}"
+def test_reason__of_a_check__is_asserted_by_a_test(file: str, reason: str) -> None:
+    assert reason in said(), f"no test asserts {reason!r} of {file}"
 
 
-def test_reasons__collected__are_as_many_as_there_are_checks() -> None:
-    """A check without a reason, or one that the pattern above overlooks, fails here."""
-    for path in sorted((ROOT / "contracts").rglob("*.vy")):
-        if "mocks" not in path.parts:
-            text = path.read_text("utf-8")
-            checks = len(re.findall(r"^\s*(?:assert|raise)\b", text, re.MULTILINE))
-            assert len(REASON.findall(text)) + len(RAISE.findall(text)) == checks, path.name
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
+def test_reason__of_every_check__is_found(path: Path) -> None:
+    """A check without a reason, or written so that the pattern overlooks it, fails here."""
+    text = path.read_text("utf-8")
+    assert len(REASON.findall(text)) == len(CHECK.findall(text))
+
+
+@pytest.mark.parametrize(("contract", "event"), of_abi("event"))
+def test_event__of_a_contract__is_asserted_by_a_test(contract: str, event: str) -> None:
+    assert event in said(), f"no test asserts {event} of {contract}"
+
+
+@pytest.mark.parametrize(("contract", "function"), of_abi("function"))
+def test_function__of_a_contract__is_called_by_a_test(contract: str, function: str) -> None:
+    assert function in called() or function in said(), f"no test calls {function} of {contract}"
