@@ -1,0 +1,209 @@
+"""A proven graph with one thing changed is proven again or refused: never accepted and inexact."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+
+from tests.exact import oracle
+from tests.exact.graphs import constant, plain_run
+from tests.exact.programs import STEPS, Step, feeds_of, grown
+from verifier.exact import Engine, NotExactError, load_program
+from verifier.exact.instructions import REGISTRY, Site, products, registry
+from verifier.exact.parse import PROTO_OF
+from verifier.exact.values import Value
+
+
+def change_constant(model: onnx.ModelProto, choose: random.Random) -> None:
+    """One number becomes larger, smaller, an extreme, or a neighbour."""
+    tensor = choose.choice(model.graph.initializer)
+    array = np.array(numpy_helper.to_array(tensor))
+    if array.size == 0:
+        return
+    place = choose.randrange(array.size)
+    if array.dtype == np.bool_:
+        array.flat[place] ^= True
+    elif array.dtype == np.float64:
+        old = float(array.flat[place])
+        array.flat[place] = choose.choice(
+            (old + 1, old * 2, -old, old / 2, old * 2**20, old + 2.0**-9, 2.0**53, 0.0, 0.1)
+        )
+    else:
+        limits = np.iinfo(array.dtype)
+        old = int(array.flat[place])
+        new = choose.choice((old + 1, old - 1, -old, old * 2, limits.min, limits.max, 0))
+        array.flat[place] = max(limits.min, min(limits.max, new))
+    tensor.CopyFrom(constant(tensor.name, array))
+
+
+def change_dtype_or_shape_of_constant(model: onnx.ModelProto, choose: random.Random) -> None:
+    tensor = choose.choice(model.graph.initializer)
+    array = np.array(numpy_helper.to_array(tensor))
+    if choose.random() < 0.5:
+        with np.errstate(invalid="ignore"):
+            array = array.astype(choose.choice(("int8", "int16", "int32", "int64", "float64")))
+    else:
+        array = array.reshape(choose.choice(((-1,), (1, -1), (-1, 1), array.shape[::-1])))
+    tensor.CopyFrom(constant(tensor.name, array))
+
+
+def change_operator(model: onnx.ModelProto, choose: random.Random) -> None:
+    choose.choice(model.graph.node).op_type = choose.choice(sorted(REGISTRY))
+
+
+def change_operand(model: onnx.ModelProto, choose: random.Random) -> None:
+    """A node reads something else, or leaves it out."""
+    node = choose.choice(model.graph.node)
+    known = [item.name for item in (*model.graph.input, *model.graph.initializer)]
+    known += [name for other in model.graph.node for name in other.output]
+    node.input[choose.randrange(len(node.input))] = choose.choice([*known, ""])
+
+
+def change_shape(model: onnx.ModelProto, choose: random.Random) -> None:
+    dims = choose.choice(model.graph.input).type.tensor_type.shape.dim
+    if dims and choose.random() < 0.7:
+        choose.choice(dims).dim_value = choose.choice((1, 2, 3, 5))
+    else:
+        dims.add().dim_value = choose.choice((1, 2))
+
+
+def change_input_dtype(model: onnx.ModelProto, choose: random.Random) -> None:
+    dtype = choose.choice(("int8", "uint8", "int16", "int32", "int64"))
+    choose.choice(model.graph.input).type.tensor_type.elem_type = PROTO_OF[dtype]
+
+
+def change_attribute(model: onnx.ModelProto, choose: random.Random) -> None:
+    node = choose.choice(model.graph.node)
+    name = choose.choice(("axis", "keepdims", "to", "perm", "allowzero", "noop_with_empty_axes", "num_outputs"))
+    kept = [item for item in node.attribute if item.name != name]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    value: Any = choose.choice((-1, 0, 1, 2, 7, 11, 9))
+    if name == "perm":
+        value = choose.sample(range(3), 3)
+    if choose.random() < 0.8:
+        node.attribute.append(helper.make_attribute(name, value))
+
+
+def drop_node(model: onnx.ModelProto, choose: random.Random) -> None:
+    """A clip, a round, a cast disappears: what read it reads its operand."""
+    node = choose.choice(model.graph.node)
+    for other in model.graph.node:
+        for index, name in enumerate(other.input):
+            if name == node.output[0]:
+                other.input[index] = node.input[0]
+
+
+CHANGES = [
+    change_constant,
+    change_dtype_or_shape_of_constant,
+    change_operator,
+    change_operand,
+    change_shape,
+    change_input_dtype,
+    change_attribute,
+    drop_node,
+]
+
+
+def inexact_anywhere(model: onnx.ModelProto, seed: int) -> str | None:
+    """What is wrong with an accepted graph: an output that the check, the engine or plain onnxruntime get otherwise."""
+    data = model.SerializeToString()
+    program = load_program(data)
+    engine = Engine(program)
+    for feeds in feeds_of(model, seed):
+        truth = oracle.evaluate(model, feeds)
+        outputs = engine.run(feeds)
+        for item, plain in zip(program.outputs, plain_run(data, feeds), strict=True):
+            low, high = program.interval(item.name)
+            unit = Fraction(2) ** item.grid
+            real = truth[item.name]
+            if real.shape != item.shape or plain.shape != item.shape:
+                return f"{item.name}: shape {item.shape}, onnxruntime {plain.shape}, {real.shape} is right"
+            if not all(low * unit <= value <= high * unit for value in real.ravel().tolist()):
+                return f"{item.name}: outside {low} to {high}"
+            if not np.all(oracle.rational(plain) == real):
+                return f"{item.name}: onnxruntime computes {plain}, {real} is right"
+            if not np.all(outputs[item.name].astype(object) * unit == real):
+                return f"{item.name}: the engine computes {outputs[item.name]}, {real} is right"
+    return None
+
+
+def mutants(count: int) -> tuple[Counter[str], list[str]]:
+    """How many were accepted and refused, by change; and what is wrong with those accepted."""
+    fates: Counter[str] = Counter()
+    wrong: list[str] = []
+
+    @settings(
+        max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(seed=st.integers(0, 2**20), steps=STEPS, changes=st.lists(st.integers(0, 2**32), min_size=6, max_size=6))
+    def mutate(seed: int, steps: list[Step], changes: list[int]) -> None:
+        original = grown(seed, steps)
+        for change in changes:
+            choose = random.Random(change)
+            mutation = choose.choice(CHANGES)
+            mutant = onnx.ModelProto()
+            mutant.CopyFrom(original)
+            try:
+                mutation(mutant, choose)
+            except ValueError:  # a shape that this array cannot take
+                continue
+            for output in mutant.graph.output:
+                output.ClearField("type")  # else most are refused for a type that is no longer right
+            try:
+                fault = inexact_anywhere(mutant, seed)
+            except NotExactError:
+                fates[f"{mutation.__name__} refused"] += 1
+                continue
+            fates[f"{mutation.__name__} accepted"] += 1
+            if fault is not None:
+                wrong.append(f"{mutation.__name__}: {fault}")
+
+    mutate()
+    return fates, wrong
+
+
+def test_mutated_graph__one_thing_changed__is_proven_or_refused() -> None:
+    fates, wrong = mutants(120)
+    assert wrong == []
+    # Neither side of the alternative is empty, whatever was changed.
+    for change in CHANGES:
+        assert fates[f"{change.__name__} accepted"] >= 3, fates
+        assert fates[f"{change.__name__} refused"] >= 3, fates
+
+
+def mul_of_two_corners(patch: pytest.MonkeyPatch) -> None:
+    """An interval rule that forgets that a product of unlike signs is negative."""
+    right = REGISTRY["Mul"]
+
+    def infer(site: Site) -> list[Value]:
+        a, b = site.arguments(2)
+        corners = (a.lo * b.lo, a.hi * b.hi)
+        return [replace(right.infer(site)[0], lo=min(corners), hi=max(corners))]
+
+    patch.setitem(REGISTRY, "Mul", replace(right, infer=infer))
+
+
+WEAKENED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "60 bits instead of 53": lambda patch: patch.setattr(registry, "MAX_STEPS", 2**60),
+    "products bounded by nothing": lambda patch: patch.setattr(products, "_absolute_sum", lambda *_: 0),
+    "two corners of a product": mul_of_two_corners,
+}
+
+
+@pytest.mark.parametrize("weakness", WEAKENED)
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_mutated_graph__weakened_check__is_caught(weakness: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above can fail: it does as soon as the check lets something through."""
+    WEAKENED[weakness](monkeypatch)
+    assert mutants(30)[1] != []
