@@ -6,11 +6,14 @@ import json
 import os
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import requests
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
@@ -30,12 +33,11 @@ class Verifier:
         self.health_port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.may_end = False
+        self.dry = False  # without its key
         folder.mkdir(parents=True)
         self._secret("seed", secrets.token_hex(32))
         self._secret("password", PASSWORD)
-        # A weak key derivation: the tests' keys are worth nothing and scrypt takes a second.
-        keystore = Account.encrypt(operator.key, PASSWORD, kdf="pbkdf2", iterations=1)
-        (folder / "operator.json").write_text(json.dumps(keystore))
+        self.use_key(operator)
 
     @property
     def endpoint(self) -> str:
@@ -48,6 +50,9 @@ class Verifier:
 
     def configure(self, rpc_url: str, chain_id: int, bounties: str, hosts: list[str], confirmations: int = 0) -> None:
         """Write service.toml."""
+        key = 'keystore = "operator.json"\npassword_file = "password"'
+        if self.dry:
+            key = f'address = "{self.operator.address}"'
         (self.folder / "service.toml").write_text(
             f"""
             data = "data"
@@ -60,8 +65,7 @@ class Verifier:
             timeout_s = 2.0
             [operator]
             seed_file = "seed"
-            keystore = "operator.json"
-            password_file = "password"
+            {key}
             [store]
             allow_hosts = {json.dumps(hosts)}
             timeout_s = 5.0
@@ -81,6 +85,13 @@ class Verifier:
             format = "json"
             """
         )
+
+    def use_key(self, operator: LocalAccount) -> None:
+        """Act as another operator from the next start on."""
+        self.operator = operator
+        # A weak key derivation: the tests' keys are worth nothing and scrypt takes a second.
+        keystore = Account.encrypt(operator.key, PASSWORD, kdf="pbkdf2", iterations=1)
+        (self.folder / "operator.json").write_text(json.dumps(keystore))
 
     def start(self, hook: str | None = None) -> None:
         """Run `touchstone run`; with a hook, the same in a process that misbehaves as hooks.py says."""
@@ -127,6 +138,17 @@ class Verifier:
 
         line: dict[str, Any] = wait_for(found, f"{self.name} logs {text!r}", timeout_s)
         return line
+
+    def health(self) -> dict[str, Any]:
+        """What /health answers, whatever the status."""
+        answer = requests.get(f"http://127.0.0.1:{self.health_port}/health", timeout=10)
+        return {"status_code": answer.status_code, **answer.json()}
+
+    def journal(self, query: str) -> list[Any]:
+        """Rows of the journal, once the service is stopped."""
+        self.kill()
+        with closing(sqlite3.connect(self.data / "journal.sqlite")) as journal:
+            return journal.execute(query).fetchall()
 
     def _secret(self, name: str, text: str) -> None:
         descriptor = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT, 0o600)
