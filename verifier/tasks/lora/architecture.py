@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from verifier.tasks.errors import BuildError
 
@@ -41,6 +42,7 @@ def load_classifier(folder: Path, classes: int) -> Classifier:
     """The base model in float32 with a fresh head. Nothing is downloaded. Errors: BuildError."""
     if not (folder / "config.json").is_file():
         raise BuildError(f"{folder} is no model folder: it has no config.json")
+    disable_progress_bar()  # of the moment in which weights are copied
     try:
         # "eager": plain matrix products and a softmax, which is what can be lowered.
         encoder = AutoModel.from_pretrained(

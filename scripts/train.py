@@ -1,0 +1,83 @@
+"""An example trainer for solvers: LoRA and a head for a task of kind `lora`, saved as PEFT saves them.
+
+`python -m scripts.train --task task/manifest.json --base MODEL/ --data task/train.tsv --out adapter/`
+
+The model, the tokens and the length are the task's own (verifier.tasks.lora), so that what is trained is what is judged.
+"""
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from verifier.tasks.errors import BuildError
+from verifier.tasks.lora.architecture import load_classifier, with_adapter
+from verifier.tasks.lora.dataset import Encoding, read_rows
+from verifier.tasks.scoring import load_manifest
+
+BATCH = 32
+LEARNING_RATE = 2e-3
+WARM_UP = 0.1  # of all steps
+
+
+@click.command()
+@click.option("--task", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="Manifest.")
+@click.option("--base", type=click.Path(path_type=Path), required=True, help="The model folder the task was built of.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Rows to train on: label<TAB>text.")
+@click.option("--epochs", default=2, show_default=True, type=click.IntRange(min=1))
+@click.option("--limit", type=click.IntRange(min=1), help="Train on so many rows only: a way to stop early.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the adapter.")
+def main(task: Path, base: Path, data: Path, epochs: int, limit: int | None, seed: int, out: Path) -> None:
+    """Train an adapter and write the folder that `touchstone pack` takes."""
+    if out.exists():
+        raise click.ClickException(f"{out} exists and is not overwritten")
+    torch.manual_seed(seed)
+    settings = load_manifest(task).adapter
+    labels = settings["labels"]
+    try:
+        rows = read_rows(data)
+        order = np.random.default_rng(seed).permutation(len(rows))[:limit]
+        arrays = Encoding(base, settings["sequence"], labels).encode([rows[index] for index in order])
+        model = with_adapter(
+            load_classifier(base, len(labels)), settings["targets"], settings["rank"], settings["alpha"], dropout=0.05
+        )
+    except BuildError as error:
+        raise click.ClickException(str(error)) from error
+
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.01)
+    steps = epochs * -(-len(order) // BATCH)
+    rising = max(1, round(WARM_UP * steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / rising, (steps - step) / max(1, steps - rising))
+    )
+    ids, mask, label = (
+        torch.from_numpy(arrays[name].astype(np.int64)) for name in ("input_ids", "attention_mask", "label")
+    )
+    began, losses = time.monotonic(), []
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("training", total=steps)
+        for _ in range(epochs):
+            for batch in torch.randperm(len(order)).split(BATCH):
+                longest = int(mask[batch].sum(dim=1).max())  # the rest is padding, which no token attends to
+                logits, _ = model(ids[batch, :longest], mask[batch, :longest])
+                loss = torch.nn.functional.cross_entropy(logits, label[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(trained, 1.0)
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.item())
+                progress.update(bar, advance=1, description=f"training, loss {np.mean(losses[-20:]):.3f}")
+    model.save_pretrained(out)
+    click.echo(f"{len(order)} rows, {epochs} epochs, {time.monotonic() - began:.0f} s: adapter in {out}")
+
+
+if __name__ == "__main__":
+    main()
