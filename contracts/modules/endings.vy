@@ -230,8 +230,10 @@ def _end_cancelled(
             refund = fee - fee // tasks.ATTEST_PART
     native: uint256 = self._pay_committee(task, head, progress, judged, refund != fee)
     compensation: uint256 = 0
-    if (judged or ground == GROUND_HOLDOUT_SILENT) and compensated != 0:
-        bond: uint256 = pot >> 128
+    if tasks._sealed(head) and (judged or ground == GROUND_HOLDOUT_SILENT) and compensated != 0:
+        # Of top-ups as of the first reward, or a sponsor would offer one wei and top it up; theirs is taken from the
+        # reward, which goes back.
+        bond: uint256 = max(pot >> 128, (pot & words.LOW_128) * limits.SPONSOR_BOND_BPS // limits.BPS)
         solvers: uint256 = words._count(compensated)
         compensation = (bond // 2) // solvers
         payments._burn(asset, bond - compensation * solvers)
@@ -273,12 +275,16 @@ def _pay_committee(task: bytes32, head: uint256, progress: uint256, judged: bool
             if tally.attesters != 0:
                 attest_share = pool // tally.attesters
                 owed = attest_share * tally.attesters
-            sponsor += pool - owed
+                sponsor += pool - owed
+            else:
+                # Each seat lacked something that the others have. Whoever hides files like that must not gain by it.
+                payments._burn(empty(address), pool)
         if judged:
             pool: uint256 = count * (fee - fee // tasks.ATTEST_PART)
             extra: uint256 = min(reserve, pool * tally.later_seats // ((head >> 208) & words.LOW_8))
             pool += extra + tasks.bought[task]
-            verdict_share = pool // tally.accepted_seats
+            # Rounds that are bought again and again without a draw could fill more than the word has room for.
+            verdict_share = min(pool // tally.accepted_seats, words.LOW_80)
             paid: uint256 = verdict_share * tally.accepted_seats
             owed += paid
             # In this order: what was paid can be nearly the whole pool, of which `extra` came from the reserve.

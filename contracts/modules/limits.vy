@@ -15,7 +15,7 @@ MAX_COMMITTEE: constant(uint256) = 31
 # Bonds double every so many submissions: squatting on all 64 places costs 255 times eight first bonds.
 BOND_STEP: constant(uint256) = 8
 BPS: constant(uint256) = 10_000
-# Wei per seat and submission; with at most 64 submissions and 32 rounds of 63 seats all of a task's fees stay below 2**80.
+# Wei per seat and submission: with at most 64 submissions and 31 seats a task's fees stay below 2**71.
 MAX_SEAT_FEE: constant(uint256) = 2**60
 
 LOW_32: constant(uint256) = 2**32 - 1
@@ -63,9 +63,11 @@ def __init__(panel: address, limits: IBounties.Limits):
     assert limits.sponsor_bond_bps <= BPS, "bounties: bad sponsor bond"
     assert limits.reference_rate != 0 and limits.reference_rate <= LOW_64, "bounties: bad reference rate"
     assert limits.min_seat_fee < MAX_SEAT_FEE, "bounties: bad seat fee"
-    assert limits.void_delay != 0, "bounties: bad void delay"
+    assert limits.void_delay != 0 and limits.void_delay <= LOW_32, "bounties: bad void delay"
     # A verdict accepted by the last round becomes final, and can be settled, before the terminal rule applies.
-    assert limits.terminal_delay > staticcall IPanel(panel).CHALLENGE_WINDOW(), "bounties: bad terminal delay"
+    assert (
+        limits.terminal_delay > staticcall IPanel(panel).CHALLENGE_WINDOW() and limits.terminal_delay <= LOW_32
+    ), "bounties: bad terminal delay"
     PANEL = panel
     STAKES = staticcall IPanel(panel).STAKES()
     SEAT = staticcall IStakes(STAKES).SEAT()
