@@ -1,0 +1,91 @@
+"""The largest tasks there are: no transaction comes near a block's size, and every wei comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contracts.conftest import SEATS
+from tests.evm import NATIVE, Receipt
+from tests.harness import ETHER, LADDER, OWNER, RESERVATION, SEAT, SOLVER, SPONSOR, Task, World
+
+SUBMISSIONS = 64
+VOTERS = 31
+SCORES = tuple(range(100, 100 + SUBMISSIONS))
+MOST_GAS = 1_000_000
+
+
+@pytest.fixture
+def dearest(world: World) -> Iterator[dict[str, int]]:
+    """The gas of the dearest transaction by function, while the test goes on."""
+    gas: dict[str, int] = {}
+
+    def note(name: str, receipt: Receipt) -> None:
+        gas[name] = max(gas.get(name, 0), receipt.gas)
+
+    world.chain.on_send = note
+    yield gas
+    world.chain.on_send = lambda name, receipt: None
+
+
+@pytest.fixture
+def crowd(world: World) -> World:
+    """Three seats for each that the largest first committee wants."""
+    world.join(3 * VOTERS - SEATS)
+    world.chain.at(world.chain.now + 1)
+    return world
+
+
+def close_everything(world: World, task: Task, rounds: int) -> None:
+    for index in range(SUBMISSIONS):
+        world.claim(task, index, SCORES)
+    for number in range(1, rounds + 1):
+        for position in range(len(world.committee(task, number))):
+            world.close(task, position, number)
+    for person in (SPONSOR, SOLVER, OWNER):
+        world.bounties.withdraw(NATIVE, person, sender=person)
+
+
+def test_largest_task__64_submissions_and_31_voters__every_transaction_below_a_million_gas(
+    crowd: World, dearest: dict[str, int]
+) -> None:
+    world = crowd
+    bonds = sum(world.bounties.bond_of(index) for index in range(SUBMISSIONS))
+    task = world.to_settled(SCORES, committee=VOTERS, policy=LADDER, baseline=90, sealed=True)
+    assert world.scored(task) == 2**SUBMISSIONS - 1
+    assert len(world.committee(task)) == VOTERS
+
+    before = world.chain.balance(SOLVER)
+    close_everything(world, task, rounds=1)
+
+    assert world.chain.balance(SOLVER) == before + ETHER + bonds
+    assert world.chain.balance(world.bounties.address) == world.bounties.burned(NATIVE) == 0
+    assert {name: gas for name, gas in dearest.items() if gas >= MOST_GAS} == {}
+
+
+def test_largest_task__three_rounds_up_to_63_seats__every_transaction_below_a_million_gas(
+    crowd: World, dearest: dict[str, int]
+) -> None:
+    """Two rounds in which no two seats agree, so that every one of their seats is slashed; the third accepts."""
+    world = crowd
+    task = world.to_judging(SUBMISSIONS, committee=VOTERS, policy=LADDER, reserve=ETHER)
+    truth = world.verdict(task, SCORES)
+    lies = [world.verdict(task, [lie] * SUBMISSIONS) for lie in range(2 * VOTERS)]
+    for number, seats in ((1, VOTERS), (2, 2 * VOTERS)):
+        assert len(world.committee(task, number)) == seats
+        world.judge(task, lies[:seats], round_=number)
+        world.pass_reveals(task, number)
+        world.convene(task)
+        world.draw(task)
+    assert len(world.committee(task, 3)) == 63
+    world.judge(task, [truth] * 63, round_=3)
+    world.pass_challenge(task, 3)
+    world.settle(task, SCORES)
+
+    close_everything(world, task, rounds=3)
+
+    assert world.chain.balance(world.bounties.address) == world.bounties.burned(NATIVE) == 0
+    assert world.stakes.burned(NATIVE) == 3 * VOTERS * RESERVATION
+    assert world.chain.balance(world.stakes.address) == 3 * VOTERS * SEAT
+    assert {name: gas for name, gas in dearest.items() if gas >= MOST_GAS} == {}
