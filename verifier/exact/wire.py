@@ -15,11 +15,13 @@ from verifier.exact.errors import NotExactError
 # SmolLM2-135M lowered has about 100,000.
 MAX_FIELDS = 3_000_000
 MAX_DEPTH = 12  # a plain graph has 6
+# A packed list of numbers grows eightfold and more; shapes and axes have eight at most.
+MAX_PACKED = 1024
 _NO_MODEL = "it is no ONNX model"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
-# Of a message: the numbers of its fields that are messages themselves, each with its own table.
-Table = dict[int, "Table"]
+# Of a message: its fields that are messages themselves, each with its own table, and None for lists of numbers.
+Table = dict[int, "Table | None"]
 
 
 def _table(descriptor: Any, known: dict[str, Table]) -> Table:
@@ -28,6 +30,8 @@ def _table(descriptor: Any, known: dict[str, Table]) -> Table:
         for field in descriptor.fields:
             if field.message_type is not None:
                 table[field.number] = _table(field.message_type, known)
+            elif field.is_repeated and field.type not in (field.TYPE_STRING, field.TYPE_BYTES):
+                table[field.number] = None
     return known[descriptor.full_name]
 
 
@@ -56,8 +60,10 @@ def _walk(data: bytes, position: int, end: int, table: Table, depth: int, fields
             left = end - position
             if length > left:
                 raise NotExactError("the file", f"{_NO_MODEL}: a field claims {length} bytes where {left} are left")
-            below = table.get(tag >> 3)
-            if below is not None:
+            below = table.get(tag >> 3, {})
+            if below is None and length > MAX_PACKED:
+                raise NotExactError("the file", f"it has a list of numbers of {length} bytes outside raw data")
+            if below:
                 fields = _walk(data, position, position + length, below, depth + 1, fields)
             position += length
         elif kind in (_FIXED64, _FIXED32):

@@ -1,0 +1,464 @@
+"""ONNX files made to harm: each is refused with a clear reason, soon, and without much memory."""
+
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.exact.graphs import constant, data, model
+from verifier.exact import NotExactError, load_program
+
+DOUBLE = TensorProto.DOUBLE
+
+
+def plain() -> onnx.ModelProto:
+    """y = x * w, in floats that are proven whole: a good model, to be spoiled."""
+    return model(
+        [("Cast", "x", "f", {"to": DOUBLE}), ("Mul", "f w", "y")],
+        {"x": ("int16", [2, 2])},
+        {"w": np.array([[1.0, 2.0], [3.0, 4.0]])},
+    )
+
+
+def refused(file: onnx.ModelProto | bytes) -> str:
+    """Node and reason."""
+    with pytest.raises(NotExactError) as caught:
+        load_program(file if isinstance(file, bytes) else file.SerializeToString())
+    assert len(str(caught.value)) < 1000
+    return f"{caught.value.node}: {caught.value.reason}"
+
+
+def field(number: int, payload: bytes) -> bytes:
+    """A length-delimited field."""
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value > 127:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+def test_plain_model__unspoiled__is_proven() -> None:
+    assert load_program(plain().SerializeToString()).macs == 8
+
+
+# Structure
+
+
+@pytest.mark.parametrize("op", ["If", "Loop", "Scan"])
+def test_control_flow__subgraph_in_a_node__is_refused(op: str) -> None:
+    spoiled = plain()
+    branch = helper.make_graph([], "branch", [], [helper.make_empty_tensor_value_info("y")])
+    name = {"If": "then_branch", "Loop": "body", "Scan": "body"}[op]
+    spoiled.graph.node.append(helper.make_node(op, ["x"], ["z"], **{name: branch}))
+    assert refused(spoiled) == (
+        f"{op} node 'number 2', attribute '{name}': it has a subgraph: control flow is not allowed"
+    )
+
+
+def test_control_flow__subgraph_hidden_in_an_integer_attribute__is_refused() -> None:
+    spoiled = plain()
+    spoiled.graph.node[0].attribute[0].g.name = "hidden"
+    assert "attribute 'to': it has a subgraph" in refused(spoiled)
+
+
+def test_custom_domain__of_a_node_or_the_model__is_refused() -> None:
+    spoiled = plain()
+    spoiled.graph.node[1].domain = "com.microsoft"
+    assert refused(spoiled) == "Mul node 'number 1': domain 'com.microsoft': only the default one is allowed"
+    spoiled = plain()
+    spoiled.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert refused(spoiled).startswith("the model: operator sets [('', 18), ('com.microsoft', 1)]: only the default")
+
+
+def test_functions__a_local_one__is_refused() -> None:
+    spoiled = plain()
+    spoiled.functions.add(name="Mul", domain="")
+    assert refused(spoiled) == "the model: it has functions, which an exact graph has not"
+
+
+def test_external_data__pointing_at_another_file__is_refused_and_not_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.ones(4).tobytes())
+    spoiled = plain()
+    tensor = spoiled.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.external_data.add(key="location", value=str(secret))
+    tensor.data_location = TensorProto.EXTERNAL
+    assert refused(spoiled) == "initialiser 'w': its data is in another file"
+    tensor.ClearField("external_data")
+    assert refused(spoiled) == "initialiser 'w': its data is in another file"
+
+
+def test_float_graph__fp32_input_or_weight__is_refused() -> None:
+    spoiled = plain()
+    spoiled.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    assert refused(spoiled) == "input 'x': its dtype is number 1: integers, bool and float64 are allowed"
+    spoiled = plain()
+    spoiled.graph.initializer[0].data_type = TensorProto.FLOAT
+    assert refused(spoiled) == "initialiser 'w': dtype FLOAT: integers, bool and float64 are allowed"
+    spoiled.graph.initializer[0].data_type = 999
+    assert refused(spoiled) == "initialiser 'w': dtype ?: integers, bool and float64 are allowed"
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.DOUBLE, TensorProto.BOOL])
+def test_input__of_a_type_without_a_known_range__is_refused(dtype: int) -> None:
+    spoiled = plain()
+    spoiled.graph.input[0].type.tensor_type.elem_type = dtype
+    assert "int8, uint8, int16, int32 or int64 bound what it can be" in refused(spoiled)
+
+
+def test_unbounded_product__squares_of_squares__are_refused_before_they_pass_53_bits() -> None:
+    spoiled = model(
+        [("Cast", "x", "s0", {"to": DOUBLE}), *((("Mul", f"s{n} s{n}", f"s{n + 1}")) for n in range(50))],
+        {"x": ("int16", [1])},
+        outputs="s50",
+    )
+    assert refused(spoiled) == (
+        "Mul node 'number 2': it can need 61 bits where float64 is exact to 53: clip or requantise before"
+    )
+
+
+def test_dynamic_shape__named_absent_or_negative_dimension__is_refused() -> None:
+    spoiled = plain()
+    dims = spoiled.graph.input[0].type.tensor_type.shape.dim
+    dims[0].dim_param = "batch"
+    assert refused(spoiled) == "input 'x': its shape is not static"
+    dims[0].ClearField("dim_param")
+    assert refused(spoiled) == "input 'x': its shape is not static"
+    dims[0].dim_value = -1
+    assert refused(spoiled) == "input 'x': shape [-1, 2]: at most 2147483648 elements are allowed"
+    dims[0].dim_value = 0
+    assert refused(spoiled) == "input 'x': shape [0, 2]: it is empty"
+    spoiled.graph.input[0].type.tensor_type.ClearField("shape")
+    assert refused(spoiled) == "input 'x': its shape is not static"
+
+
+def test_input__that_is_no_tensor__is_refused() -> None:
+    spoiled = plain()
+    spoiled.graph.input[0].type.sequence_type.elem_type.tensor_type.elem_type = TensorProto.INT16
+    assert refused(spoiled) == "input 'x': it is no tensor"
+
+
+def test_metadata__wherever_it_is__is_refused() -> None:
+    def spoil(change: Callable[[onnx.ModelProto], Any]) -> onnx.ModelProto:
+        spoiled = plain()
+        change(spoiled)
+        return spoiled
+
+    for change, what in (
+        (lambda m: m.metadata_props.add(key="ort_config", value="{}"), "the model: it has metadata_props"),
+        (lambda m: m.graph.metadata_props.add(key="a", value="b"), "the graph: it has metadata_props"),
+        (
+            lambda m: m.graph.node[0].metadata_props.add(key="a", value="b"),
+            "Cast node 'number 0': it has metadata_props",
+        ),
+        (lambda m: m.graph.initializer[0].metadata_props.add(key="a", value="b"), "initialiser 'w': it has metadata_"),
+        (lambda m: m.training_info.add(), "the model: it has training_info"),
+        (lambda m: m.graph.quantization_annotation.add(), "the graph: it has quantization_annotation"),
+        (lambda m: m.graph.sparse_initializer.add(), "the graph: it has sparse_initializer"),
+        (lambda m: setattr(m.graph.node[0], "overload", "v2"), "Cast node 'number 0': it has overload"),
+        (
+            lambda m: setattr(m.graph.node[0].attribute[0], "ref_attr_name", "alpha"),
+            "Cast node 'number 0', attribute 'to': it refers to an attribute of a function",
+        ),
+    ):
+        assert refused(spoil(change)).startswith(what)
+
+
+def test_unknown_field__of_a_later_or_private_schema__is_refused() -> None:
+    file = plain().SerializeToString()
+    assert refused(file + field(500, b"x")) == "the model: it has a field that ONNX does not define"
+    node = helper.make_node("Neg", ["y"], ["z"]).SerializeToString() + field(500, b"x")
+    assert refused(file + field(7, field(1, node))) == "Neg node 'number 2': it has a field that ONNX does not define"
+
+
+def test_versions__other_opset_or_ir__are_refused() -> None:
+    for ir_version in (0, 3, 7, 10, 13):
+        spoiled = plain()
+        spoiled.ir_version = ir_version
+        assert refused(spoiled) == f"the model: IR version {ir_version}: 8 or 9 is needed"
+    for opset in (1, 17, 19):
+        spoiled = plain()
+        spoiled.opset_import[0].version = opset
+        assert refused(spoiled).startswith(f"the model: operator sets [('', {opset})]")
+    spoiled = plain()
+    del spoiled.opset_import[:]
+    assert refused(spoiled).startswith("the model: operator sets []")
+
+
+def test_names__given_twice_or_to_two_kinds_of_things__are_refused() -> None:
+    spoiled = plain()
+    spoiled.graph.input.append(helper.make_tensor_value_info("w", TensorProto.INT16, [1]))
+    assert refused(spoiled) == "input 'w': it is an initialiser too, so a feed could replace a constant"
+    spoiled = plain()
+    spoiled.graph.input.append(spoiled.graph.input[0])
+    assert refused(spoiled).startswith("the graph: an input's name is empty, too long, no UTF-8 or given twice: 'x'")
+    spoiled = plain()
+    spoiled.graph.output.append(spoiled.graph.output[0])
+    assert refused(spoiled).startswith("the graph: an output's name is empty, too long, no UTF-8 or given twice: 'y'")
+    spoiled = plain()
+    spoiled.graph.initializer.append(spoiled.graph.initializer[0])
+    assert refused(spoiled) == "initialiser 'w': its name is empty, too long, no UTF-8 or taken"
+    spoiled = plain()
+    del spoiled.graph.output[:]
+    assert refused(spoiled) == "the graph: it has no outputs"
+    spoiled = plain()
+    spoiled.graph.node[0].attribute.append(spoiled.graph.node[0].attribute[0])
+    assert "attribute 'to' is given twice" in refused(spoiled)
+    spoiled = plain()
+    del spoiled.graph.node[1].output[:]
+    assert refused(spoiled) == "Mul node 'number 1': an output's name is empty, too long or no UTF-8"
+
+
+def test_names__of_a_megabyte__are_refused_in_a_short_message() -> None:
+    huge = "n" * 2**20
+    for spoil in (
+        lambda m: setattr(m.graph.input[0], "name", huge),
+        lambda m: setattr(m.graph.output[0], "name", huge),
+        lambda m: setattr(m.graph.initializer[0], "name", huge),
+        lambda m: m.graph.node[1].input.__setitem__(0, huge),
+        lambda m: m.graph.node[1].output.__setitem__(0, huge),
+        lambda m: setattr(m.graph.node[1], "op_type", huge),
+        lambda m: setattr(m.graph.node[1], "domain", huge),
+        lambda m: setattr(m.graph.node[0].attribute[0], "name", huge),
+        lambda m: setattr(m.opset_import[0], "domain", huge),
+        lambda m: setattr(m.graph.node[1], "name", huge) or setattr(m.graph.node[1], "op_type", "Exp"),
+    ):
+        spoiled = plain()
+        spoil(spoiled)
+        refused(spoiled)
+
+
+def test_names__that_are_no_utf8__are_refused() -> None:
+    file = plain().SerializeToString()
+    # w is an initialiser, y an output, x an input, to an attribute, Mul an operator.
+    for name in (b"\x0a\x01y", b"\x0a\x01x", b"\x42\x01w", b"\x0a\x02to", b"\x22\x03Mul", b"\x0a\x01f"):
+        spoiled = file.replace(name, name[:2] + b"\xff" * (len(name) - 2))
+        assert spoiled != file
+        refused(spoiled)
+
+
+# Constants
+
+
+def test_constant__typed_fields_segments_or_too_few_bytes__are_refused() -> None:
+    spoiled = plain()
+    spoiled.graph.initializer[0].ClearField("raw_data")
+    spoiled.graph.initializer[0].double_data.extend([1.0] * 4)
+    assert refused(spoiled) == "initialiser 'w': its data is not raw bytes"
+    spoiled = plain()
+    spoiled.graph.initializer[0].int32_data.append(1)
+    assert refused(spoiled) == "initialiser 'w': its data is not raw bytes"
+    spoiled = plain()
+    spoiled.graph.initializer[0].segment.begin = 0
+    assert refused(spoiled) == "initialiser 'w': its data is not raw bytes"
+    for cut, bytes_left in ((slice(0, 31), 31), (slice(0, 0), 0)):
+        spoiled = plain()
+        tensor = spoiled.graph.initializer[0]
+        tensor.raw_data = tensor.raw_data[cut]
+        assert refused(spoiled) == f"initialiser 'w': it has {bytes_left} bytes of data where its shape needs 32"
+
+
+def test_constant__bool_byte_above_1__is_refused() -> None:
+    spoiled = plain()
+    tensor = helper.make_tensor("b", TensorProto.BOOL, [3], b"\x00\x01\x02", raw=True)
+    spoiled.graph.initializer.append(tensor)
+    assert refused(spoiled) == "initialiser 'b': a bool byte is neither 0 nor 1"
+
+
+def test_constant__empty_or_of_nine_dimensions__is_refused() -> None:
+    for array, what in (
+        (np.zeros((0, 3)), "shape [0, 3]: only an int64 list may be empty"),
+        (np.zeros(0), "shape [0]: only an int64 list may be empty"),
+        (np.zeros((1,) * 9), "it has 9 dimensions, at most 8 are allowed"),
+    ):
+        spoiled = plain()
+        spoiled.graph.initializer.append(constant("e", array))
+        assert refused(spoiled) == f"initialiser 'e': {what}"
+
+
+def test_constant__claiming_2_gigabytes__is_refused_without_allocating_them() -> None:
+    for dims, what in (
+        ([2**28], "it has 32 bytes of data where its shape needs 2147483648"),
+        ([2**40], "shape [1099511627776]: at most 2147483648 elements are allowed"),
+        ([2**31, 2**31, 2**31], "at most 2147483648 elements are allowed"),
+        ([-1, -4], "shape [-1, -4]: at most 2147483648 elements are allowed"),
+    ):
+        spoiled = plain()
+        tensor = spoiled.graph.initializer[0]
+        del tensor.dims[:]
+        tensor.dims.extend(dims)
+        tracemalloc.start()
+        try:
+            assert what in refused(spoiled)
+            assert tracemalloc.get_traced_memory()[1] < 2**20
+        finally:
+            tracemalloc.stop()
+
+
+# Encoding
+
+
+@pytest.mark.parametrize("claim", [2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**69])
+def test_encoding__field_claiming_2_gigabytes__is_refused(claim: int) -> None:
+    found = refused(plain().SerializeToString() + varint(7 << 3 | 2) + varint(claim) + b"abc")
+    assert found.startswith("the file: it is no ONNX model")
+
+
+@pytest.mark.parametrize(
+    "file", [b"\xff", b"\x00\x00", b"not a model", b"\x0b\x0c", b"\x08" + b"\xff" * 20, b"\x39123"]
+)
+def test_encoding__bytes_that_are_no_message__are_refused(file: bytes) -> None:
+    assert refused(file).startswith("the file: it is no ONNX model")
+
+
+def test_encoding__nothing_at_all__is_refused() -> None:
+    assert refused(b"") == "the model: IR version 0: 8 or 9 is needed"
+
+
+def test_encoding__nested_a_thousand_times__is_refused() -> None:
+    nested = b""
+    for _ in range(1000):
+        nested = field(1, field(5, field(6, nested)))  # a node, its attribute, a graph
+    assert refused(field(7, nested)) == "the file: it is nested deeper than 12 levels"
+
+
+def test_encoding__every_cut_and_a_thousand_changed_bytes__never_surprise() -> None:
+    file = plain().SerializeToString()
+    choose = np.random.default_rng(7)
+    variants = [file[:length] for length in range(len(file))]
+    for _ in range(1000):
+        spoiled = bytearray(file)
+        for place in choose.integers(0, len(file), choose.integers(1, 4)):
+            spoiled[place] = choose.integers(0, 256)
+        variants.append(bytes(spoiled))
+    refusals = 0
+    for variant in variants:
+        try:
+            load_program(variant)
+        except NotExactError:
+            refusals += 1
+    assert len(file) < refusals < len(variants)
+
+
+# Size: each in a process of its own with an upper limit on memory, because protobuf's is not Python's to count.
+
+LIMITED = """
+import resource, sys
+from verifier.exact import NotExactError, load_program
+data = open(sys.argv[1], "rb").read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    load_program(data)
+    print("proven")
+except NotExactError as error:
+    print(error)
+after = resource.getrusage(resource.RUSAGE_SELF)
+print(after.ru_maxrss - before >> 10, after.ru_utime)
+"""
+
+
+def measured(tmp_path: Path, file: bytes) -> tuple[str, int, float]:
+    """What the check says, MiB it needed beside the file, and CPU seconds."""
+    path = tmp_path / "hostile.onnx"
+    path.write_bytes(file)
+    child = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True, timeout=600, check=True
+    )
+    said, numbers = child.stdout.strip().rsplit("\n", 1)
+    mebibytes, seconds = numbers.split()
+    return said, int(mebibytes), float(seconds)
+
+
+def test_size__20_million_empty_nodes__are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
+    said, mebibytes, _ = measured(tmp_path, field(7, b"\x0a\x00" * 20_000_000))
+    assert said == "not exact at the file: it has more than 3000000 fields"
+    assert mebibytes < 100
+
+
+def test_size__250_thousand_nodes__are_refused(tmp_path: Path) -> None:
+    good = plain()
+    node = field(1, good.graph.node[0].SerializeToString())
+    said, mebibytes, _ = measured(tmp_path, good.SerializeToString() + field(7, node * 250_000))
+    assert said == "not exact at the graph: it has 250002 nodes, at most 200000 are allowed"
+    assert mebibytes < 500
+
+
+def test_size__list_of_100_million_numbers_in_an_attribute__is_refused(tmp_path: Path) -> None:
+    attribute = field(1, b"perm") + b"\xa0\x01\x07" + field(8, b"\x00" * 100_000_000)
+    node = field(1, b"f") + field(2, b"z") + field(4, b"Transpose") + field(5, attribute)
+    said, mebibytes, _ = measured(tmp_path, plain().SerializeToString() + field(7, field(1, node)))
+    assert said == "not exact at the file: it has a list of numbers of 100000000 bytes outside raw data"
+    assert mebibytes < 100
+
+
+def test_size__constant_looked_up_into_a_terabyte__is_refused(tmp_path: Path) -> None:
+    rows = {"row": np.ones((1, 2**18), np.int16), "index": np.zeros(2**10, np.int64)}
+    said, mebibytes, _ = measured(tmp_path, data([("Gather", "row index", "y")], {"x": ("int8", [1])}, rows))
+    assert "its constants are copied or added up more often than a check can afford: store the result" in said
+    assert mebibytes < 64
+
+
+@pytest.mark.parametrize("op", ["Concat", "Reshape", "Gather"])
+def test_size__constant_copied_by_a_thousand_nodes__is_refused(op: str, tmp_path: Path) -> None:
+    weight = np.zeros((2**10, 2**10), np.int8)
+    weight[0, 0] = 1
+    nodes: list[Any] = [("Transpose", "w", "t")]
+    for number in range(1000):
+        nodes.append(
+            {
+                "Concat": ("Concat", "w w", f"c{number}", {"axis": 0}),
+                "Reshape": ("Reshape", "t flat", f"c{number}"),
+                "Gather": ("Gather", "w every", f"c{number}"),
+            }[op]
+        )
+    constants = {"w": weight, "flat": np.array([-1], np.int64), "every": np.arange(2**10)}
+    said, mebibytes, seconds = measured(tmp_path, data(nodes, {"x": ("int8", [1])}, constants, outputs="c0"))
+    assert "its constants are copied or added up more often than a check can afford" in said
+    assert mebibytes < 64
+    assert seconds < 60
+
+
+def test_size__weight_multiplied_in_ten_thousand_views__is_added_up_once_or_refused(tmp_path: Path) -> None:
+    """One weight read by many nodes is as good as read once; as many different slices of it are not."""
+    weight = {"w": np.ones((2**10, 2**10), np.int8), "one": np.array([1], np.int64)}
+    shared: list[Any] = [("Cast", "x", "f", {"to": DOUBLE})]
+    for number in range(1000):
+        shared += [("Cast", "w", f"w{number}", {"to": DOUBLE}), ("MatMul", f"f w{number}", f"y{number}")]
+    inputs = {"x": ("int8", [1, 2**10])}
+    said, mebibytes, _ = measured(tmp_path, data(shared, inputs, weight, outputs="y0"))
+    assert said == "proven"
+    assert mebibytes < 64
+    sliced: list[Any] = [("Cast", "x", "f", {"to": DOUBLE}), ("Cast", "w", "g", {"to": DOUBLE})]
+    ends = {f"e{number}": np.array([number + 24], np.int64) for number in range(1000)}
+    for number in range(1000):
+        sliced += [("Slice", f"g zero e{number} one", f"w{number}"), ("MatMul", f"f w{number}", f"y{number}")]
+    weight |= ends | {"zero": np.array([0], np.int64)}
+    said, mebibytes, _ = measured(tmp_path, data(sliced, inputs, weight, outputs="y0"))
+    assert "its constants are copied or added up more often than a check can afford" in said
+    assert mebibytes < 64
+
+
+def test_size__expansion_to_gigabytes__costs_the_check_nothing(tmp_path: Path) -> None:
+    nodes: list[Any] = [("Expand", "w shape", f"e{number}") for number in range(1000)]
+    constants = {"w": np.ones(1, np.int8), "shape": np.array([2**15, 2**16], np.int64)}
+    said, mebibytes, _ = measured(tmp_path, data(nodes, {"x": ("int8", [1])}, constants, outputs="e0"))
+    assert said == "proven"
+    assert mebibytes < 16
+
+
+def test_size__program_says_what_memory_a_run_needs() -> None:
+    program = load_program(
+        data([("Expand", "x shape", "y")], {"x": ("int8", [1])}, {"shape": np.array([2**15, 2**16], np.int64)})
+    )
+    assert program.memory_bytes >= 2**31
