@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from eth_utils.crypto import keccak
@@ -14,14 +14,15 @@ JURY = account("jury")
 TRIES_PER_SEAT, EXTRA_TRIES = 8, 64
 
 
+def candidates(seed: bytes, slots: int, tries: int) -> Iterator[int]:
+    """Candidate k is keccak256(seed, k) mod `slots`."""
+    return (int.from_bytes(keccak(seed + k.to_bytes(32, "big")), "big") % slots for k in range(tries))
+
+
 def expected_draw(seed: bytes, wanted: int, slots: int, eligible: Collection[int]) -> list[int]:
-    """The slots that a draw finds, in order: candidate k is keccak256(seed, k) mod `slots`."""
-    drawn: list[int] = []
-    for k in range(wanted * TRIES_PER_SEAT + EXTRA_TRIES):
-        slot = int.from_bytes(keccak(seed + k.to_bytes(32, "big")), "big") % slots
-        if len(drawn) < wanted and slot in eligible and slot not in drawn:
-            drawn.append(slot)
-    return drawn
+    """The slots that a draw finds, in order."""
+    tried = candidates(seed, slots, wanted * TRIES_PER_SEAT + EXTRA_TRIES)
+    return list(dict.fromkeys(slot for slot in tried if slot in eligible))[:wanted]
 
 
 def draw(world: World, wanted: int, sender: str = JURY, seed: bytes = word("seed"), **changes: Any) -> Receipt:

@@ -170,6 +170,16 @@ def test_convene__armed_again__freezes_anew(world: World) -> None:
     assert sorted(world.committee(task)) == [slot for slot in range(SEATS) if slot != 6]
 
 
+def test_views__unknown_task__answer_nothing(world: World) -> None:
+    assert set(world.panel.panel(UNKNOWN).values()) == {0, bytes(32)}
+    assert set(world.panel.round(UNKNOWN, 1).values()) == {0}
+    assert set(world.panel.tally(UNKNOWN).values()) == {0}
+    assert world.panel.committee(UNKNOWN, 1) == []
+    assert world.panel.attestation(UNKNOWN, 0) == (False, 0)
+    assert world.panel.vote(UNKNOWN, 1, 0) == bytes(32)
+    assert world.panel.final_verdict(UNKNOWN) == (NO_VERDICT, bytes(32))
+
+
 # --------------------------------------------------------------------------------------------------- draw
 
 

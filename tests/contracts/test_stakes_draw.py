@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 from eth_utils.crypto import keccak
 
-from tests.contracts.draws import JURY, draw, expected_draw, slash
+from tests.contracts.draws import JURY, candidates, draw, expected_draw, slash
 from tests.evm import NATIVE, account, compiled_source, reverts, word
 from tests.harness import DEPLOYER, EXIT_DELAY, OPERATOR, OWNER, RESERVATION, SEAT, STRANGER, World
 
@@ -57,6 +57,23 @@ def test_draw__any_seed__finds_what_the_design_says_and_reserves_a_quarter_of_ea
 
 def test_draw__fewer_eligible_than_wanted__finds_all_of_them(jury: World) -> None:
     assert sorted(draw(jury, 63).result) == list(range(SEATS))
+
+
+def test_draw__registry_of_mostly_free_slots__gives_up_after_eight_tries_a_seat_and_64(jury: World) -> None:
+    slots, last = 800, 8 + 64 - 1
+
+    def first_at(k: int) -> tuple[bytes, int]:
+        """A seed whose candidates are free slots but for number k, and the seat that this one is."""
+        for i in range(10_000):
+            found = [slot for slot in candidates(word(f"sparse {i}"), slots, k + 1) if slot < SEATS]
+            if len(found) == 1 and list(candidates(word(f"sparse {i}"), slots, k + 1))[k] == found[0]:
+                return word(f"sparse {i}"), found[0]
+        raise AssertionError(f"no seed finds a seat at try {k}")
+
+    seed, slot = first_at(last)
+    assert draw(jury, 1, seed=seed, slots=slots).result == [slot]
+    seed, _ = first_at(last + 1)
+    assert draw(jury, 1, seed=seed, slots=slots).result == []
 
 
 def test_draw__more_than_63_seats__reverts(jury: World) -> None:
