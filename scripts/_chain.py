@@ -1,51 +1,155 @@
-"""What the scripts share: the caller's account, the deployed contracts, and sending one transaction with care."""
+"""What the scripts share: the network, the caller's account, the deployed contracts, and sending with care."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ape
 import click
 from ape.api import AccountAPI, ReceiptAPI
+from ape.cli import ConnectedProviderCommand
 from ape.contracts import ContractInstance
 from ape.exceptions import ApeException, ContractLogicError
+from ape.logging import LogLevel, logger
+from eth_utils.address import is_address, to_checksum_address
+from ethpm_types import ContractType
 
-from scripts import _deployments
+from scripts import _deployments, _units
+from verifier.chain.contracts import load_abi
+from verifier.errors import TouchstoneError
 
-Command = Callable[..., Any]
-
-
-def account_option(command: Command) -> Command:
-    """--account ALIAS and --passphrase-file FILE: who signs."""
-    alias = click.option(
-        "--account",
-        "alias",
-        required=True,
-        help="Ape account that signs. Its passphrase is asked for, read from --passphrase-file, or taken from "
-        "APE_ACCOUNTS_<ALIAS>_PASSPHRASE.",
-    )
-    file = click.option(
-        "--passphrase-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="File whose first line is the account's passphrase.",
-    )
-    return alias(file(command))
+Decorated = Callable[..., Any]
+CONTRACTS = ("Stakes", "Panel", "Bounties")
+NATIVE = "0x" + "00" * 20  # the native coin, where an asset is named
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-def signer(alias: str, passphrase_file: Path | None) -> AccountAPI:
-    """The account of that alias, unlocked. On the in-process chain `test:N` names a test account."""
-    if alias.startswith("test:"):
-        return ape.accounts.test_accounts[int(alias.removeprefix("test:"))]
-    if alias not in ape.accounts.aliases:
-        raise click.BadParameter(
-            f"no Ape account {alias!r}; `ape accounts list` shows those there are", param_hint="--account"
-        )
-    account = ape.accounts.load(alias)
-    passphrase = None
-    if passphrase_file is not None:
-        passphrase = passphrase_file.read_text(encoding="utf-8").splitlines()[0]
-    account.set_autosign(True, passphrase=passphrase)
-    return account
+class Command(ConnectedProviderCommand):
+    """A command on the chain that --network names. Expected errors become one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with logger.at_level(LogLevel.ERROR):  # ape's own remarks about connecting and signing
+                return super().invoke(ctx)
+        except TouchstoneError as error:
+            raise click.ClickException(str(error)) from error
+
+
+class Deployed(NamedTuple):
+    """The three contracts, for calls of the newest state and for transactions."""
+
+    stakes: ContractInstance
+    panel: ContractInstance
+    bounties: ContractInstance
+
+
+class Address(click.ParamType):
+    """An address, checksummed."""
+
+    name = "ADDRESS"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_address(value):
+            self.fail(f"{value!r} is no address: 0x and 40 hexadecimal digits", param, ctx)
+        return to_checksum_address(str(value))
+
+
+class Word(click.ParamType):
+    """A task id, stake id or digest: 32 bytes."""
+
+    name = "ID"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        try:
+            word = bytes.fromhex(str(value).removeprefix("0x"))
+        except ValueError:
+            word = b""
+        if len(word) != 32:
+            self.fail(f"{value!r} is no id: 0x and 64 hexadecimal digits", param, ctx)
+        return word
+
+
+def account_options(command: Decorated) -> Decorated:
+    """--account, --passphrase-file and --yes: who signs, and whether to ask before."""
+    for option in (
+        click.option("--yes", is_flag=True, help="Send without asking."),
+        click.option(
+            "--passphrase-file",
+            type=FILE,
+            help="File whose first line is the account's passphrase.",
+        ),
+        click.option(
+            "--account",
+            "alias",
+            required=True,
+            help="Ape account that signs (`ape accounts list`). Its passphrase is asked for, read from "
+            "--passphrase-file, or taken from APE_ACCOUNTS_<ALIAS>_PASSPHRASE, with the alias as it is written.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+class Signer:
+    """The caller's account. Unlocked when the first transaction is sent, so that looking costs no passphrase."""
+
+    def __init__(self, alias: str, passphrase_file: Path | None, yes: bool) -> None:
+        """Errors: BadParameter when there is no such account."""
+        if alias not in ape.accounts.aliases:
+            raise click.BadParameter(
+                f"no Ape account {alias!r}: `ape accounts list` shows those there are, `ape accounts import` adds one",
+                param_hint="--account",
+            )
+        self._account: AccountAPI = ape.accounts.load(alias)
+        self._passphrase_file = passphrase_file
+        self._yes = yes
+        self._unlocked = False
+        self.address: str = self._account.address
+
+    def confirm(self, action: str, payments: Sequence[tuple[str, int, str]] = ()) -> None:
+        """Say what will be done and paid (label, wei, remark); ask, unless --yes. Errors: Abort."""
+        click.echo(f"{action}\n  as {self.address} on {network()} (chain {ape.chain.chain_id})")
+        width = max(len("to pay"), *(len(label) for label, _, _ in payments), 0)
+        for label, wei, remark in payments:
+            click.echo(f"  {label:<{width}}  {_units.coins(wei)}" + (f"  ({remark})" if remark else ""))
+        total = sum(wei for _, wei, _ in payments)
+        if payments:
+            click.echo(f"  {'to pay':<{width}}  {_units.coins(total)} coins, and gas")
+        balance = self._account.balance
+        if balance < total:
+            raise click.ClickException(f"{self.address} has {_units.coins(balance)} coins, not {_units.coins(total)}")
+        if not self._yes:
+            click.confirm("send it?", abort=True)
+
+    def unlocked(self) -> AccountAPI:
+        """The account, able to sign. Errors: ClickException when the passphrase is wrong."""
+        if not self._unlocked:
+            passphrase = None
+            if self._passphrase_file is not None:
+                passphrase = (self._passphrase_file.read_text("utf-8").splitlines() or [""])[0]
+            try:
+                self._account.set_autosign(True, passphrase=passphrase)
+            except ApeException as error:
+                raise click.ClickException(f"cannot unlock the account: {error}") from error
+            self._unlocked = True
+        return self._account
+
+    def send(self, call: Any, *arguments: Any, value: int = 0) -> ReceiptAPI:
+        """Simulate, then send, then wait. A revert is reported with its reason, and nothing is sent."""
+        account = self.unlocked()
+        try:
+            call.estimate_gas_cost(*arguments, sender=account, value=value)
+            receipt: ReceiptAPI = call(*arguments, sender=account, value=value)
+        except ContractLogicError as error:
+            raise click.ClickException(f"the contract refuses: {error.revert_message}") from error
+        except ApeException as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"  sent {receipt.txn_hash}, gas {receipt.gas_used:,}")
+        return receipt
 
 
 def network() -> str:
@@ -54,32 +158,32 @@ def network() -> str:
     return name
 
 
-def deployed() -> tuple[ContractInstance, ContractInstance, ContractInstance]:
-    """Stakes, Panel and Bounties on the connected network."""
-    record = _deployments.load(network())
-    if record["chain_id"] != ape.chain.chain_id:
-        raise click.UsageError(f"the record is of chain {record['chain_id']}, the node of chain {ape.chain.chain_id}")
-    contracts = record["contracts"]
-    return (
-        ape.project.Stakes.at(contracts["Stakes"]["address"]),
-        ape.project.Panel.at(contracts["Panel"]["address"]),
-        ape.project.Bounties.at(contracts["Bounties"]["address"]),
-    )
+def record() -> dict[str, Any]:
+    """The connected network's deployment record. Errors: UsageError, also when the node serves another chain."""
+    found = _deployments.load(network())
+    if found["chain_id"] != ape.chain.chain_id:
+        raise click.UsageError(f"the record is of chain {found['chain_id']}, the node of chain {ape.chain.chain_id}")
+    return found
 
 
-def send(call: Any, *arguments: Any, sender: AccountAPI, **options: Any) -> ReceiptAPI:
-    """Simulate, then send, then wait. A revert is reported with its reason and nothing is sent."""
-    try:
-        call.estimate_gas_cost(*arguments, sender=sender, **{k: v for k, v in options.items() if k == "value"})
-        receipt: ReceiptAPI = call(*arguments, sender=sender, **options)
-    except ContractLogicError as error:
-        raise click.ClickException(f"the contract refuses: {error.revert_message}") from error
-    except ApeException as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"  sent {receipt.txn_hash}, gas {receipt.gas_used:,}")
-    return receipt
+def deployed() -> Deployed:
+    """The contracts on the connected network, with the interfaces that the verifier knows. Errors: UsageError."""
+    contracts = record()["contracts"]
+    return Deployed(*(instance(name, contracts[name]["address"]) for name in CONTRACTS))
 
 
-def ether(wei: int) -> str:
-    """An amount for people."""
-    return f"{wei / 10**18:.6f}".rstrip("0").rstrip(".")
+def compiled() -> ape.Project:
+    """The project with its contracts compiled afresh: ape does not notice when only an imported module changed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Field 'import_remapping' has an incomplete definition")
+        ape.project.load_contracts(*(f"contracts/{name}.vy" for name in CONTRACTS), use_cache=False)
+    return ape.project
+
+
+def instance(name: str, address: str) -> ContractInstance:
+    """A contract of that name at that address. Errors: UsageError when nothing is there."""
+    if not ape.networks.provider.get_code(address):
+        raise click.UsageError(
+            f"there is no contract at {address}: the record of {network()} is of another chain, or one that ended"
+        )
+    return ContractInstance(address, ContractType.model_validate({"contractName": name, "abi": load_abi(name)}))

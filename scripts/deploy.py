@@ -8,7 +8,6 @@ from pathlib import Path
 import ape
 import click
 import rlp
-from ape.cli import ConnectedProviderCommand
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
@@ -16,8 +15,8 @@ from scripts import _chain, _deployments
 from scripts._parameters import PROFILES, Limits
 
 
-@click.command(cls=ConnectedProviderCommand)
-@_chain.account_option
+@click.command(cls=_chain.Command)
+@_chain.account_options
 @click.option(
     "--profile",
     type=click.Choice(sorted(PROFILES)),
@@ -25,16 +24,18 @@ from scripts._parameters import PROFILES, Limits
     show_default=True,
     help="Which ranges the deployment allows; they can never be changed.",
 )
-def cli(alias: str, passphrase_file: Path | None, profile: str) -> None:
+def cli(alias: str, passphrase_file: Path | None, yes: bool, profile: str) -> None:
     """Deploy the three contracts; nobody owns them afterwards.
 
-    The record goes to deployments/<network>.json; `ape run verify` checks the chain against it.
+    The record goes to deployments/<network>.json, which every other script reads; `ape run verify` checks the chain
+    against it.
     """
-    deployer = _chain.signer(alias, passphrase_file)
+    _deployments.check_free(_chain.network())
+    signer = _chain.Signer(alias, passphrase_file, yes)
     parameters = PROFILES[profile]
-    project = ape.project
-    project.load_contracts(use_cache=False)
-    click.echo(f"deploying to {_chain.network()} (chain {ape.chain.chain_id}) as {deployer.address}, profile {profile}")
+    project = _chain.compiled()
+    signer.confirm(f"deploy Stakes, Panel and Bounties, profile {profile}")
+    deployer = signer.unlocked()
 
     stakes = deployer.deploy(project.Stakes, parameters.seat, parameters.exit_delay)
     # Panel is deployed before Bounties and names it: the address follows from the deployer's nonce.
@@ -54,7 +55,7 @@ def cli(alias: str, passphrase_file: Path | None, profile: str) -> None:
         "chain_id": ape.chain.chain_id,
         "profile": profile,
         "deployer": deployer.address,
-        "compiler": compiler_version(),
+        "compiler": _deployments.compiler_version(),
         "parameters": parameters.as_dict(),
         "contracts": {
             name: {
@@ -68,7 +69,7 @@ def cli(alias: str, passphrase_file: Path | None, profile: str) -> None:
     target = _deployments.save(_chain.network(), record)
     for name, contract in contracts.items():
         click.echo(f"  {name:<9} {contract.address}")
-    click.echo(f"written to {target.relative_to(Path.cwd()) if target.is_relative_to(Path.cwd()) else target}")
+    click.echo(f"written to {target}")
 
 
 def create_address(deployer: str, nonce: int) -> str:
@@ -79,10 +80,3 @@ def create_address(deployer: str, nonce: int) -> str:
 def limits_argument(limits: Limits) -> tuple[object, ...]:
     """The constructor's struct, in the contract's field order."""
     return tuple(list(value) if isinstance(value, tuple) else value for value in vars(limits).values())
-
-
-def compiler_version() -> str:
-    """The Vyper compiler the artifacts were made with."""
-    import vyper
-
-    return f"vyper {vyper.__version__}"

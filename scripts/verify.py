@@ -5,27 +5,26 @@ ape run verify --network ethereum:sepolia
 
 import ape
 import click
-from ape.cli import ConnectedProviderCommand
 from eth_utils.conversions import to_bytes
 from eth_utils.crypto import keccak
 
 from scripts import _chain, _deployments
 
 
-@click.command(cls=ConnectedProviderCommand)
+@click.command(cls=_chain.Command)
 def cli() -> None:
     """Compare code and parameters on chain with deployments/<network>.json and with what this source compiles to.
 
     Exits with 1 and names every difference.
     """
-    record = _deployments.load(_chain.network())
-    project = ape.project
-    project.load_contracts(use_cache=False)
+    record = _chain.record()
+    project = _chain.compiled()
     stakes, panel, bounties = _chain.deployed()
     parameters = record["parameters"]
     limits = parameters["limits"]
     found = {
         "chain id": (ape.chain.chain_id, record["chain_id"]),
+        "compiler": (_deployments.compiler_version(), record["compiler"]),
         "Stakes.SEAT": (stakes.SEAT(), parameters["seat"]),
         "Stakes.EXIT_DELAY": (stakes.EXIT_DELAY(), parameters["exit_delay"]),
         "Panel.STAKES": (panel.STAKES(), stakes.address),

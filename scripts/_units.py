@@ -1,0 +1,78 @@
+"""Amounts, durations and points in time as people write and read them."""
+
+import re
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+
+import click
+
+DECIMALS = 18
+MAX_WEI = 2**120  # what the contracts take as an amount
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,9}[smhd])+")
+_STEPS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+class Coins(click.ParamType):
+    """An amount of the native coin such as 1.5, as wei."""
+
+    name = "COINS"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            wei = Decimal(str(value)).scaleb(DECIMALS)
+            if not 0 <= wei < MAX_WEI or wei != int(wei):
+                raise ValueError
+        except (InvalidOperation, ValueError, OverflowError):
+            self.fail(f"{value!r} is no amount of coins (at most {DECIMALS} decimals), such as 1.5", param, ctx)
+        return int(wei)
+
+
+class Duration(click.ParamType):
+    """A length of time such as 30s, 12h or 1d12h, as seconds."""
+
+    name = "DURATION"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value)
+        if not _DURATION.fullmatch(text):
+            self.fail(f"{text!r} is no duration: write 30s, 15m, 12h, 7d or 1d12h", param, ctx)
+        return sum(int(part[:-1]) * _SECONDS[part[-1]] for part in re.findall(r"\d+[smhd]", text))
+
+
+def coins(wei: int) -> str:
+    """An amount of the native coin, exact to the wei."""
+    return units(wei, DECIMALS)
+
+
+def units(amount: int, decimals: int) -> str:
+    """An amount of something with so many decimals, exact: 1.5, and 0.000000001 rather than 1E-9."""
+    text = f"{Decimal(amount).scaleb(-decimals):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def span(seconds: int) -> str:
+    """A length of time by its two largest units: 3 h 20 min."""
+    parts = []
+    rest = max(0, seconds)
+    for size, name in _STEPS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count} {name}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def moment(timestamp: int, now: int) -> str:
+    """A point in time as local time, and how far it is from `now`: 2026-05-01 18:30:00 CEST (in 3 h)."""
+    local = datetime.fromtimestamp(timestamp).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    return f"{local} (in {span(timestamp - now)})" if timestamp > now else f"{local} ({span(now - timestamp)} ago)"
+
+
+def short(value: str | bytes) -> str:
+    """The ends of an address or digest, enough for people to tell two apart."""
+    text = value if isinstance(value, str) else "0x" + value.hex()
+    return f"{text[:6]}…{text[-4:]}"

@@ -1,0 +1,109 @@
+"""Where every task stands, and who owes which step until when.
+
+ape run status --network ethereum:sepolia [--task 0x…]
+"""
+
+import sys
+from collections.abc import Iterator
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from scripts import _chain, _records, _state, _steps, _terms
+from scripts._units import coins, moment, short
+from verifier.chain.contracts import ACCEPTED, CANCELLED, FINAL, SETTLED
+
+PIPE_COLUMNS = 140  # a program that reads the tables wants rows whole
+
+
+@click.command(cls=_chain.Command)
+@click.option(
+    "--task", type=_records.TaskId(), help="Only this one (an id or a record), with its submissions and seats."
+)
+def cli(task: bytes | None) -> None:
+    """Show tasks, their submissions and panels, and who owes which step until when.
+
+    Everything shown is of one block. Times are local; a deadline in brackets counts from that block's time.
+    """
+    snapshot = _state.read()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    now, history = snapshot.block.timestamp, snapshot.history
+    console.print(f"{_chain.network()}, block {snapshot.block.number} of {moment(now, now).partition(' (')[0]}")
+    console.print(f"{len(history.tasks)} tasks, {snapshot.active_seats} seats that can be drawn")
+    for known in history.tasks if task is None else [task]:
+        state = snapshot.task(known)
+        console.print()
+        _show_task(console, state)
+        if task is not None or not state.ended:
+            _show_steps(console, _steps.next_steps(state, now, snapshot.challenge_window), now)
+        if task is not None:
+            console.print(_submissions(state))
+            for table in _rounds(state):
+                console.print(table)
+
+
+def _show_task(console: Console, state: _state.Task) -> None:
+    terms, view = state.terms, state.view
+    unit = "coins" if terms.asset == _chain.NATIVE else f"units of {terms.asset}"
+    reward = coins(view.reward) if terms.asset == _chain.NATIVE else str(view.reward)
+    console.print(f"[bold]task 0x{state.id.hex()}[/bold]")
+    console.print(f"  {_standing(state)}; sponsor {view.sponsor}")
+    console.print(
+        f"  reward {reward} {unit} ({_terms.POLICIES[terms.policy]}), threshold {terms.threshold}, "
+        f"{view.submissions} submissions, manifest {state.history.manifest_uri}",
+        markup=False,
+    )
+
+
+def _standing(state: _state.Task) -> str:
+    phase = _steps.PHASES[state.view.phase]
+    if state.view.phase == CANCELLED:
+        return f"{phase}: {_steps.GROUNDS[state.view.ground]}"
+    if state.view.phase == SETTLED:
+        won = any(_passed(state, index) for index in range(state.view.submissions))
+        return f"{phase}: submission {state.view.best} is the best" if won else f"{phase} without a winner"
+    if state.panel.status in (ACCEPTED, FINAL):
+        return f"{phase}, verdict {'final' if state.final else 'accepted'}"
+    return phase
+
+
+def _passed(state: _state.Task, index: int) -> bool:
+    scored = bool(state.scored >> index & 1 and state.history.scores)
+    return scored and state.history.scores[index] >= state.terms.threshold
+
+
+def _show_steps(console: Console, steps: list[_steps.Step], now: int) -> None:
+    table = Table("who", "owes", "until", "and then", title="next", title_justify="left", box=None, pad_edge=False)
+    for step in steps:
+        until = "" if step.until is None else moment(step.until, now)
+        table.add_row(step.who, step.what, until, step.late)
+    console.print(table if steps else "  nothing is left to do", markup=False)
+
+
+def _submissions(state: _state.Task) -> Table:
+    table = Table("", "solver", "ciphertext", "admitted", "answer", "score", "claimed", title="submissions")
+    for item in state.history.submissions:
+        bit = 1 << item.index
+        answer = "revealed" if state.view.revealed & bit else "declined" if state.view.declined & bit else ""
+        admitted = "" if not state.panel.closed_at else "yes" if state.panel.admitted & bit << 1 else "no"
+        score = str(state.history.scores[item.index]) if state.history.scores and state.scored & bit else ""
+        score += " passed" if _passed(state, item.index) else ""
+        claimed = "yes" if state.view.claimed & bit else ""
+        table.add_row(str(item.index), short(item.solver), short(item.sealed), admitted, answer, score, claimed)
+    return table
+
+
+def _rounds(state: _state.Task) -> Iterator[Table]:
+    for drawn in state.rounds:
+        table = Table(
+            "seat", "stake", "operator", "attested", "verdict", "closed", title=f"panel, round {drawn.number}"
+        )
+        for member in drawn.members:
+            bit = 1 << member.position
+            verdict = "revealed" if drawn.view.revealed & bit else "committed" if drawn.view.committed & bit else ""
+            attested = "yes" if drawn.number == 1 and member.stake in state.history.attested else ""
+            closed = "yes" if drawn.view.closed & bit else ""
+            row = (str(member.position), short(member.stake), member.operator, attested, verdict, closed)
+            table.add_row(*row)
+        yield table

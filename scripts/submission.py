@@ -1,0 +1,172 @@
+"""A solver's side of a task: commit, reveal, decline.
+
+ape run submission commit --network ethereum:sepolia --account NAME --task 0x… --sealed sealed.json --uri https://… …
+"""
+
+from pathlib import Path
+from typing import Any
+
+import ape
+import click
+
+from scripts import _chain, _records, _sealed, _state, _steps, _units
+from verifier.artifacts import digests
+from verifier.chain import commitments
+from verifier.chain.contracts import COMMITTING, REVEALING
+from verifier.service.state import Submission
+from verifier.tasks.manifest import MAX_URI_CHARACTERS
+
+RECORD = click.option("--record", type=_chain.FILE, required=True, help="The record that `commit` wrote.")
+
+
+@click.group()
+def cli() -> None:
+    """Submit to a task: commit to a sealed file now, open it once the holdout is known, or decline."""
+
+
+@cli.command(cls=_chain.Command)
+@_chain.account_options
+@click.option("--task", type=_records.TaskId(), required=True, help="The task's id, or the sponsor's record of it.")
+@click.option(
+    "--sealed", "sealed_file", type=_chain.FILE, required=True, help="JSON that `touchstone seal` printed of it."
+)
+@click.option("--uri", required=True, help="Where the sealed file can be fetched, from now until the task ends.")
+@click.option(
+    "--out",
+    type=_chain.NEW_FILE,
+    required=True,
+    help="The submission's record, which `reveal` and `decline` need. It is written before anything is sent; run the "
+    "same command again to go on after an interruption.",
+)
+def commit(
+    alias: str, passphrase_file: Path | None, yes: bool, task: bytes, sealed_file: Path, uri: str, out: Path
+) -> None:
+    """Commit to a sealed submission; nobody learns what is in it.
+
+    Paid at once: a bond, which comes back when you reveal or decline in time (or when verifiers could not fetch the
+    file), and the committee's fee, which does not.
+    """
+    if len(uri) > MAX_URI_CHARACTERS or not uri.isascii():
+        raise click.BadParameter(f"at most {MAX_URI_CHARACTERS} plain characters", param_hint="--uri")
+    sealed = _sealed.load(sealed_file)
+    bounties = _chain.deployed().bounties
+    signer = _chain.Signer(alias, passphrase_file, yes)
+    snapshot = _state.read()
+    state = snapshot.task(task)
+    _check_twin(bounties, task, signer.address)
+    chain_id = ape.chain.chain_id
+    commitment = commitments.submission(
+        chain_id, bounties.address, task, signer.address, sealed.sealed, sealed.plain, sealed.key()
+    )
+    record = {
+        "record": "submission",
+        "network": _chain.network(),
+        "chain_id": chain_id,
+        "bounties": bounties.address,
+        "task": "0x" + task.hex(),
+        "solver": signer.address,
+        "commitment": "0x" + commitment.hex(),
+        "sealed": digests.to_hex(sealed.sealed),
+        "plain": digests.to_hex(sealed.plain),
+        "key_file": _records.beside(out, sealed.key_file),
+    }
+    there = next((item for item in state.history.submissions if item.commitment == commitment), None)
+    if there is not None:
+        _records.write(out, record)
+        click.echo(f"committed already, as submission {there.index}; record in {out}")
+        return
+    now = snapshot.block.timestamp
+    closes = state.view.created_at + state.terms.windows[_steps.COMMIT_WINDOW]
+    if state.view.phase != COMMITTING:
+        raise click.ClickException(f"commits closed {_units.moment(closes, now)}")
+    bond, fee = bounties.bond_of(state.view.submissions), bounties.fee(task)
+    signer.confirm(
+        f"commit to task 0x{task.hex()}\n  commits close {_units.moment(closes, now)}",
+        [("bond", bond, "back when you reveal or decline"), ("fee", fee, "the committee's, not given back")],
+    )
+    _records.write(out, record)
+    receipt = signer.send(bounties.commit_submission, task, commitment, sealed.sealed, uri, value=bond + fee)
+    index = next(iter(receipt.decode_logs(bounties.SubmissionCommitted))).index
+    click.echo(f"committed, as submission {index}; record in {out}")
+
+
+@cli.command(cls=_chain.Command)
+@_chain.account_options
+@RECORD
+def reveal(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -> None:
+    """Publish the submission's key, once the holdout is known. From then on everybody can read the submission.
+
+    Score it on the opened holdout first: one that does not pass can be declined and stays private.
+    """
+    fields = _records.read(record, "submission")
+    snapshot, state, item = _due(fields)
+    if item is None:
+        return
+    bounties = _chain.deployed().bounties
+    sealed, plain = (digests.from_hex(fields[name]) for name in ("sealed", "plain"))
+    key = _sealed.read_key(_records.resolve(record, fields["key_file"]))
+    opened = commitments.submission(
+        fields["chain_id"], bounties.address, state.id, fields["solver"], sealed, plain, key
+    )
+    if opened != item.commitment:
+        raise click.ClickException("the key, or the record, is not the one that the commitment binds")
+    signer = _chain.Signer(alias, passphrase_file, yes)
+    signer.confirm(_action("reveal", state, item, snapshot.block.timestamp))
+    signer.send(bounties.reveal_submission, state.id, item.index, sealed, plain, key)
+    click.echo(f"revealed submission {item.index}; the bond comes back when the task ends")
+
+
+@cli.command(cls=_chain.Command)
+@_chain.account_options
+@RECORD
+def decline(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -> None:
+    """Withdraw the submission instead of revealing it: it stays private, and the bond comes back when the task ends."""
+    fields = _records.read(record, "submission")
+    snapshot, state, item = _due(fields)
+    if item is None:
+        return
+    signer = _chain.Signer(alias, passphrase_file, yes)
+    signer.confirm(_action("decline", state, item, snapshot.block.timestamp))
+    signer.send(_chain.deployed().bounties.decline, state.id, item.index)
+    click.echo(f"declined submission {item.index}; the bond comes back when the task ends")
+
+
+def _due(fields: dict[str, Any]) -> tuple[_state.Snapshot, _state.Task, Submission | None]:
+    """The recorded submission, if it is to be answered now; None when it is already. Errors: ClickException.
+
+    The key leaves this machine with the first simulation of a reveal, so everything else is looked at before.
+    """
+    snapshot = _state.read()
+    state = snapshot.task(bytes.fromhex(fields["task"][2:]))
+    commitment = bytes.fromhex(fields["commitment"][2:])
+    item = next((entry for entry in state.history.submissions if entry.commitment == commitment), None)
+    if item is None:
+        raise click.ClickException("this submission was recorded and never committed: run `commit` again")
+    for answer, bitmap in (("revealed", state.view.revealed), ("declined", state.view.declined)):
+        if bitmap >> item.index & 1:
+            click.echo(f"submission {item.index} is {answer} already")
+            return snapshot, state, None
+    if state.view.phase != REVEALING:
+        closes, now = _steps.reveal_closes(state), snapshot.block.timestamp
+        if closes is not None and now >= closes:
+            raise click.ClickException(f"too late: reveals ended {_units.moment(closes, now)}")
+        raise click.ClickException(f"reveals are not open: the task is {_steps.PHASES[state.view.phase]}")
+    if not _steps.awaits_answer(state, item.index):
+        raise click.ClickException(
+            f"submission {item.index} was not admitted: most of the committee could not fetch it; its bond comes back"
+        )
+    return snapshot, state, item
+
+
+def _action(verb: str, state: _state.Task, item: Submission, now: int) -> str:
+    closes = _steps.reveal_closes(state)
+    due = "" if closes is None else f", due {_units.moment(closes, now)}"
+    return f"{verb} submission {item.index} of task 0x{state.id.hex()}{due}"
+
+
+def _check_twin(bounties: Any, task: bytes, solver: str) -> None:
+    """See that this program and the contract mean the same commitment, without telling the node the real key."""
+    probe = (bytes([1] * 32), bytes([2] * 32), bytes([3] * 32))
+    ours = commitments.submission(ape.chain.chain_id, bounties.address, task, solver, *probe)
+    if bytes(bounties.submission_commitment(task, solver, *probe)) != ours:
+        raise click.ClickException("the contract computes other commitments than this version: do not use it")

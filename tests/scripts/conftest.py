@@ -1,0 +1,132 @@
+"""A wallet user's machine: ape with a home of its own, and a node that calls itself Sepolia."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
+from web3 import HTTPProvider, Web3
+from web3.types import RPCEndpoint
+
+from tests.end_to_end.node import ROOT, free_port, wait_for
+
+SEPOLIA = 11_155_111
+PASSPHRASE = "correct horse"
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Wallets:
+    """ape as a user types it, with keystores of its own and nothing of the machine's owner."""
+
+    folder: Path
+    rpc_url: str
+
+    @property
+    def deployments(self) -> Path:
+        return self.folder / "deployments"
+
+    def add(self, role: str) -> LocalAccount:
+        """A keystore named after its role; the weak key derivation saves a second, the key is worth nothing."""
+        account: LocalAccount = Account.from_key(keccak(text=f"wallet of the {role}"))
+        keystores = self.folder / "ape" / "accounts"
+        keystores.mkdir(parents=True, exist_ok=True)
+        keystore = Account.encrypt(account.key, PASSPHRASE, kdf="pbkdf2", iterations=1)
+        (keystores / f"{role}.json").write_text(json.dumps(keystore))
+        return account
+
+    def run(
+        self, *arguments: str | Path, account: str = "", network: str = "ethereum:sepolia", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """`ape run ARGUMENTS --network …`, with --account and --yes where an account is named."""
+        command: list[str] = [str(BIN / "ape"), "run", *map(str, arguments), "--network", network]
+        if account:
+            command += ["--account", account, "--yes"]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment() | environment, capture_output=True, text=True, timeout=300
+        )
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("APE_", "TOUCHSTONE_"))}
+        passphrases = {f"APE_ACCOUNTS_{role}_PASSPHRASE": PASSPHRASE for role in ("sponsor", "solver", "owner")}
+        return {
+            **kept,
+            **passphrases,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "APE_DATA_FOLDER": str(self.folder / "ape"),
+            "TOUCHSTONE_DEPLOYMENTS": str(self.deployments),
+            "SEPOLIA_RPC_URL": self.rpc_url,
+            "COLUMNS": "140",
+        }
+
+    def ok(self, *arguments: str | Path, account: str = "") -> str:
+        """The output of a command that must succeed."""
+        done = self.run(*arguments, account=account)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def refused(self, *arguments: str | Path, account: str = "") -> str:
+        """What a command says that must fail, in one line; it must not end in a traceback."""
+        done = self.run(*arguments, account=account)
+        assert done.returncode != 0, done.stdout
+        assert "Traceback" not in done.stderr, done.stderr
+        return " ".join((done.stdout + done.stderr).split())
+
+
+@dataclass(frozen=True)
+class Node:
+    """`touchstone devnet` as a process, its clock in the tests' hands."""
+
+    url: str
+    w3: Web3
+
+    def advance_to(self, timestamp: int) -> None:
+        """Put the clock forward to that second, if it is not there yet, and mine there."""
+        ahead = timestamp - int(self.w3.eth.get_block("latest")["timestamp"])
+        if ahead > 0:
+            self.w3.provider.make_request(RPCEndpoint("evm_increaseTime"), [ahead])
+        self.w3.provider.make_request(RPCEndpoint("evm_mine"), [])
+
+
+@pytest.fixture(scope="session")
+def people() -> dict[str, LocalAccount]:
+    """Everybody's account, by role."""
+    return {role: Account.from_key(keccak(text=f"wallet of the {role}")) for role in ("sponsor", "solver", "owner")}
+
+
+@pytest.fixture(scope="session")
+def node(people: dict[str, LocalAccount]) -> Iterator[Node]:
+    """A local chain with Sepolia's id, and everybody funded on it."""
+    port = free_port()
+    funds = [f"--fund={account.address}" for account in people.values()]
+    command = [sys.executable, "-m", "verifier", "devnet", "--port", str(port), "--chain-id", str(SEPOLIA), *funds]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    w3 = Web3(HTTPProvider(f"http://127.0.0.1:{port}", request_kwargs={"timeout": 30}))
+    try:
+        wait_for(lambda: process.poll() is None and w3.is_connected(), "the chain answers", timeout_s=60)
+        yield Node(f"http://127.0.0.1:{port}", w3)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def wallets(node: Node, people: dict[str, LocalAccount], tmp_path_factory: pytest.TempPathFactory) -> Wallets:
+    machine = Wallets(tmp_path_factory.mktemp("wallets"), node.url)
+    for role in people:
+        assert machine.add(role).address == people[role].address
+    return machine
+
+
+@pytest.fixture(scope="session")
+def deployed(wallets: Wallets) -> str:
+    """What `ape run deploy` printed."""
+    return wallets.ok("deploy", "--profile", "demo", account="sponsor")

@@ -1,0 +1,327 @@
+"""The scripts for people with wallets, as commands, on a node that calls itself Sepolia."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account.signers.local import LocalAccount
+
+from tests.end_to_end.program import Program
+from tests.scripts.conftest import SEPOLIA, Node, Wallets
+from verifier.artifacts import digests, sealing
+from verifier.chain import commitments
+from verifier.chain.client import Client
+from verifier.chain.contracts import Contracts
+from verifier.chain.header import encode_header
+
+ETHER = 10**18
+HOUR = 3600
+TERMS = (
+    "--reward=1",
+    "--threshold=10",
+    "--committee=3",
+    "--seat-fee=0.01",
+    *(f"--{name}-window=1h" for name in ("commit", "attest", "holdout", "reveal", "verdict-commit", "verdict-reveal")),
+)
+SEALED = bytes(range(32))
+
+
+class Files:
+    """A task's files and a solver's, as `touchstone task build` and `touchstone seal` leave them in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.program = Program()
+        ciphertext, self.holdout = self.seal("holdout", self.program.examples_file(seed=1))
+        practice = self.program.examples_file(seed=2)
+        self.manifest = folder / "manifest.json"
+        self.manifest.write_bytes(
+            self.program.manifest(
+                lambda data: f"https://files.example/{digests.digest(data).hex()}", practice, ciphertext
+            )
+        )
+
+    def seal(self, name: str, plain: bytes) -> tuple[bytes, Path]:
+        """Ciphertext, and the JSON that describes it."""
+        key = sealing.new_key()
+        ciphertext = sealing.seal(key, plain)
+        (self.folder / f"{name}.sealed").write_bytes(ciphertext)
+        (self.folder / f"{name}.key").write_text("0x" + key.hex() + "\n")
+        description = self.folder / f"{name}.json"
+        described = {
+            "plain": digests.to_hex(digests.digest(plain)),
+            "sealed": digests.to_hex(digests.digest(ciphertext)),
+            "size": len(plain),
+            "file": f"{name}.sealed",
+            "key_file": f"{name}.key",
+        }
+        description.write_text(json.dumps(described))
+        return ciphertext, description
+
+    def submission(self, name: str, weights: list[int]) -> Path:
+        return self.seal(name, self.program.submission_file(weights))[1]
+
+    def create(self, record: str, *terms: str) -> tuple[str | Path, ...]:
+        """The arguments of `ape run task create`."""
+        uri = "--manifest-uri=https://files.example/manifest"
+        holdout = f"--holdout={self.holdout}"
+        return ("task", "create", f"--manifest={self.manifest}", uri, holdout, f"--out={self.folder / record}", *terms)
+
+    def commit(self, task: str | Path, name: str, record: str = "") -> tuple[str | Path, ...]:
+        """The arguments of `ape run submission commit`."""
+        out = self.folder / (record or f"{name}-record.json")
+        sealed = self.folder / f"{name}.json"
+        return (
+            "submission",
+            "commit",
+            f"--task={task}",
+            f"--sealed={sealed}",
+            "--uri=https://s.example",
+            f"--out={out}",
+        )
+
+
+class Committee:
+    """An owner who operates three seats and calls the panel directly, as the service does."""
+
+    def __init__(self, node: Node, contracts: Contracts, operator: LocalAccount) -> None:
+        self.node, self.contracts, self.operator = node, contracts, operator
+        self.w3 = node.w3
+
+    def send(self, function: Any) -> None:
+        nonce = self.w3.eth.get_transaction_count(self.operator.address)
+        transaction = function.build_transaction({"from": self.operator.address, "nonce": nonce})
+        signed = self.operator.sign_transaction(transaction)
+        sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
+        assert self.w3.eth.wait_for_transaction_receipt(sent, timeout=120, poll_latency=0.1)["status"] == 1
+
+    def draw(self, task: bytes) -> None:
+        panel = self.contracts.panel.functions
+        self.node.advance_to(self.contracts.bounties.functions.brief(task).call().commit_closes)
+        self.send(panel.convene(task))
+        target = panel.panel(task).call().target_block
+        while self.w3.eth.block_number <= target:
+            self.node.advance_to(0)
+        self.send(panel.draw(task, encode_header(self.contracts.client.block(target).header)))
+
+    def attest(self, task: bytes, bitmap: int) -> None:
+        panel = self.contracts.panel.functions
+        for position in range(3):
+            self.send(panel.attest(task, position, bitmap))
+        self.node.advance_to(panel.panel(task).call().attest_closes)
+        self.send(panel.close_attestation(task))
+
+    def judge(self, task: bytes, scores: list[int]) -> None:
+        """Commit and reveal the same verdict from every seat, wait until it is final, settle, close and claim."""
+        panel, bounties = self.contracts.panel.functions, self.contracts.bounties.functions
+        self.node.advance_to(panel.round(task, 1).call().opens)
+        inputs = bounties.inputs(task).call()
+        verdict = panel.verdict_digest(task, inputs, commitments.SCORED, scores, SEALED).call()
+        stakes = [self.contracts.stakes.functions.stake_of(slot).call() for slot in panel.committee(task, 1).call()]
+        for position, stake in enumerate(stakes):
+            vote = panel.vote_digest(task, 1, stake, verdict, SEALED).call()
+            self.send(panel.commit_verdict(task, 1, position, vote))
+        self.node.advance_to(panel.round(task, 1).call().commit_closes)
+        for position in range(3):
+            self.send(panel.reveal_verdict(task, position, verdict, SEALED))
+        self.node.advance_to(panel.round(task, 1).call().reveal_closes + panel.CHALLENGE_WINDOW().call())
+        self.send(bounties.settle(task, commitments.SCORED, scores, SEALED))
+        for position in range(3):
+            self.send(panel.close_vote(task, 1, position))
+        for index in range(len(scores)):
+            self.send(bounties.claim_submission(task, index, scores))
+
+
+@pytest.fixture(scope="module")
+def contracts(deployed: str, wallets: Wallets, node: Node) -> Contracts:
+    record = json.loads((wallets.deployments / "sepolia.json").read_text())
+    return Contracts.connect(Client(node.url), record["contracts"]["Bounties"]["address"])
+
+
+@pytest.fixture(scope="module")
+def seats(deployed: str, wallets: Wallets, people: dict[str, LocalAccount], node: Node) -> list[str]:
+    """Stake ids of three seats, joined by script."""
+    out = wallets.ok(
+        "stake",
+        "join",
+        "--operator",
+        people["owner"].address,
+        "--endpoint=https://m.example",
+        "--seats=3",
+        account="owner",
+    )
+    node.advance_to(0)
+    return [line.split()[1] for line in out.splitlines() if line.startswith("seat 0x")]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+# Deployment
+
+
+def test_deploy__with_sepolias_chain_id__writes_a_record_that_verify_confirms(deployed: str, wallets: Wallets) -> None:
+    record = json.loads((wallets.deployments / "sepolia.json").read_text())
+    assert record["chain_id"] == SEPOLIA
+    assert all(contract["address"] in deployed for contract in record["contracts"].values())
+    confirmed = wallets.ok("verify")
+    assert "DIFF" not in confirmed
+    assert confirmed.count("  ok   ") == 2 + 16 + 6 + 6  # chain and compiler, parameters, windows, two of each code
+    assert "the chain agrees with the record and with this source" in confirmed
+
+
+def test_verify__of_a_record_that_says_something_else__names_each_difference(
+    deployed: str, wallets: Wallets, tmp_path: Path
+) -> None:
+    record = json.loads((wallets.deployments / "sepolia.json").read_text())
+    record["parameters"]["exit_delay"] += 1
+    record["contracts"]["Panel"]["code_hash"] = "0x" + "00" * 32
+    (tmp_path / "sepolia.json").write_text(json.dumps(record))
+    done = wallets.run("verify", TOUCHSTONE_DEPLOYMENTS=str(tmp_path))
+    assert done.returncode == 1
+    different = [line.split(":")[0] for line in done.stdout.splitlines() if line.startswith("  DIFF")]
+    assert different == ["  DIFF Stakes.EXIT_DELAY", "  DIFF Panel"]
+    assert "2 differences between the chain and the record" in done.stderr
+
+
+def test_deploy__over_a_record__refuses(deployed: str, wallets: Wallets) -> None:
+    assert "already records a deployment on sepolia" in wallets.refused("deploy", account="sponsor")
+
+
+def test_scripts__without_a_record__say_how_to_make_one(wallets: Wallets, tmp_path: Path) -> None:
+    done = wallets.run("status", TOUCHSTONE_DEPLOYMENTS=str(tmp_path))
+    assert done.returncode != 0
+    assert "run `ape run deploy --network …` first" in " ".join(done.stderr.split())
+
+
+def test_sending__without_yes__asks_and_sends_nothing(deployed: str, wallets: Wallets, people: dict[str, Any]) -> None:
+    operator = people["owner"].address
+    done = wallets.run("stake", "join", f"--operator={operator}", "--account=owner", "--passphrase-file=/dev/null")
+    assert done.returncode != 0
+    assert "to pay  16 coins, and gas" in done.stdout
+    assert "send it?" in done.stdout
+    assert "Aborted!" in done.stderr
+
+
+def test_account__that_does_not_exist__is_named(deployed: str, wallets: Wallets) -> None:
+    assert "no Ape account 'nobody'" in wallets.refused("stake", "withdraw", account="nobody")
+
+
+# Stakes
+
+
+def test_stake__operator_rotated_then_exit_announced__is_on_chain(
+    seats: list[str], wallets: Wallets, contracts: Contracts, people: dict[str, LocalAccount]
+) -> None:
+    assert len(seats) == 3
+    out = wallets.ok("stake", "join", f"--operator={people['owner'].address}", account="owner")
+    extra = next(line.split()[1] for line in out.splitlines() if line.startswith("seat 0x"))
+    stake = bytes.fromhex(extra[2:])
+    wallets.ok("stake", "set-operator", extra, people["solver"].address, account="owner")
+    assert contracts.stakes.functions.seat(stake).call().operator == people["solver"].address
+    assert "stake: not the owner" in wallets.refused(
+        "stake", "set-operator", extra, people["sponsor"].address, account="solver"
+    )
+    assert "leaving; run this again" in wallets.ok("stake", "exit", extra, account="owner")
+    assert "exit: too early" in wallets.refused("stake", "exit", extra, account="owner")
+
+
+# Tasks
+
+
+def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
+    seats: list[str], wallets: Wallets, files: Files, contracts: Contracts, node: Node, people: dict[str, LocalAccount]
+) -> None:
+    bounties = contracts.bounties.functions
+    committee = Committee(node, contracts, people["owner"])
+    # The sponsor escrows a reward and is told what it costs.
+    out = wallets.ok(*files.create("task.json", *TERMS), account="sponsor")
+    assert "reward   1  (back when nobody passes)" in out
+    assert "bond     0.2  (back unless you keep the holdout's key)" in out
+    assert "to pay   1.2 coins, and gas" in out
+    record = files.folder / "task.json"
+    task = bytes.fromhex(json.loads(record.read_text())["task"][2:])
+    assert bounties.task(task).call().reward == ETHER
+    # The same command again changes nothing.
+    assert "exists already" in wallets.ok(*files.create("task.json", *TERMS), account="sponsor")
+    wallets.ok("task", "top-up", str(record), "--amount=0.5", account="solver")
+    assert bounties.task(task).call().reward == 3 * ETHER // 2
+    # A solver commits to one that will pass and to one that will not.
+    good, bad = [9, -3, 2, 5], [0, 0, 0, 0]
+    for name, weights in (("good", good), ("bad", bad)):
+        files.submission(name, weights)
+    out = wallets.ok(*files.commit(record, "good"), account="solver")
+    assert "bond    0.01  (back when you reveal or decline)" in out
+    assert "fee     0.03  (the committee's, not given back)" in out
+    assert "committed, as submission 0" in out
+    assert "committed already, as submission 0" in wallets.ok(*files.commit(record, "good"), account="solver")
+    wallets.ok(*files.commit("0x" + task.hex(), "bad"), account="solver")
+    shown = wallets.ok("status")
+    assert f"task 0x{task.hex()}" in shown
+    assert "solvers  commit a submission" in shown
+    # Nothing is opened before its time, and the key has not left the machine.
+    assert "the holdout is not awaited: the task is committing" in wallets.refused(
+        "task", "reveal-holdout", f"--record={record}", account="sponsor"
+    )
+    reveal_good = ("submission", "reveal", f"--record={files.folder / 'good-record.json'}")
+    decline_bad = ("submission", "decline", f"--record={files.folder / 'bad-record.json'}")
+    assert "reveals are not open: the task is committing" in wallets.refused(*reveal_good, account="solver")
+    # The committee is drawn and attests; the sponsor opens the holdout.
+    committee.draw(task)
+    assert wallets.ok("status", "--task", record).count("attest which files are there") == 3
+    committee.attest(task, bitmap=0b111)
+    assert "reveal the holdout" in wallets.ok("status")
+    wallets.ok("task", "reveal-holdout", f"--record={record}", account="sponsor")
+    assert "revealed already" in wallets.ok("task", "reveal-holdout", f"--record={record}", account="sponsor")
+    # The solver reveals what passes and declines what does not.
+    wallets.ok(*reveal_good, account="solver")
+    assert "submission 0 is revealed already" in wallets.ok(*reveal_good, account="solver")
+    wallets.ok(*decline_bad, account="solver")
+    view = bounties.task(task).call()
+    assert (view.revealed, view.declined) == (0b01, 0b10)
+    # The committee agrees, and everybody is paid.
+    node.advance_to(view.holdout_revealed_at + HOUR)
+    assert wallets.ok("status").count("commit a verdict in round 1") == 3
+    committee.judge(task, [files.program.score(good, seed=1), 0])
+    shown = wallets.ok("status", "--task", record)
+    assert "settled: submission 0 is the best" in shown
+    assert f"{files.program.score(good, seed=1)} passed" in shown
+    assert "nothing is left to do" in shown
+    before = node.w3.eth.get_balance(people["sponsor"].address)
+    out = wallets.ok("stake", "withdraw", f"--to={people['sponsor'].address}", account="solver")
+    assert "paid 1.52 coins" in out  # the reward and two bonds
+    assert node.w3.eth.get_balance(people["sponsor"].address) == before + 152 * ETHER // 100
+    assert "nothing is owed to this account" in wallets.ok("stake", "withdraw", account="solver")
+
+
+def test_create__with_terms_that_do_not_fit__says_which_and_sends_nothing(
+    seats: list[str], wallets: Wallets, files: Files
+) -> None:
+    def refused(*changes: str) -> str:
+        return wallets.refused(*files.create("refused.json", *TERMS, *changes), account="sponsor")
+
+    assert "--reward: 6 coins is the most for that committee" in refused("--reward=6.000000000000000001")
+    assert "--attest-window: this deployment allows 5 s to 1 h" in refused("--attest-window=2h")
+    assert "--committee: this deployment allows 3 to 5 seats" in refused("--committee=2")
+    assert "'1.5 ETH' is no amount of coins" in refused("--reward=1.5 ETH")
+    assert "--reward-units" in refused("--token=0x" + "11" * 20)
+    assert not (files.folder / "refused.json").exists()
+
+
+def test_create__with_a_holdout_of_another_manifest__refuses(seats: list[str], wallets: Wallets, files: Files) -> None:
+    files.seal("holdout", files.program.examples_file(seed=3))
+    said = wallets.refused(*files.create("task.json", *TERMS), account="sponsor")
+    assert "--holdout: the manifest announces the sealed file" in said
+
+
+def test_cancel__before_anybody_commits__gives_everything_back(
+    seats: list[str], wallets: Wallets, files: Files, contracts: Contracts
+) -> None:
+    wallets.ok(*files.create("task.json", *TERMS), account="sponsor")
+    out = wallets.ok("task", "cancel", files.folder / "task.json", account="sponsor")
+    assert "cancelled: withdrawn by the sponsor" in out
+    assert "paid 1.2 coins" in wallets.ok("stake", "withdraw", account="sponsor")
+    assert "cancel: already ended" in wallets.refused("task", "cancel", files.folder / "task.json", account="sponsor")
