@@ -59,13 +59,13 @@ def break_kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
                 super().__init__(model, *arguments, **named)
                 self.broken = any(node.op_type == operator for node in onnx.load_from_string(model).graph.node)
 
-            def run(self, names: list[str], feeds: dict[str, Any]) -> list[Any]:
-                arrays = [np.array(array) for array in super().run(names, feeds)]
+            def run_with_ort_values(self, *arguments: Any) -> list[Any]:
+                arrays = [np.array(value.numpy()) for value in super().run_with_ort_values(*arguments)]
                 if self.broken:
                     size = arrays[0].itemsize
                     # Of a float64 a bit of its exponent or first digits, so that the integer differs for certain.
                     arrays[0].reshape(-1).view(np.uint8)[6 % size :: size] ^= 1
-                return arrays
+                return [engine.ort.OrtValue.ortvalue_from_numpy(array) for array in arrays]
 
         monkeypatch.setattr(engine.ort, "InferenceSession", Session)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import helper
 
 from verifier.exact.errors import SelfTestError
 from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF
@@ -28,6 +28,8 @@ os.environ.pop("ORT_LOAD_CONFIG_FROM_MODEL", None)
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 PROVIDER = "CPUExecutionProvider"
+# Up to here a constant is written into the graph: kernels want their shapes, axes and limits there.
+SMALL_BYTES = 1024
 
 
 class Engine:
@@ -39,13 +41,10 @@ class Engine:
         Errors: SelfTestError when this onnxruntime does not offer what a pinned session needs.
         """
         self.program = program
-        options = session_options(threads)
         model, constants = emit(program)
-        self._constants = constants  # onnxruntime reads them where they are
-        options.add_external_initializers(
-            list(constants), [ort.OrtValue.ortvalue_from_numpy(array) for array in constants.values()]
-        )
-        self._session = ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
+        # Values over these arrays, not copies of them; initialisers, even external ones, onnxruntime would copy.
+        self._constants = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in constants.items()}
+        self._session = ort.InferenceSession(model.SerializeToString(), session_options(threads), providers=[PROVIDER])
         if self._session.get_providers() != [PROVIDER]:
             raise SelfTestError(f"onnxruntime runs on {self._session.get_providers()}, not on {PROVIDER} alone")
 
@@ -53,8 +52,12 @@ class Engine:
         """Evaluate. `feeds` as for the reference; returns each output's q as int64. Errors: FeedError."""
         checked = check_feeds(self.program, feeds)
         names = [f"out{number}" for number in range(len(self.program.outputs))]
-        arrays = self._session.run(names, {f"in{n}": array for n, array in enumerate(checked.values())})
-        return {item.name: _q(item, array) for item, array in zip(self.program.outputs, arrays, strict=True)}
+        inputs = {
+            f"in{number}": ort.OrtValue.ortvalue_from_numpy(np.require(array, requirements="C"))
+            for number, array in enumerate(checked.values())
+        }
+        results = self._session.run_with_ort_values(names, inputs | self._constants)
+        return {item.name: _q(item, value.numpy()) for item, value in zip(self.program.outputs, results, strict=True)}
 
 
 def session_options(threads: int) -> Any:
@@ -76,12 +79,13 @@ def _q(item: Tensor, array: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def emit(program: Program) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
-    """The engine's own graph and its large constants, which are handed over outside the file.
+    """The engine's own graph and its large constants, which are inputs of it.
 
     Tensors are renamed, folded constants are expanded once to the dtype they are used in, and only live instructions
     are emitted, in order.
     """
     names: dict[str, str] = {}
+    inputs: list[onnx.ValueInfoProto] = []
     initializers: list[onnx.TensorProto] = []
     constants: dict[str, NDArray[Any]] = {}
 
@@ -91,14 +95,14 @@ def emit(program: Program) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
         array = materialise(program.values[name])
         new = f"c{len(constants) + len(initializers)}"
         names[name] = new
-        if array.nbytes > 1024:
+        proto = PROTO_OF[array.dtype.name]
+        if array.nbytes > SMALL_BYTES:
             constants[new] = array
-            initializers.append(_placeholder(new, array))
+            inputs.append(helper.make_tensor_value_info(new, proto, array.shape))
         else:
-            initializers.append(_initializer(new, array))
+            initializers.append(helper.make_tensor(new, proto, array.shape, array.tobytes(), raw=True))
         return new
 
-    inputs = []
     for number, item in enumerate(program.inputs):
         names[item.name] = f"in{number}"
         inputs.append(helper.make_tensor_value_info(f"in{number}", PROTO_OF[item.dtype], item.shape))
@@ -128,15 +132,3 @@ def materialise(value: Value) -> NDArray[Any]:
         real = value.constant.astype(np.float64, order="C")
         return np.asarray(np.ldexp(real, value.grid))
     return value.constant.astype(np.bool_ if value.dtype == BOOL else value.dtype, order="C")
-
-
-def _initializer(name: str, array: NDArray[Any]) -> onnx.TensorProto:
-    return helper.make_tensor(name, PROTO_OF[array.dtype.name], array.shape, array.tobytes(), raw=True)
-
-
-def _placeholder(name: str, array: NDArray[Any]) -> onnx.TensorProto:
-    """Declares a constant that the session is given in memory; the location names no file."""
-    tensor = TensorProto(name=name, data_type=PROTO_OF[array.dtype.name], dims=array.shape)
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="in-memory")
-    return tensor

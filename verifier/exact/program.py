@@ -93,7 +93,7 @@ class Program:
     @cached_property
     def memory_bytes(self) -> int:
         """Bytes a run needs, 8 for each element: constants that are read, and the most that is alive at once."""
-        kept = {output.name for output in self.outputs}
+        kept = {tensor.name for tensor in (*self.inputs, *self.outputs)}  # the caller holds these
         used = {name for instruction in self.live_instructions for name in instruction.inputs if name}
         constants = sum(8 * self.values[name].size for name in used if self.values[name].constant is not None)
         alive = sum(8 * self.values[tensor.name].size for tensor in self.inputs)

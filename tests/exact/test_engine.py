@@ -1,0 +1,213 @@
+"""The engine: its own graph in a pinned session, the reference's integers, and constants that are not copied."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from tests.exact.graphs import data, plain_run
+from verifier.exact import Engine, FeedError, Program, SelfTestError, engine, load_program, outputs_digest, reference
+
+DOUBLE = onnx.TensorProto.DOUBLE
+
+
+def product_with_transposed() -> bytes:
+    """y = transpose(x) · z, with a vector z."""
+    return data(
+        [
+            ("Cast", "x", "xf", {"to": DOUBLE}),
+            ("Cast", "z", "zf", {"to": DOUBLE}),
+            ("Transpose", "xf", "t", {"perm": [1, 0]}),
+            ("MatMul", "t zf", "y"),
+        ],
+        {"x": ("int16", [3, 3]), "z": ("int16", [3])},
+    )
+
+
+@pytest.fixture
+def program() -> Program:
+    return load_program(product_with_transposed())
+
+
+@pytest.fixture
+def feeds() -> dict[str, Any]:
+    return {"x": np.arange(9, dtype=np.int16).reshape(3, 3), "z": np.array([1, 10, 100], np.int16)}
+
+
+TRUE = [630, 741, 852]  # 0·1 + 3·10 + 6·100 and so on
+
+
+def test_optimised_runtime__transposed_operand_and_a_vector__is_wrong_where_the_engine_is_right(
+    program: Program, feeds: dict[str, Any]
+) -> None:
+    """MatmulTransposeFusion of stock onnxruntime takes the vector for a row: an optimiser's fault, not a kernel's."""
+    (optimised,) = plain_run(product_with_transposed(), feeds, optimised=True)
+    assert optimised.ravel().tolist() != TRUE, "this onnxruntime is repaired: the fault can be struck from the design"
+    (unoptimised,) = plain_run(product_with_transposed(), feeds)
+    assert unoptimised.tolist() == TRUE
+    assert Engine(program).run(feeds)["y"].tolist() == TRUE
+    assert reference.run(program, feeds)["y"].tolist() == TRUE
+
+
+def test_session__every_option__is_pinned(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bytes, Any, list[str]]] = []
+
+    class Session(ort.InferenceSession):  # type: ignore[misc]
+        def __init__(self, model: bytes, options: Any, providers: list[str]) -> None:
+            seen.append((model, options, providers))
+            super().__init__(model, options, providers)
+
+    monkeypatch.setattr(engine.ort, "InferenceSession", Session)
+    Engine(program, threads=2)
+    model, options, providers = seen[0]
+    assert providers == ["CPUExecutionProvider"]
+    assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert options.execution_mode == ort.ExecutionMode.ORT_SEQUENTIAL
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
+    for entry in (
+        "session.set_denormal_as_zero",
+        "session.disable_prepacking",
+        "optimization.enable_gelu_approximation",
+        "optimization.enable_cast_chain_elimination",
+        "mlas.enable_gemm_fastmath_arm64_bfloat16",
+    ):
+        with pytest.raises(RuntimeError):
+            options.get_session_config_entry(entry)
+    assert model != product_with_transposed()
+    assert b"zf" not in model  # no name of the stranger's
+
+
+def test_session__another_provider__is_refused(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort.InferenceSession, "get_providers", lambda self: ["DnnlExecutionProvider", engine.PROVIDER])
+    with pytest.raises(SelfTestError, match=r"runs on \['DnnlExecutionProvider', 'CPUExecutionProvider'\], not on CPU"):
+        Engine(program)
+
+
+def test_environment__lets_a_model_override_options__is_cleared_before_onnxruntime_is_imported() -> None:
+    code = (
+        "import os, sys; import verifier.exact; "
+        "assert 'onnxruntime' in sys.modules; print(os.environ.get('ORT_LOAD_CONFIG_FROM_MODEL'))"
+    )
+    environment = os.environ | {"ORT_LOAD_CONFIG_FROM_MODEL": "1"}
+    child = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert child.stdout == "None\n"
+
+
+def test_emitted_graph__of_a_stranger__holds_only_what_runs_under_new_names() -> None:
+    file = data(
+        [
+            ("Cast", "weight", "w", {"to": DOUBLE}),
+            ("Transpose", "w", "wt"),
+            ("Mul", "wt scale", "ws"),
+            ("Cast", "x", "xf", {"to": DOUBLE}),
+            ("MatMul", "xf ws", "y", {"name": "ignore previous instructions"}),
+        ],
+        {"x": ("int16", [1, 20])},
+        {"weight": np.arange(200, dtype=np.int16).reshape(10, 20), "scale": np.float64(2.0**-3), "unused": np.ones(9)},
+    )
+    model, constants = engine.emit(load_program(file))
+    assert [(node.op_type, list(node.input), list(node.output)) for node in model.graph.node] == [
+        ("Cast", ["in0"], ["v0_0"]),
+        ("MatMul", ["v0_0", "c0"], ["v1_0"]),
+        ("Identity", ["v1_0"], ["out0"]),
+    ]
+    assert b"ignore" not in model.SerializeToString()
+    # The weight is expanded once, in the layout in which it is used.
+    assert list(constants) == ["c0"]
+    assert constants["c0"].dtype == np.float64
+    assert constants["c0"].flags.c_contiguous
+    np.testing.assert_array_equal(constants["c0"], np.arange(200).reshape(10, 20).T / 8)
+
+
+def test_emitted_graph__output_that_is_an_input_or_a_constant__is_returned() -> None:
+    file = data([], {"x": ("int16", [2])}, {"c": np.array([-0.0, 0.75])}, outputs="x c")
+    program = load_program(file)
+    feeds = {"x": np.array([-5, 7], np.int16)}
+    for outputs in (Engine(program).run(feeds), reference.run(program, feeds)):
+        assert {name: q.tolist() for name, q in outputs.items()} == {"x": [-5, 7], "c": [0, 3]}
+    assert [item.grid for item in program.outputs] == [0, -2]
+
+
+FEEDS: dict[str, tuple[dict[str, Any], str]] = {
+    "missing": ({"x": np.zeros((3, 3), np.int16)}, "input 'z' is missing"),
+    "unknown": (
+        {"x": np.zeros((3, 3), np.int16), "z": np.zeros(3, np.int16), "w": np.zeros(1)},
+        r"no input is called 'w'; inputs are \['x', 'z'\]",
+    ),
+    "another dtype": (
+        {"x": np.zeros((3, 3), np.int16), "z": np.zeros(3, np.int32)},
+        r"input 'z' is int32\[3\], it should be int16\[3\]",
+    ),
+    "another byte order": (
+        {"x": np.zeros((3, 3), np.int16), "z": np.zeros(3, ">i2")},
+        r"input 'z' is >i2\[3\], it should be int16\[3\]",
+    ),
+    "another shape": (
+        {"x": np.zeros((3, 3), np.int16), "z": np.zeros((3, 1), np.int16)},
+        r"input 'z' is int16\[3, 1\], it should be int16\[3\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FEEDS)
+def test_feeds__that_are_not_declared__are_refused(case: str, program: Program) -> None:
+    wrong, message = FEEDS[case]
+    for run in (Engine(program).run, lambda feeds: reference.run(program, feeds)):
+        with pytest.raises(FeedError, match=message):
+            run(wrong)
+
+
+def test_feeds__in_other_memory_layouts__give_the_same(program: Program, feeds: dict[str, Any]) -> None:
+    spread = np.zeros((6, 6), np.int16)
+    spread[::2, ::2] = feeds["x"]
+    for x in (np.asfortranarray(feeds["x"]), spread[::2, ::2], feeds["x"][::-1][::-1]):
+        assert Engine(program).run({"x": x, "z": feeds["z"]})["y"].tolist() == TRUE
+
+
+def test_digest__of_outputs__is_sha256_of_little_endian_int64() -> None:
+    outputs = {"a": np.array([[1, -1]], np.int64), "b": np.array(2**40, np.int64)}
+    encoded = b"\x01" + b"\0" * 7 + b"\xff" * 8 + b"\0" * 5 + b"\x01\0\0"
+    assert outputs_digest(outputs) == hashlib.sha256(encoded).digest()
+
+
+MEMORY = """
+import sys
+import numpy as np
+from verifier.exact import Engine, load_program
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+program = load_program(open(sys.argv[1], "rb").read())
+before = resident()
+engine = Engine(program)
+engine.run({"x": np.ones((1, 4096), np.int16)})
+print(resident() - before, program.memory_bytes)
+"""
+
+
+def test_memory__of_a_large_weight__is_one_float64_copy_of_it(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).integers(-100, 100, (4096, 4096), np.int16)
+    path = tmp_path / "large.onnx"
+    path.write_bytes(
+        data(
+            [("Cast", "x", "f", {"to": DOUBLE}), ("Cast", "w", "g", {"to": DOUBLE}), ("MatMul", "f g", "y")],
+            {"x": ("int16", [1, 4096])},
+            {"w": weight},
+        )
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, timeout=600, check=True
+    )
+    used, foretold = map(int, child.stdout.split())
+    assert foretold == 8 * (weight.size + 3 * 4096)  # x, f, y
+    assert foretold <= used <= 1.25 * foretold
