@@ -304,6 +304,12 @@ class World:
     def pass_reveals(self, task: Task, round_: int = 1) -> None:
         self.chain.at(self.panel.round(task.id, round_)["reveal_closes"])
 
+    def next_round(self, task: Task, after: int = 1) -> None:
+        """Draw the round after one that accepted nothing."""
+        self.pass_reveals(task, after)
+        self.convene(task)
+        self.draw(task)
+
     def pass_challenge(self, task: Task, round_: int = 1) -> None:
         self.chain.at(self.panel.round(task.id, round_)["reveal_closes"] + self.challenge_window)
 

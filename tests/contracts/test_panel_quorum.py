@@ -18,12 +18,6 @@ def task(world: World) -> Task:
     return world.to_judging()
 
 
-def second_round(world: World, task: Task) -> None:
-    world.pass_reveals(task)
-    world.convene(task)
-    world.draw(task)
-
-
 # -------------------------------------------------------------------------------------------------- quorum
 
 QUORUMS = {3: 3, 4: 3, 5: 4, 6: 5, 7: 5, 8: 6, 9: 7, 10: 7, 11: 8, 12: 9, 15: 11, 31: 21}
@@ -72,7 +66,7 @@ def test_commit_verdict__after_acceptance__reverts(world: World, task: Task) -> 
 def test_tally__same_digest_in_two_rounds__counts_both_and_quorum_neither(world: World, task: Task) -> None:
     verdict, other = world.verdict(task, [150]), world.verdict(task, [151])
     world.judge(task, [verdict, verdict, other])
-    second_round(world, task)
+    world.next_round(task)
     world.judge(task, [verdict] * 5 + [None], revealed=[True] * 4 + [False] * 2, round_=2)
     assert world.panel.tally(task.id)["accepted_seats"] == 0
     assert world.panel.final_verdict(task.id) == (NO_VERDICT, ZERO)  # six seats in all, but four of six in this round
@@ -109,7 +103,7 @@ def test_final_verdict__a_second_before_the_challenge_window_ends_and_then__is_a
 
 def test_final_verdict__of_the_second_round__counts_from_the_end_of_its_reveals(world: World, task: Task) -> None:
     verdict = world.verdict(task, [150])
-    second_round(world, task)
+    world.next_round(task)
     world.judge(task, [verdict] * 6, round_=2)
     world.chain.at(world.panel.round(task.id, 2)["reveal_closes"] + CHALLENGE_WINDOW - 1)
     assert world.panel.final_verdict(task.id) == (ACCEPTED, verdict)

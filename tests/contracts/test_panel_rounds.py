@@ -13,13 +13,13 @@ FREE_ROUNDS, MOST_ROUNDS = 3, 32
 
 def to_round(world: World, task: Task, number: int) -> None:
     """Let rounds pass without a vote until that one is drawn."""
-    while world.panel.panel(task.id)["round"] < number:
-        world.pass_reveals(task, world.panel.panel(task.id)["round"])
-        if world.panel.panel(task.id)["round"] < FREE_ROUNDS:
-            world.convene(task)
+    for after in range(world.panel.panel(task.id)["round"], number):
+        if after < FREE_ROUNDS:
+            world.next_round(task, after)
         else:
+            world.pass_reveals(task, after)
             reconvene(world, task)
-        world.draw(task)
+            world.draw(task)
 
 
 def reconvene(world: World, task: Task) -> None:
@@ -64,9 +64,7 @@ def test_convene__verdict_accepted__reverts(world: World) -> None:
 def test_draw__later_rounds__want_twice_and_four_times_the_seats_and_vote_at_once(world: World) -> None:
     task = world.to_judging()
     for number, seats in ((2, 6), (3, 12)):
-        world.pass_reveals(task, number - 1)
-        world.convene(task)
-        world.draw(task)
+        world.next_round(task, number - 1)
         opens = world.chain.now
         assert len(set(world.committee(task, number))) == seats
         assert world.panel.round(task.id, number) == {
@@ -92,9 +90,7 @@ def test_draw__later_round_with_fewer_eligible_than_wanted__is_content_with_the_
 ) -> None:
     task = world.to_judging(committee=5)
     for number, seats in ((2, 10), (3, 12)):
-        world.pass_reveals(task, number - 1)
-        world.convene(task)
-        world.draw(task)
+        world.next_round(task, number - 1)
         assert len(world.committee(task, number)) == seats
 
 
@@ -115,9 +111,7 @@ def test_draw__later_rounds_of_the_largest_committee__stop_at_63_seats(world: Wo
     task = world.to_judging(committee=31)
     for number, seats in ((1, 31), (2, 62), (3, 63)):
         if number > 1:
-            world.pass_reveals(task, number - 1)
-            world.convene(task)
-            world.draw(task)
+            world.next_round(task, number - 1)
         committee = world.committee(task, number)
         assert len(set(committee)) == len(committee) == seats
         assert world.panel.round(task.id, number)["seats"] == seats
@@ -224,7 +218,6 @@ def test_reopen__later_round_never_drawn__renews_its_re_arms_and_no_round_is_los
     reconvene(world, task)
     panel = world.panel.panel(task.id)
     assert (panel["round"], panel["rearms"], panel["target_block"]) == (2, 0, world.chain.block + DRAW_DELAY)
-    to_round(world, task, 2)
     world.draw(task)
     world.pass_reveals(task, 2)
     world.convene(task)  # the third is still free

@@ -31,12 +31,6 @@ def stake_at(world: World, task: Task, position: int, round_: int = 1) -> bytes:
     return bytes(world.stakes.stake_of(world.committee(task, round_)[position]))
 
 
-def second_round(world: World, task: Task) -> None:
-    world.pass_reveals(task)
-    world.convene(task)
-    world.draw(task)
-
-
 # -------------------------------------------------------------------------------------------------- commit
 
 
@@ -103,7 +97,7 @@ def test_commit_verdict__empty_outside_the_committee_or_by_another_key__reverts(
 
 
 def test_commit_verdict__vote_of_the_first_round_arriving_in_the_second__reverts(world: World, task: Task) -> None:
-    second_round(world, task)
+    world.next_round(task)
     with reverts("verdict: commits are closed"):
         world.panel.commit_verdict(task.id, 1, 0, VOTE, sender=OPERATOR)
     world.panel.commit_verdict(task.id, 2, 0, VOTE, sender=OPERATOR)
@@ -111,7 +105,7 @@ def test_commit_verdict__vote_of_the_first_round_arriving_in_the_second__reverts
 
 
 def test_commit_verdict__second_round__is_open_from_its_draw_to_the_second(world: World, task: Task) -> None:
-    second_round(world, task)
+    world.next_round(task)
     world.panel.commit_verdict(task.id, 2, 5, VOTE, sender=OPERATOR)
     world.chain.at(world.chain.now + WINDOWS[4] - 1)
     world.panel.commit_verdict(task.id, 2, 4, VOTE, sender=OPERATOR)
