@@ -46,6 +46,11 @@ def rational(array: Any) -> Rational:
     return _array(_exact(np.asarray(array).astype(object)))
 
 
+def same(array: np.ndarray[Any, Any], truth: Rational) -> bool:
+    """Whether floats or integers of a runtime are exactly these rational numbers."""
+    return array.shape == truth.shape and bool(np.all(rational(array) == truth))
+
+
 def _array(value: Any) -> Rational:
     if isinstance(value, np.ndarray):
         return value
