@@ -15,18 +15,18 @@ from tests.evm import reverts, word
 from tests.harness import RIVAL, SOLVER, SPONSOR, STRANGER, Entry, World
 from verifier.chain import commitments
 
-# What a naive protocol commits to: the secret alone.
-SUBMISSION_BINDS_ALL = Guard(
+# A naive protocol commits to the secret alone.
+COMMITMENTS_BIND_ALL = Guard(
     "Bounties",
     "abi_encode(SUBMISSION, chain.id, self, task, solver, sealed, plain, key)",
     "abi_encode(SUBMISSION, key)",
     "commitments",
-)
-HOLDOUT_BINDS_ALL = Guard(
-    "Bounties",
-    "abi_encode(HOLDOUT, chain.id, self, sponsor, nonce, sealed, plain, key)",
-    "abi_encode(HOLDOUT, key)",
-    "commitments",
+    (
+        (
+            "abi_encode(HOLDOUT, chain.id, self, sponsor, nonce, sealed, plain, key)",
+            "abi_encode(HOLDOUT, key)",
+        ),
+    ),
 )
 VOTE_BINDS_ALL = Guard(
     "Panel",
@@ -59,7 +59,7 @@ def test_solver__opens_with_another_part__is_refused(world: World, exchanged: in
 def test_solver__only_the_key_is_bound__chooses_the_adapter_after_seeing_the_holdout(
     without: Callable[[Guard], World],
 ) -> None:
-    world = without(SUBMISSION_BINDS_ALL)
+    world = without(COMMITMENTS_BIND_ALL)
     task = world.create()
     entry = world.entry(task, SOLVER)
     world.submit(
@@ -107,7 +107,7 @@ def test_sponsor__opens_the_holdout_with_another_part__is_refused(world: World, 
 
 
 def test_sponsor__only_the_key_is_bound__exchanges_the_holdout_after_commits(without: Callable[[Guard], World]) -> None:
-    world = without(HOLDOUT_BINDS_ALL)
+    world = without(COMMITMENTS_BIND_ALL)
     key = word("key")
     task = world.to_drawn(holdout=of_the_secret("holdout", key))
     world.attest(task)
@@ -137,7 +137,7 @@ def test_submission__replayed_into_another_task__cannot_be_opened(world: World) 
 def test_submission__only_the_key_is_bound__anybody_who_saw_it_elsewhere_enters_it(
     without: Callable[[Guard], World],
 ) -> None:
-    world = without(SUBMISSION_BINDS_ALL)
+    world = without(COMMITMENTS_BIND_ALL)
     used = word("a key revealed in another task")
     task = world.create()
     entry = Entry(RIVAL, 0, word("sealed"), word("plain"), used, of_the_secret("submission", used))

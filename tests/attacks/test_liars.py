@@ -25,7 +25,7 @@ from tests.harness import (
 )
 
 UNREVEALED_IS_SLASHED = Guard("Panel", "    elif vote != empty(bytes32):\n        slash = RESERVATION\n")
-SETTLES_THE_FINAL_VERDICT = Guard(
+SCORES_ARE_THE_ACCEPTED = Guard(
     "Bounties",
     """    assert verdict == commitments._verdict(
         limits.PANEL, task, tasks._inputs(task, revealed), outcome, scores, evidence
@@ -33,12 +33,12 @@ SETTLES_THE_FINAL_VERDICT = Guard(
 """,
     "",
     "endings",
-)
-CLAIMS_THE_ACCEPTED_SCORES = Guard(
-    "Bounties",
-    '            assert tasks.roots[task] == keccak256(abi_encode(scores)), "claim: wrong scores"\n',
-    "            pass\n",
-    "endings",
+    (
+        (
+            '            assert tasks.roots[task] == keccak256(abi_encode(scores)), "claim: wrong scores"\n',
+            "            pass\n",
+        ),
+    ),
 )
 RESERVED_STAYS = Guard("Stakes", '    assert account >> 160 == 0, "exit: reserved by a panel"\n')
 FULL_SEATS_ARE_SKIPPED = Guard(
@@ -123,7 +123,7 @@ def test_settle__loser_names_the_scores__is_refused(world: World) -> None:
 
 
 def test_settle__scores_not_compared_with_the_verdict__pays_the_loser(without: Callable[[Guard], World]) -> None:
-    world = without(SETTLES_THE_FINAL_VERDICT)
+    world = without(SCORES_ARE_THE_ACCEPTED)
     settled_by_the_loser(world)
     assert world.owed(RIVAL) == ETHER + world.bounties.bond_of(0)
 
@@ -153,7 +153,7 @@ def test_claim__loser_names_the_scores__is_refused(world: World) -> None:
 
 
 def test_claim__scores_not_compared_with_the_settled__pays_the_loser(without: Callable[[Guard], World]) -> None:
-    world = without(CLAIMS_THE_ACCEPTED_SCORES)
+    world = without(SCORES_ARE_THE_ACCEPTED)
     claimed_with_other_scores(world)
     assert world.owed(RIVAL) == ETHER + world.bounties.bond_of(0)
 

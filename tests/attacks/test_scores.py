@@ -18,12 +18,13 @@ INT128 = 2**127
 
 SYBILS = [account(f"sybil {number}") for number in range(4)]
 
-LADDER_PAYS_IMPROVEMENT = Guard("Bounties", "                bar = score\n", "                pass\n", "policies")
-OUT_OF_BOUNDS_FAILS = Guard(
+# Each adapter paid by its height, and every number taken for a score.
+STEPS_AND_BOUNDS = Guard(
     "Bounties",
-    "    return score >= threshold and score < SCORE_BOUND and score > -SCORE_BOUND\n",
-    "    return score >= threshold\n",
+    "                bar = score\n",
+    "                pass\n",
     "policies",
+    ((" and score < SCORE_BOUND and score > -SCORE_BOUND", ""),),
 )
 
 
@@ -49,7 +50,7 @@ def test_ladder__copies_of_an_earlier_adapter__earn_nothing(world: World, copies
 
 
 def test_ladder__copies_paid_by_their_score__take_most_of_the_reward(without: Callable[[Guard], World]) -> None:
-    world = without(LADDER_PAYS_IMPROVEMENT)
+    world = without(STEPS_AND_BOUNDS)
     earned = paid(world, (140, 140, 140, 140), [SOLVER, RIVAL, RIVAL, RIVAL], policy=LADDER, baseline=90)
     assert earned == {SOLVER: ETHER // 4, RIVAL: 3 * ETHER // 4}
 
@@ -112,6 +113,6 @@ def test_scores__nothing_but_out_of_bounds__give_the_reward_back(world: World) -
 
 
 def test_scores__out_of_bounds_not_refused__win_for_a_lying_quorum(without: Callable[[Guard], World]) -> None:
-    world = without(OUT_OF_BOUNDS_FAILS)
+    world = without(STEPS_AND_BOUNDS)
     earned = paid(world, (INT128 - 1, 150), [RIVAL, SOLVER], policy=BEST)
     assert earned == {RIVAL: ETHER, SOLVER: 0}

@@ -9,9 +9,10 @@ import pytest
 
 from tests.attacks.weakened import Guard
 from tests.evm import NATIVE, Contract, compiled, reverts
-from tests.harness import DEPLOYER, ETHER, SOLVER, SPONSOR, STRANGER, Task, World
+from tests.harness import DEPLOYER, ETHER, SEAT, SOLVER, SPONSOR, STRANGER, Task, World
 
-DEBT_FALLS_BEFORE_THE_CALL = Guard(
+# Debts that fall after the call, without a lock; what was asked for credited; a transfer's answer not looked at.
+CAREFUL_PAYMENTS = Guard(
     "Bounties",
     "@nonreentrant\ndef withdraw",
     "def withdraw",
@@ -22,21 +23,16 @@ DEBT_FALLS_BEFORE_THE_CALL = Guard(
             '        raw_call(to, b"", value=amount)\n',
             '        raw_call(to, b"", value=amount)\n        self.credit[asset][msg.sender] = 0\n',
         ),
+        ("    return staticcall IERC20(token).balanceOf(self) - before\n", "    return amount\n"),
+        (
+            "        assert extcall IERC20(asset).transfer(to, amount, default_return_value=True),"
+            ' "token: transfer failed"\n',
+            "        extcall IERC20(asset).transfer(to, amount, default_return_value=True)\n"
+            "        self.credit[asset][msg.sender] = 0\n",
+        ),
     ),
 )
 NO_CALL_WITHIN_A_CALL = Guard("Bounties", "# pragma nonreentrancy on\n")
-WHAT_ARRIVED_COUNTS = Guard(
-    "Bounties",
-    "    return staticcall IERC20(token).balanceOf(self) - before\n",
-    "    return amount\n",
-    "payments",
-)
-TRANSFERS_ARE_CHECKED = Guard(
-    "Bounties",
-    '        assert extcall IERC20(asset).transfer(to, amount, default_return_value=True), "token: transfer failed"\n',
-    "        extcall IERC20(asset).transfer(to, amount, default_return_value=True)\n",
-    "payments",
-)
 
 REWARD = 1_000 * ETHER
 
@@ -84,7 +80,7 @@ def test_receiver__withdraws_again_while_it_is_paid__gets_what_it_is_owed_once(w
 
 
 def test_receiver__debt_falls_after_the_call__empties_the_escrow(without: Callable[[Guard], World]) -> None:
-    world = without(DEBT_FALLS_BEFORE_THE_CALL)
+    world = without(CAREFUL_PAYMENTS)
     world.create()
     receiver = withdraw_within_a_withdrawal(world)
     # One coin was owed; two tasks' rewards were there.
@@ -119,6 +115,24 @@ def test_receiver__refuses_coin__keeps_its_credit_and_can_name_another(world: Wo
     assert world.owed(receiver.address) == ETHER
     receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, STRANGER), sender=STRANGER)
     assert world.owed(receiver.address) == 0
+
+
+def test_receiver__withdraws_its_stake_again_while_it_is_paid__gets_it_once(world: World) -> None:
+    receiver = world.chain.deploy(compiled("contracts/mocks/HookReceiver.vy"), sender=DEPLOYER)
+    registry = world.stakes
+    join = call(registry, "join", receiver.address, "", NATIVE)
+    receiver.act(registry.address, join, sender=STRANGER, value=SEAT)
+    stake = registry.stake_of(registry.slots() - 1)
+    receiver.act(registry.address, call(registry, "request_exit", stake), sender=STRANGER)
+    world.chain.at(world.chain.now + registry.EXIT_DELAY())
+    receiver.act(registry.address, call(registry, "exit", stake), sender=STRANGER)
+    withdraw = call(registry, "withdraw", NATIVE, receiver.address)
+    receiver.set_hook(registry.address, withdraw, sender=STRANGER)
+
+    receiver.act(registry.address, withdraw, sender=STRANGER)
+
+    assert world.chain.balance(receiver.address) == SEAT
+    assert (receiver.succeeded(), receiver.refused()) == (0, 1)
 
 
 def topped_up_within_a_top_up(world: World) -> tuple[Contract, Task]:
@@ -169,7 +183,7 @@ def test_fee_token__sponsor_withdraws__gets_what_arrived_and_nothing_of_others(w
 
 def test_fee_token__asked_amount_credited__cannot_be_paid(without: Callable[[Guard], World]) -> None:
     with reverts(""):
-        cancelled_with_a_fee(without(WHAT_ARRIVED_COUNTS))
+        cancelled_with_a_fee(without(CAREFUL_PAYMENTS))
 
 
 def test_fee_token__whole_bounty__pays_the_reward_that_arrived_to_the_unit(world: World) -> None:
@@ -215,7 +229,7 @@ def test_false_token__refuses_the_payout__the_credit_stays_and_coin_still_flows(
 
 
 def test_false_token__answer_not_looked_at__loses_the_reward(without: Callable[[Guard], World]) -> None:
-    world = without(TRANSFERS_ARE_CHECKED)
+    world = without(CAREFUL_PAYMENTS)
     false = refusing(world)
 
     world.bounties.withdraw(false.address, SOLVER, sender=SOLVER)
