@@ -1,0 +1,137 @@
+"""Who gets which wei when a task ends, from the design alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.evm import NATIVE
+from tests.harness import BEST, CANCELLED, LIMITS, NOTHING, SETTLED
+from tests.stateful.case import BAD_HOLDOUT, BAD_PROGRAM, SILENT, TERMINAL, Case, Ending
+from tests.stateful.ledger import Ledger
+
+SCORE_BOUND = 2**96
+
+
+def passes(case: Case, index: int, score: int) -> bool:
+    """Whether a revealed submission's score passes the threshold."""
+    return bool(
+        case.submissions[index].answer == "revealed"
+        and case.terms["threshold"] <= score < SCORE_BOUND
+        and score > -SCORE_BOUND
+    )
+
+
+def weights(case: Case, scores: Sequence[int], without: Sequence[int] = ()) -> list[int]:
+    """The weight of every submission, as if those in `without` had never passed."""
+    passing = [i for i, score in enumerate(scores) if i not in without and passes(case, i, score)]
+    shares = [0] * len(scores)
+    if case.terms["policy"] == BEST:
+        if passing:
+            shares[max(passing, key=lambda i: (scores[i], -i))] = 1
+        return shares
+    for i in passing:
+        before = max([case.terms["baseline"], *(scores[j] for j in passing if j < i)])
+        shares[i] = max(0, scores[i] - before)
+    return shares
+
+
+def divide(amount: int, shares: Sequence[int], scores: Sequence[int]) -> list[int]:
+    """An amount by weight, rounded down; the rest goes to the highest score that has a weight, the earliest."""
+    total = sum(shares)
+    if not total:
+        return [0] * len(shares)
+    parts = [amount * share // total for share in shares]
+    best = max((i for i, share in enumerate(shares) if share), key=lambda i: (scores[i], -i))
+    parts[best] += amount - sum(parts)
+    return parts
+
+
+def forfeited(case: Case) -> list[int]:
+    """The bond of every submission that was admitted and never answered, 0 of the others."""
+    return [
+        entry.bond if case.admitted >> (i + 1) & 1 and not entry.answer else 0
+        for i, entry in enumerate(case.submissions)
+    ]
+
+
+def settle(case: Case, outcome: int, scores: Sequence[int], ledger: Ledger) -> None:
+    """The end by a verdict on scores, or without one when nothing was revealed."""
+    lost = forfeited(case)
+    shares = weights(case, scores) if outcome != NOTHING else [0] * len(case.submissions)
+    rewards = divide(case.reward, shares, scores)
+    bonds = divide(sum(lost), shares, scores)
+    if outcome == NOTHING:
+        ledger.burn(NATIVE, len(case.submissions) * (case.fee - case.attest_fee))
+    pay, back = committee(case, outcome != NOTHING, attested=True, ledger=ledger)
+    won = any(shares)
+    _credit(case, ledger, case.bond + (0 if won else case.reward), back + (0 if won else sum(lost)))
+    claims = [
+        (reward, share + entry.bond - own)
+        for reward, share, entry, own in zip(rewards, bonds, case.submissions, lost, strict=True)
+    ]
+    case.ending = Ending(SETTLED, outcome, 0, tuple(scores), claims, pay)
+
+
+def cancel(case: Case, outcome: int, ground: int, ledger: Ledger) -> None:
+    """The end without a winner."""
+    judged = ground in (BAD_HOLDOUT, BAD_PROGRAM)
+    attested = judged or bool(attesters(case))
+    refund = 0 if judged else case.fee - (case.attest_fee if attested else 0)
+    pay, back_native = committee(case, judged, attested, ledger)
+    back = case.reward + case.bond
+    lost = forfeited(case) if ground == TERMINAL else [0] * len(case.submissions)
+    hurt: list[int] = []
+    if ground == SILENT:
+        hurt = [i for i in range(len(case.submissions)) if case.admitted >> (i + 1) & 1]
+    elif judged:
+        hurt = [i for i, entry in enumerate(case.submissions) if entry.answer == "revealed"]
+    # A sealed holdout's bond is a part of the whole reward: of top-ups it is taken out of the reward.
+    penalty = max(case.bond, case.reward * LIMITS["sponsor_bond_bps"] // 10_000) if hurt and case.sealed else 0
+    consolation = penalty // 2 // len(hurt) if hurt else 0
+    if hurt:
+        ledger.burn(case.asset, penalty - consolation * len(hurt))
+        back -= penalty
+    if ground == TERMINAL:
+        half = case.reward // 2
+        ledger.burn(case.asset, half)
+        ledger.burn(NATIVE, sum(lost) + case.bought)
+        back -= half
+    _credit(case, ledger, back, back_native)
+    claims = [
+        (consolation if i in hurt else 0, refund + entry.bond - lost[i]) for i, entry in enumerate(case.submissions)
+    ]
+    case.ending = Ending(CANCELLED, outcome, ground, (), claims, pay)
+
+
+def attesters(case: Case) -> list[int]:
+    """Positions of the first committee that attested everything that was admitted."""
+    return [position for position, bitmap in case.attested.items() if case.admitted & ~bitmap == 0]
+
+
+def committee(case: Case, judged: bool, attested: bool, ledger: Ledger) -> tuple[dict[tuple[int, int], int], int]:
+    """What each seat (round, position) earned, and what of fees and reserve is the sponsor's."""
+    pay: dict[tuple[int, int], int] = {}
+    pool = int(case.terms["reserve"])
+    count = len(case.submissions)
+    if count and attested:
+        part = count * case.attest_fee
+        if attesters(case):
+            pool += part
+        else:
+            ledger.burn(NATIVE, part)
+        for position in attesters(case):
+            pay[1, position] = part // len(attesters(case))
+    if count and judged:
+        part = count * (case.fee - case.attest_fee)
+        later = sum(len(round_.seats) for round_ in case.rounds[1:])
+        extra = min(int(case.terms["reserve"]), part * later // case.committee)
+        agreed = [(r.number, position) for r in case.rounds for position in r.shown(case.accepted)]
+        pool += part + case.bought
+        for seat in agreed:
+            pay[seat] = pay.get(seat, 0) + (part + extra + case.bought) // len(agreed)
+    return pay, pool - sum(pay.values())
+
+
+def _credit(case: Case, ledger: Ledger, back: int, native: int) -> None:
+    ledger.credit(case.asset, case.task.sponsor, back)
+    ledger.credit(NATIVE, case.task.sponsor, native)
