@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # a progress bar for who watches, quiet in CI's log
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet) -c constraints.txt
 
-.PHONY: help setup test demo lint compile anvil format abi gas clean
+.PHONY: help setup test demo lint compile anvil format abi fuzz gas clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ format: $(READY)  ## rewrite the Python files in the project's style
 
 abi: $(READY)  ## regenerate the ABIs that the verifier carries
 	python -m scripts.abi
+
+fuzz: $(READY)  ## new random histories of the contracts, at least 50,000 successful actions (some ten minutes)
+	pytest -s tests/stateful --hypothesis-profile=fuzz
 
 gas: $(READY)  ## compare every transaction's gas with the snapshot
 	python -m tests.gas.measure --check
