@@ -9,10 +9,14 @@ from verifier.artifacts import digests
 
 
 class FileHost:
-    """Serves what was published under http://127.0.0.1:PORT/<digest>; counts what is asked for."""
+    """Serves what was published under http://127.0.0.1:PORT/<digest>; counts what is asked for.
+
+    `redirects` maps a name to where it is said to be.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.redirects: dict[str, str] = {}
         self.asked: dict[str, int] = {}
         outer = self
 
@@ -20,6 +24,12 @@ class FileHost:
             def do_GET(self) -> None:
                 name = self.path.lstrip("/")
                 outer.asked[name] = outer.asked.get(name, 0) + 1
+                if name in outer.redirects:
+                    self.send_response(302)
+                    self.send_header("Location", outer.redirects[name])
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 body = outer.files.get(name)
                 self.send_response(200 if body is not None else 404)
                 self.send_header("Content-Length", str(len(body or b"")))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from verifier.artifacts import digests, tensors
@@ -35,46 +35,75 @@ def linear_program() -> bytes:
         helper.make_node("MatMul", ["x_float", "w_column"], ["logits"]),
         helper.make_node("ReduceSum", ["logits", "axes"], ["score"], keepdims=1),
     ]
-    constants = [
-        numpy_helper.from_array(np.array([FEATURES, 1]), "column"),
-        numpy_helper.from_array(np.array([0, 1]), "axes"),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "linear",
-        [
-            helper.make_tensor_value_info("w", TensorProto.INT16, [FEATURES]),
-            helper.make_tensor_value_info("x", TensorProto.INT16, [BATCH, FEATURES]),
-        ],
-        [
-            helper.make_tensor_value_info("score", TensorProto.DOUBLE, [1, 1]),
-            helper.make_tensor_value_info("logits", TensorProto.DOUBLE, [BATCH, 1]),
-        ],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    data: bytes = model.SerializeToString()
-    return data
+    constants = {"column": np.array([FEATURES, 1]), "axes": np.array([0, 1])}
+    return model(nodes, [TensorProto.INT16, TensorProto.INT16], {"score": [1, 1], "logits": [BATCH, 1]}, constants)
 
 
 def float_program() -> bytes:
     """The same in float32: not exact."""
-    model = onnx.load_from_string(linear_program())
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del model.graph.node[:2]
-    model.graph.node[0].input[0] = "w"
-    model.graph.node[1].input[0] = "x"
-    data: bytes = model.SerializeToString()
+    nodes = [
+        helper.make_node("Reshape", ["w", "column"], ["w_column"]),
+        helper.make_node("MatMul", ["x", "w_column"], ["logits"]),
+        helper.make_node("ReduceSum", ["logits", "axes"], ["score"], keepdims=1),
+    ]
+    constants = {"column": np.array([FEATURES, 1]), "axes": np.array([0, 1])}
+    return model(nodes, [TensorProto.FLOAT, TensorProto.FLOAT], {"score": [1, 1]}, constants)
+
+
+def slow_program(steps: int = 300, width: int = 600) -> bytes:
+    """An exact program that keeps a processor busy for a minute: a matrix of the inputs, multiplied again and again."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["x_float"], to=TensorProto.DOUBLE),
+        helper.make_node("Cast", ["w"], ["w_float"], to=TensorProto.DOUBLE),
+        helper.make_node("Add", ["x_float", "w_float"], ["sum"]),
+        helper.make_node("Reshape", ["sum", "column"], ["tall"]),
+        helper.make_node("MatMul", ["tall", "row"], ["wide"]),
+        helper.make_node("Transpose", ["wide"], ["wide_t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["wide_t", "wide"], ["square"]),
+        helper.make_node("Clip", ["square", "low", "high"], ["m0"]),
+    ]
+    for step in range(steps):
+        nodes.append(helper.make_node("MatMul", [f"m{step}", "k"], [f"p{step}"]))
+        nodes.append(helper.make_node("Clip", [f"p{step}", "low", "high"], [f"m{step + 1}"]))
+    nodes.append(helper.make_node("ReduceSum", [f"m{steps}", "axes"], ["score"], keepdims=1))
+    mixing = np.random.default_rng(0).integers(-1, 2, (width, width)).astype(np.float64)
+    constants = {
+        "column": np.array([BATCH * FEATURES, 1]),
+        "axes": np.array([0, 1]),
+        "row": np.ones((1, width)),
+        "k": mixing,
+        "low": np.array(-100.0),
+        "high": np.array(100.0),
+    }
+    return model(nodes, [TensorProto.INT16, TensorProto.INT16], {"score": [1, 1]}, constants)
+
+
+def model(nodes: list[Any], dtypes: list[int], outputs: dict[str, list[int]], constants: dict[str, Any]) -> bytes:
+    """A model over w and x of those ONNX dtypes; `outputs` are names and shapes."""
+    inputs = [
+        helper.make_tensor_value_info("w", dtypes[0], [FEATURES]),
+        helper.make_tensor_value_info("x", dtypes[1], [BATCH, FEATURES]),
+    ]
+    shown = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, shape) for name, shape in outputs.items()]
+    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "task", inputs, shown, initializers)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    data: bytes = made.SerializeToString()
     return data
+
+
+def cost_of(data: bytes) -> int:
+    """Multiply-accumulates of one submission over the evaluation set."""
+    return load_program(data).macs * (ROWS // BATCH)
 
 
 class Program:
     """The program's bytes and the files that go with it."""
 
-    def __init__(self, data: bytes | None = None) -> None:
+    def __init__(self, data: bytes | None = None, cost: int | None = None) -> None:
+        """`cost` is what the sponsor declares; the default is what the linear program really costs."""
         self.data = data or linear_program()
-        self.cost = load_program(linear_program()).macs * (ROWS // BATCH)  # multiply-accumulates over the set
+        self.cost = cost or cost_of(linear_program())
 
     def examples(self, seed: int) -> np.ndarray:
         """A set: small integers, the padding row zero."""

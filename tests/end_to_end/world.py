@@ -47,6 +47,7 @@ class Sealed:
 
     plain: bytes
     key: bytes = field(default_factory=sealing.new_key)
+    claimed: bytes | None = None  # what its owner says that the plaintext is, when that is a lie
 
     @property
     def ciphertext(self) -> bytes:
@@ -55,13 +56,14 @@ class Sealed:
     @property
     def opening(self) -> tuple[bytes, bytes, bytes]:
         """Sealed digest, plain digest, key: what a reveal says."""
-        return digests.digest(self.ciphertext), digests.digest(self.plain), self.key
+        return digests.digest(self.ciphertext), digests.digest(self.claimed or self.plain), self.key
 
 
 @dataclass
 class Entry:
-    """A submission: who, what, where in commit order."""
+    """A submission: to which task, who, what, where in commit order."""
 
+    task: bytes
     solver: LocalAccount
     file: Sealed
     index: int
@@ -104,7 +106,8 @@ class World:
         self.bounties = self._deploy(deployer, compiled["Bounties"], self.panel.address, limits)
         assert self.bounties.address == predicted
         self.holdouts: dict[bytes, Sealed] = {}
-        self.task = b""  # the one that everything below is about
+        self.task = b""  # the current one
+        self.watched: list[bytes] = []  # those that the methods `until_…` are about
 
     def close(self) -> None:
         for verifier in self.verifiers:
@@ -210,6 +213,7 @@ class World:
         (created,) = self.bounties.events.TaskCreated().process_receipt(receipt, errors=DISCARD)
         self.task = created["args"]["task"]
         self.holdouts[self.task] = holdout
+        self.watched.append(self.task)
         return self.task
 
     def reveal_holdout(self) -> None:
@@ -234,7 +238,7 @@ class World:
         )
         value = self.bounties.functions.bond_of(index).call() + self.bounties.functions.fee(self.task).call()
         self.send(solver, self.bounties.functions.commit_submission(self.task, commitment, sealed, uri), value)
-        return Entry(solver, file, index)
+        return Entry(self.task, solver, file, index)
 
     def reveal(self, entry: Entry) -> None:
         self.send(entry.solver, self.bounties.functions.reveal_submission(self.task, entry.index, *entry.file.opening))
@@ -274,41 +278,57 @@ class World:
         mine = [entry["args"]["stake"] for entry in joined if entry["args"]["operator"] == verifier.operator.address]
         return sum(self.stakes.functions.seat(stake).call().balance for stake in mine)
 
+    def everywhere(self, condition: Any, what: str) -> None:
+        """Wait until `condition()` holds with each watched task as the current one."""
+        for task in self.watched:
+            self.task = task
+            self.wait_for(condition, what)
+
+    def advance_all(self, time_of: Any) -> None:
+        """Let the clock jump to the latest `time_of()` of all watched tasks."""
+        times = []
+        for task in self.watched:
+            self.task = task
+            times.append(time_of())
+        self.node.advance_to(max(times))
+
     def until_drawn(self) -> None:
         """Close the commits and wait until the services have convened and drawn."""
-        self.node.advance_to(self.view().created_at + WINDOW_S)
-        self.wait_for(lambda: self.panel_view().target_block or self.round().seats, "the panel is convened")
+        self.advance_all(lambda: self.view().created_at + WINDOW_S)
+        self.everywhere(lambda: self.panel_view().target_block or self.round().seats, "the panel is convened")
         self.node.mine(3)
-        self.wait_for(lambda: self.round().seats, "a committee is drawn")
+        self.everywhere(lambda: self.round().seats, "a committee is drawn")
 
     def until_attested(self, count: int) -> None:
         """Wait for that many attestations, end the window, wait until it is closed."""
-        self.wait_for(lambda: len(self.events(self.panel, "Attested")) >= count, f"{count} attestations")
-        self.node.advance_to(self.panel_view().attest_closes)
-        self.wait_for(lambda: self.panel_view().closed_at, "attestation is closed")
+        self.everywhere(lambda: len(self.events(self.panel, "Attested")) >= count, f"{count} attestations")
+        self.advance_all(lambda: self.panel_view().attest_closes)
+        self.everywhere(lambda: self.panel_view().closed_at, "attestation is closed")
 
     def until_judging(self, *entries: Entry) -> None:
-        """Reveal holdout and submissions and let the solvers' window end."""
-        self.reveal_holdout()
-        for entry in entries:
-            self.reveal(entry)
-        self.node.advance_to(self.view().holdout_revealed_at + WINDOW_S)
+        """Reveal holdouts and submissions and let the solvers' window end."""
+        for task in self.watched:
+            self.task = task
+            self.reveal_holdout()
+            for entry in entries:
+                if entry.task == task:
+                    self.reveal(entry)
+        self.advance_all(lambda: self.view().holdout_revealed_at + WINDOW_S)
 
-    def until_committed(self, count: int, round_: int = 1, timeout_s: float = 90.0) -> None:
+    def until_committed(self, count: int) -> None:
         """Wait for that many commitments, then end the window."""
-        self.wait_for(lambda: self.round(round_).committed.bit_count() >= count, f"{count} commitments", timeout_s)
-        self.node.advance_to(self.round(round_).commit_closes)
+        self.everywhere(lambda: self.round().committed.bit_count() >= count, f"{count} commitments")
+        self.advance_all(lambda: self.round().commit_closes)
 
-    def until_revealed(self, count: int, round_: int = 1) -> None:
+    def until_revealed(self, count: int) -> None:
         """Wait for that many reveals, then end window and challenge."""
-        self.wait_for(lambda: self.round(round_).revealed.bit_count() >= count, f"{count} reveals")
-        self.node.advance_to(self.round(round_).reveal_closes + CHALLENGE_S)
+        self.everywhere(lambda: self.round().revealed.bit_count() >= count, f"{count} reveals")
+        self.advance_all(lambda: self.round().reveal_closes + CHALLENGE_S)
 
     def until_closed(self, seats: int) -> None:
-        """Wait until the task is settled, every vote closed and every submission claimed."""
-        self.wait_for(lambda: self.view().phase >= 7, "the task has ended")
-        self.wait_for(lambda: len(self.events(self.panel, "VoteClosed")) == seats, f"{seats} votes closed")
-        count = self.view().submissions
-        self.wait_for(
-            lambda: len(self.events(self.bounties, "SubmissionClaimed")) == count, f"{count} submissions claimed"
+        """Wait until the tasks have ended, every vote is closed and every submission claimed."""
+        self.everywhere(lambda: self.view().phase >= 7, "the task has ended")
+        self.everywhere(lambda: len(self.events(self.panel, "VoteClosed")) == seats, f"{seats} votes closed")
+        self.everywhere(
+            lambda: len(self.events(self.bounties, "SubmissionClaimed")) == self.view().submissions, "every claim"
         )

@@ -84,24 +84,26 @@ class Actions:
 
     def perform(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
         """Do it; the change is the transaction sent for it, if one was. Errors: Retry, Skip, ChainError."""
-        if duty.kind in OPEN_CALLS:
-            self._await_turn(duty)
+        if duty.kind in OPEN_CALLS and not self._its_turn(duty):
+            return Progress.WAITING, None
         return self._by_kind[duty.kind](state, duty, head)
 
     def retain(self, keys: Collection[str]) -> None:
         """Forget since when open calls that are not among `keys` could have been made."""
         self._first_seen = {key: since for key, since in self._first_seen.items() if key in keys}
 
-    def _await_turn(self, duty: Duty) -> None:
-        """Everybody could make an open call: each waits a part of the stagger that its address decides."""
+    def _its_turn(self, duty: Duty) -> bool:
+        """Everybody could make an open call: each leaves it to others for the part of the stagger its address gives.
+
+        Errors: Skip when the operator leaves them to others for good.
+        """
         if not self._config.duties.open_calls:
             raise Skip("open calls are switched off in the configuration")
         if duty.member is not None and duty.member.operator == self._operator:
-            return  # one's own seat: nobody has a better reason
+            return True  # one's own seat: nobody has a better reason
         lot = int.from_bytes(keccak(text=duty.key + self._operator)[:4], "big") / (1 << 32)
         since = self._first_seen.setdefault(duty.key, time.monotonic())
-        if time.monotonic() - since < lot * self._config.duties.stagger_s:
-            raise Retry("leaves the call to others first")
+        return time.monotonic() - since >= lot * self._config.duties.stagger_s
 
     def _send(self, duty: Duty, call: Call) -> tuple[Progress, Change | None]:
         if self._sender is None:

@@ -115,9 +115,16 @@ def _stake(config: Config, client: Client, contracts: Contracts) -> str:
     block = client.block()
     index.advance(block)
     stakes = History.of(index.events).stakes_of(operator)
-    seats = [seat for seat in (contracts.seat(stake, block.number) for stake in stakes) if seat.balance]
-    if not seats:
+    if not stakes:
         raise Stop(f"no stake names {operator} as its operator: join with `ape run stake join`")
+    panel = contracts.panel.address
+    enrolled = {
+        event.args["stake"] for event in index.events if event.name == "Enrolled" and event.args["panel"] == panel
+    }
+    drawable = len(enrolled & set(stakes))
+    if not drawable:
+        raise Stop(f"none of the {len(stakes)} seat(s) is enrolled at the panel {panel}: it will never be drawn")
+    seats = [contracts.seat(stake, block.number) for stake in stakes]
     total = sum(seat.balance for seat in seats)
     leaving = sum(seat.exit_at > 0 for seat in seats)
-    return f"{len(seats)} seat(s), {total / ETHER:.6f} native coin, {leaving} leaving"
+    return f"{len(seats)} seat(s), {total / ETHER:.6f} native coin, {drawable} at this panel, {leaving} leaving"

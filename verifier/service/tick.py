@@ -117,7 +117,13 @@ class Service:
 
     def _perform(self, state: TaskState, duty: Duty, head: Block) -> Progress:
         """Do one duty; what stands in its way is logged with its reason, once."""
-        fields = {"duty": str(duty.kind), "task": state.id.hex(), "round": duty.round, "position": duty.position}
+        fields = {
+            "duty": str(duty.kind),
+            "task": state.id.hex(),
+            "round": duty.round,
+            "position": duty.position,
+            "submission": duty.index,
+        }
         try:
             progress, change = self.actions.perform(state, duty, head)
         except Skip as error:
