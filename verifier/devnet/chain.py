@@ -116,11 +116,13 @@ class DevChain:
             logger.warning("dropped transaction 0x%s: %s", transaction.hash.hex(), error)
 
     def _increase_time(self, seconds: int | str) -> int:
-        """Put the clock of the blocks to come forward; how far it is ahead now, in seconds."""
+        """The next block comes at least that long after the newest; how far the clock is ahead now, in seconds."""
         more = int(seconds, 16) if isinstance(seconds, str) else seconds
         if more < 0:
             raise RequestError(-32602, "time only goes forward")
-        self._ahead_s += more
+        # Blocks mined faster than the clock runs are ahead of it already.
+        lead = self._chain.get_canonical_head().timestamp - int(time.time()) - self._ahead_s
+        self._ahead_s += more + max(0, lead)
         return self._ahead_s
 
     def _mine_now(self) -> str:
