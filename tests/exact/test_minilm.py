@@ -1,0 +1,84 @@
+"""A real encoder, exact: one digest whatever the batch and the threads, where float32 has several."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from tests.exact.graphs import digest_of_plain_run
+from tests.exact.minilm import EMBEDDING, ROWS, Encoder, Feeds, encoded, encoder
+from verifier.exact import Engine, Tensor, outputs_digest, reference
+
+THREADS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def rows() -> Feeds:
+    return encoded()
+
+
+@pytest.fixture(scope="module")
+def encoders() -> tuple[Encoder, Encoder]:
+    """For batches of one row and of all rows."""
+    return encoder(1), encoder(ROWS)
+
+
+def test_minilm__batches_of_1_and_8_on_1_and_2_threads__one_exact_digest_where_float32_has_several(
+    encoders: tuple[Encoder, Encoder], rows: Feeds
+) -> None:
+    exact, floating = set(), set()
+    for item in encoders:
+        for threads in THREADS:
+            engine = Engine(item.program, threads)
+            embeddings = [engine.run(feeds)[EMBEDDING] for feeds in item.batches(rows, "int16", "int8")]
+            exact.add(hashlib.sha256(np.concatenate(embeddings).tobytes()).hexdigest())
+            options = ort.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = ort.InferenceSession(item.float_model.SerializeToString(), options)
+            floats = [session.run([EMBEDDING], feeds)[0] for feeds in item.batches(rows, "int64", "int64")]
+            floating.add(hashlib.sha256(np.concatenate(floats).tobytes()).hexdigest())
+    assert len(exact) == 1
+    assert len(floating) > 1
+
+
+def test_minilm__exact_embeddings__are_those_of_float32(encoders: tuple[Encoder, Encoder], rows: Feeds) -> None:
+    _, item = encoders
+    (feeds,) = item.batches(rows, "int16", "int8")
+    q = Engine(item.program).run(feeds)[EMBEDDING].astype(np.float64)
+    session = ort.InferenceSession(item.float_model.SerializeToString())
+    (floats,) = session.run([EMBEDDING], item.batches(rows, "int64", "int64")[0])
+    cosines = (q * floats).sum(1) / np.linalg.norm(q, axis=1) / np.linalg.norm(floats, axis=1)
+    assert cosines.min() >= 0.9999
+
+
+def test_minilm__pinned_file_on_plain_onnxruntime__has_the_engines_digest(
+    encoders: tuple[Encoder, Encoder], rows: Feeds
+) -> None:
+    _, item = encoders
+    (feeds,) = item.batches(rows, "int16", "int8")
+    grids = [output.grid for output in item.program.outputs]
+    expected = outputs_digest(Engine(item.program).run(feeds))
+    for threads in THREADS:
+        assert digest_of_plain_run(item.exact_file, grids, feeds, threads=threads) == expected
+
+
+def test_minilm__every_tensor__is_alike_on_the_reference_and_within_its_interval(
+    encoders: tuple[Encoder, Encoder], rows: Feeds
+) -> None:
+    item, _ = encoders
+    program = item.program
+    computed = [
+        program.values[name]
+        for instruction in program.live_instructions
+        for name in instruction.outputs
+        if program.values[name].quotient is None
+    ]
+    everything = replace(program, outputs=tuple(Tensor(v.name, v.dtype, v.shape, v.grid) for v in computed))
+    feeds = item.batches(rows, "int16", "int8")[0]
+    found, traced = Engine(everything).run(feeds), reference.trace(program, feeds)
+    assert len(found) > 1000
+    for value in computed:
+        np.testing.assert_array_equal(found[value.name], traced[value.name], err_msg=value.name)
+        assert value.lo <= traced[value.name].min() <= traced[value.name].max() <= value.hi
