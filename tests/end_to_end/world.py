@@ -106,6 +106,7 @@ class World:
         self.bounties = self._deploy(deployer, compiled["Bounties"], self.panel.address, limits)
         assert self.bounties.address == predicted
         self.holdouts: dict[bytes, Sealed] = {}
+        self.manifests: dict[bytes, bytes] = {}
         self.task = b""  # the current one
         self.watched: list[bytes] = []  # those that the methods `until_…` are about
 
@@ -124,9 +125,11 @@ class World:
 
     def send(self, sender: LocalAccount, function: Any, value: int = 0) -> Any:
         """Sign, send and wait; fails the test when it reverts."""
-        transaction = function.build_transaction(
-            {"from": sender.address, "value": value, "nonce": self.w3.eth.get_transaction_count(sender.address)}
-        )
+        return self.send_transaction(sender, function.build_transaction({"from": sender.address, "value": value}))
+
+    def send_transaction(self, sender: LocalAccount, transaction: Any) -> Any:
+        """The same for a transaction that is complete but for its nonce."""
+        transaction = {**transaction, "nonce": self.w3.eth.get_transaction_count(sender.address)}
         signed = sender.sign_transaction(transaction)
         receipt = self.w3.eth.wait_for_transaction_receipt(self.w3.eth.send_raw_transaction(signed.raw_transaction))
         assert receipt["status"] == 1
@@ -213,6 +216,7 @@ class World:
         (created,) = self.bounties.events.TaskCreated().process_receipt(receipt, errors=DISCARD)
         self.task = created["args"]["task"]
         self.holdouts[self.task] = holdout
+        self.manifests[self.task] = manifest
         self.watched.append(self.task)
         return self.task
 
