@@ -2,7 +2,7 @@
 
 `python -m scripts.train --task task/manifest.json --base MODEL/ --data task/train.tsv --out adapter/`
 
-The model, the tokens and the length are the task's own (verifier.tasks.lora), so that what is trained is what is judged.
+Model, tokens and length are the task's own (verifier.tasks.lora), so that what is trained is what is judged.
 """
 
 import time

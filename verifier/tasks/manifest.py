@@ -211,7 +211,8 @@ def _check_json(data: bytes) -> None:
     """Refuse with a clear reason what the canonical form excludes anyway. Errors: ManifestError."""
     try:
         text = data.decode("utf-8")
-        _check_depth(text)
+        if nesting(text) > _MAX_DEPTH:
+            raise ManifestError("manifest: nested too deeply")
         json.loads(
             text,
             object_pairs_hook=_no_duplicates,
@@ -225,17 +226,17 @@ def _check_json(data: bytes) -> None:
         raise ManifestError(f"manifest: no JSON: {error}") from error
 
 
-def _check_depth(text: str) -> None:
-    """Before the parser, which recurses on the C stack: a library that lifts Python's recursion limit must not let a
-    stranger's brackets end the process. Errors: ManifestError."""
-    depth = 0
+def nesting(text: str) -> int:
+    """How deep a JSON text nests. To be asked before the parser, which recurses on the C stack: a library that lifts
+    Python's recursion limit must not let a stranger's brackets end the process."""
+    depth = deepest = 0
     for character in _STRING.sub("", text):
         if character in "[{":
             depth += 1
-            if depth > _MAX_DEPTH:
-                raise ManifestError("manifest: nested too deeply")
+            deepest = max(deepest, depth)
         elif character in "]}":
             depth -= 1
+    return deepest
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from verifier.artifacts import digests, tensors
 from verifier.artifacts.errors import Misfit
+from verifier.artifacts.tensors import Schema
 from verifier.exact import Engine, load_program
 from verifier.tasks.errors import TaskError
-from verifier.tasks.evaluation import OnBatch, check_program, evaluate
+from verifier.tasks.evaluation import OnBatch, Tensors, check_program, evaluate
 from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
 
 
@@ -37,7 +38,7 @@ def score(
 ) -> Score:
     """Score a submission on the practice set or, `sealed`, on the opened holdout.
 
-    Errors: TaskError, Misfit or NotExactError when a file is not what the manifest says.
+    Errors: TaskError or NotExactError when a file is not what the manifest says.
     """
     part = manifest.holdout if sealed else manifest.practice
     if part is None:
@@ -49,12 +50,9 @@ def score(
         _require_digest(examples, example_bytes, manifest.practice.digest)
     proven = load_program(program_bytes)
     check_program(proven, manifest)
-    try:
-        rows = tensors.decode(manifest.set_schema(part.count), example_bytes)
-        schema = manifest.submission_schema
-        adapter = tensors.decode(schema, _read(submission, tensors.size(schema)))
-    except Misfit as error:
-        raise TaskError(f"{submission} and {examples} do not fit the task: {error}") from error
+    rows = _decode(examples, "set of", manifest.set_schema(part.count), example_bytes)
+    schema = manifest.submission_schema
+    adapter = _decode(submission, "submission to", schema, _read(submission, tensors.size(schema)))
     found = evaluate(proven, Engine(proven, threads), adapter, rows, manifest.batch, on_batch)
     return Score(found.score, part.count)
 
@@ -66,6 +64,13 @@ def _read(file: Path, limit: int) -> bytes:
             return opened.read(limit + 1)
     except OSError as error:
         raise TaskError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _decode(file: Path, what: str, schema: Schema, data: bytes) -> Tensors:
+    try:
+        return tensors.decode(schema, data)
+    except Misfit as error:
+        raise TaskError(f"{file}: it is no {what} this task: {error}") from error
 
 
 def _require_digest(file: Path, data: bytes, expected: str) -> None:

@@ -42,7 +42,7 @@ def load_classifier(folder: Path, classes: int) -> Classifier:
     """The base model in float32 with a fresh head. Nothing is downloaded. Errors: BuildError."""
     if not (folder / "config.json").is_file():
         raise BuildError(f"{folder} is no model folder: it has no config.json")
-    disable_progress_bar()  # of the moment in which weights are copied
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of the moment in which weights are copied
     try:
         # "eager": plain matrix products and a softmax, which is what can be lowered.
         encoder = AutoModel.from_pretrained(
@@ -56,9 +56,11 @@ def load_classifier(folder: Path, classes: int) -> Classifier:
 def with_adapter(model: Classifier, targets: Sequence[str], rank: int, alpha: int, dropout: float = 0.0) -> PeftModel:
     """The model with LoRA on every linear layer called one of `targets`, and the head trained whole.
 
-    Errors: BuildError when a target names no layer of the encoder.
+    Errors: BuildError when there is no target, or one that names no layer of the encoder.
     """
     names = {name.rpartition(".")[2] for name, module in model.encoder.named_modules() if isinstance(module, nn.Linear)}
+    if not targets:
+        raise BuildError(f"name at least one linear layer to adapt; the encoder has {', '.join(sorted(names))}")
     for target in targets:
         if target not in names:
             raise BuildError(f"the encoder has no linear layer called {target!r}; it has {', '.join(sorted(names))}")

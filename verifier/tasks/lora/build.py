@@ -75,12 +75,14 @@ def build(choices: Choices, out: Path, on_step: OnStep = lambda what, done, tota
 
     Errors: BuildError, LoweringError, ArtifactError. A folder that exists is never written into.
     """
+    if out.exists():
+        raise BuildError(f"{out} exists and is not overwritten")
     rows = read_rows(choices.dataset)
     labels = labels_of(rows)
     split = Split.of(rows, choices.practice, choices.holdout, choices.batch, choices.seed)
-    encoding = Encoding(choices.base, choices.sequence, labels)
     on_step("load the model", 0, 1)
     base = load_classifier(choices.base, len(labels))
+    encoding = Encoding(choices.base, choices.sequence, labels)
     if choices.sequence > base.longest:
         raise BuildError(f"the model takes at most {base.longest} tokens, not {choices.sequence}")
     # Scaling 1: what an adapter's own scaling is, `pack` multiplies into its tensors.

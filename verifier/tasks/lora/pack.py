@@ -20,9 +20,11 @@ from safetensors import SafetensorError, deserialize
 from verifier.artifacts import tensors
 from verifier.artifacts.tensors import TensorSpec
 from verifier.tasks.errors import PackError
-from verifier.tasks.manifest import Manifest
+from verifier.tasks.manifest import Manifest, nesting
 
 MAX_CONFIG_BYTES = 1 << 20
+_MAX_CONFIG_DEPTH = 16
+_MAX_ALPHA = 1e6  # far beyond any
 _HEADER_BYTES = 1 << 20  # a safetensors header of an adapter
 _FLOATS: dict[str, np.dtype[Any]] = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 _PREFIX = "base_model.model."
@@ -113,10 +115,13 @@ def _config(folder: Path) -> dict[str, Any]:
             data = file.read(MAX_CONFIG_BYTES + 1)
         if len(data) > MAX_CONFIG_BYTES:
             raise PackError(f"adapter_config.json: more than {MAX_CONFIG_BYTES} bytes")
-        config = json.loads(data)
+        text = data.decode("utf-8")
+        if nesting(text) > _MAX_CONFIG_DEPTH:
+            raise PackError("adapter_config.json: nested too deeply")
+        config = json.loads(text)
     except OSError as error:
         raise PackError(f"cannot read adapter_config.json in {folder}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise PackError("adapter_config.json: no JSON") from error
     if not isinstance(config, dict):
         raise PackError("adapter_config.json: no JSON object")
@@ -139,8 +144,8 @@ def _scaling(config: Mapping[str, Any], manifest: Manifest) -> float:
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if rank != manifest.adapter.get("rank"):
         raise PackError(f"r: rank {rank!r}, the task needs {manifest.adapter.get('rank')}")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise PackError(f"lora_alpha: {alpha!r} is no number")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) <= _MAX_ALPHA:
+        raise PackError("lora_alpha: it is no number that an adapter has")
     assert isinstance(rank, int)
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
@@ -159,7 +164,7 @@ def _read(file: Path, schema: Mapping[str, TensorSpec]) -> Floats:
         entries = deserialize(data)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise PackError(f"{file}: no safetensors file: {error}") from error
-    return {name: _floats(name, entry) for name, entry in entries}
+    return {name: _floats(name, entry) for name, entry in sorted(entries, key=lambda item: str(item[0]))}
 
 
 def _floats(name: str, entry: Mapping[str, Any]) -> NDArray[np.float64]:

@@ -1,0 +1,91 @@
+"""One small task for all tests, built once, and an adapter of it that PEFT wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+
+from tests.tasks.tiny import write_dataset, write_model
+from verifier.tasks.lora.architecture import load_classifier, with_adapter
+from verifier.tasks.lora.build import Choices, build
+from verifier.tasks.manifest import Manifest
+from verifier.tasks.scoring import load_manifest
+
+PRACTICE = 30  # not a multiple of the batch
+HOLDOUT = 18
+BATCH = 4
+RANK = 2
+
+
+@dataclass(frozen=True)
+class BuiltTask:
+    """A task folder, what `build` said of it, and the choices it was built by."""
+
+    folder: Path
+    summary: dict[str, Any]
+    choices: Choices
+
+    @property
+    def manifest(self) -> Manifest:
+        return load_manifest(self.folder / "manifest.json")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder."""
+    folder = tmp_path_factory.mktemp("base")
+    write_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def choices(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Choices:
+    """A sponsor's choices for a small task."""
+    dataset = tmp_path_factory.mktemp("data") / "words.tsv"
+    write_dataset(dataset, 200)
+    return Choices(
+        base=base,
+        dataset=dataset,
+        targets=("query", "value"),
+        rank=RANK,
+        alpha=2 * RANK,
+        practice=PRACTICE,
+        holdout=HOLDOUT,
+        batch=BATCH,
+        sequence=12,
+        seed=3,
+        title="Good and bad words",
+        url="https://files.example",
+    )
+
+
+@pytest.fixture(scope="session")
+def task(choices: Choices, tmp_path_factory: pytest.TempPathFactory) -> BuiltTask:
+    """The task as its sponsor has it."""
+    folder = tmp_path_factory.mktemp("sponsor") / "task"
+    return BuiltTask(folder, build(choices, folder), choices)
+
+
+def adapted(base: Path, seed: int, **settings: Any) -> PeftModel:
+    """The model with a random adapter, every tensor of which is in use."""
+    torch.manual_seed(seed)
+    chosen = {"targets": ("query", "value"), "rank": RANK, "alpha": 2 * RANK, **settings}
+    model = with_adapter(load_classifier(base, 2), **chosen)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0.0, 0.1)
+    return model.eval()
+
+
+@pytest.fixture
+def adapter(base: Path, tmp_path: Path) -> Path:
+    """An adapter folder as PEFT writes it."""
+    folder = tmp_path / "adapter"
+    adapted(base, 1).save_pretrained(folder)
+    return folder

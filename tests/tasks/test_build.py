@@ -1,0 +1,195 @@
+"""What a sponsor gets from `touchstone task build`, and what stops it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tests.tasks.conftest import BATCH, HOLDOUT, PRACTICE, RANK, BuiltTask
+from verifier.artifacts import digests, sealing, tensors
+from verifier.artifacts.fetch import artifact_uri
+from verifier.cli import cli
+from verifier.exact import load_program
+from verifier.tasks.errors import BuildError
+from verifier.tasks.evaluation import check_program
+from verifier.tasks.lora.build import CALIBRATION_BATCHES, Choices, build
+from verifier.tasks.lora.dataset import read_rows
+
+
+def test_build__a_task__writes_these_files_and_names_the_public_ones(task: BuiltTask) -> None:
+    assert sorted(path.name for path in task.folder.iterdir()) == [
+        "holdout.json",
+        "holdout.key",
+        "holdout.sealed",
+        "holdout.tensors",
+        "manifest.json",
+        "practice.tensors",
+        "program.onnx",
+        "train.tsv",
+    ]
+    assert [Path(file).name for file in task.summary["publish"]] == [
+        "manifest.json",
+        "program.onnx",
+        "practice.tensors",
+        "holdout.sealed",
+    ]
+    assert task.summary["counts"] == {"practice": PRACTICE, "holdout": HOLDOUT, "train": 200 - PRACTICE - HOLDOUT}
+
+
+def test_build__manifest__describes_the_files(task: BuiltTask) -> None:
+    manifest, folder = task.manifest, task.folder
+    for part, digest, name in (
+        (manifest.program, manifest.program.digest, "program.onnx"),
+        (manifest.practice, manifest.practice.digest, "practice.tensors"),
+        (manifest.holdout, manifest.holdout and manifest.holdout.sealed_digest, "holdout.sealed"),
+    ):
+        assert part is not None
+        found = digests.digest_file(folder / name)
+        assert digest == digests.to_hex(found)
+        assert part.size == (folder / name).stat().st_size
+        assert part.uris == (artifact_uri("https://files.example", found),)
+    assert task.summary["manifest"] == digests.to_hex(manifest.digest())
+    assert manifest.metric.bound == 20  # five batches of four
+    assert manifest.adapter == {
+        "rank": RANK,
+        "alpha": 2 * RANK,
+        "targets": ("query", "value"),
+        "labels": ("bad", "good"),
+        "sequence": 12,
+        "pooling": "mean",
+    }
+    weights = digests.to_hex(digests.digest_file(task.choices.base / "model.safetensors"))
+    assert manifest.base.model == f"model.safetensors {weights}"
+
+
+def test_build__program__is_proven_and_takes_what_the_manifest_says(task: BuiltTask) -> None:
+    program = load_program((task.folder / "program.onnx").read_bytes())
+    check_program(program, task.manifest)
+    assert program.interval("score") == (0, BATCH)
+    assert [output.name for output in program.outputs] == ["score", "logits"]
+    assert task.manifest.macs == program.macs * 5
+
+
+def test_build__submission__has_the_layers_of_the_encoder_and_the_head(task: BuiltTask) -> None:
+    layers = [f"encoder.layer.{layer}.attention.self.{target}" for layer in (0, 1) for target in ("query", "value")]
+    expected = {f"{layer}.lora_A": (RANK, 32) for layer in layers} | {f"{layer}.lora_B": (32, RANK) for layer in layers}
+    expected |= {"classifier.weight": (2, 32), "classifier.bias": (2,)}
+    assert {tensor.name: tensor.shape for tensor in task.manifest.submission} == expected
+    assert {tensor.dtype for tensor in task.manifest.submission} == {"int16"}
+
+
+def test_build__holdout__opens_with_its_key_and_is_secret(task: BuiltTask) -> None:
+    folder, manifest = task.folder, task.manifest
+    described = json.loads((folder / "holdout.json").read_text())
+    assert described["file"] == "holdout.sealed"
+    assert described["key_file"] == "holdout.key"
+    for name in ("holdout.key", "holdout.tensors"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    key = bytes.fromhex((folder / "holdout.key").read_text().strip()[2:])
+    plain = sealing.unseal(key, (folder / "holdout.sealed").read_bytes())
+    assert plain == (folder / "holdout.tensors").read_bytes()
+    assert described["plain"] == digests.to_hex(digests.digest(plain))
+    assert described["sealed"] == digests.to_hex(digests.digest_file(folder / "holdout.sealed"))
+    rows = tensors.decode(manifest.set_schema(HOLDOUT), plain)
+    assert rows["label"].shape == (20,)
+    assert rows["label"][HOLDOUT:].tolist() == [-1, -1]
+    assert set(rows["label"][:HOLDOUT].tolist()) == {0, 1}
+    assert not rows["attention_mask"][HOLDOUT:].any()
+
+
+def test_build__sets__share_no_example(task: BuiltTask) -> None:
+    manifest, folder = task.manifest, task.folder
+    practice = tensors.decode(manifest.set_schema(PRACTICE), (folder / "practice.tensors").read_bytes())
+    holdout = tensors.decode(manifest.set_schema(HOLDOUT), (folder / "holdout.tensors").read_bytes())
+    practised = {row.tobytes() for row in np.asarray(practice["input_ids"])[:PRACTICE]}
+    held = {row.tobytes() for row in np.asarray(holdout["input_ids"])[:HOLDOUT]}
+    assert len(practised) == PRACTICE
+    assert len(held) == HOLDOUT
+    assert not practised & held
+    assert len(read_rows(folder / "train.tsv")) == 200 - PRACTICE - HOLDOUT
+
+
+def test_build__no_holdout__makes_a_public_task(choices: Choices, tmp_path: Path) -> None:
+    build(replace(choices, holdout=0, targets=("key",)), tmp_path / "task")
+    manifest = BuiltTask(tmp_path / "task", {}, choices).manifest
+    assert manifest.holdout is None
+    assert manifest.evaluation_count == PRACTICE
+    assert manifest.metric.bound == 32
+    assert sorted(path.name for path in (tmp_path / "task").iterdir()) == [
+        "manifest.json",
+        "practice.tensors",
+        "program.onnx",
+        "train.tsv",
+    ]
+
+
+def test_build__folder_that_exists__is_not_written_into(choices: Choices, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="exists and is not overwritten"):
+        build(choices, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_build__unknown_target__is_named_with_the_known_ones(choices: Choices, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="no linear layer called 'q_proj'; it has dense, key, query, value"):
+        build(replace(choices, targets=("q_proj",)), tmp_path / "task")
+
+
+def test_build__no_target__is_refused(choices: Choices, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="name at least one linear layer"):
+        build(replace(choices, targets=()), tmp_path / "task")
+
+
+def test_build__too_few_rows__says_how_many_are_needed(choices: Choices, tmp_path: Path) -> None:
+    needed = 150 + HOLDOUT + CALIBRATION_BATCHES * BATCH
+    with pytest.raises(BuildError, match=f"has 200 different texts; 150 to practise, 18 held out .* are {needed}"):
+        build(replace(choices, practice=150), tmp_path / "task")
+    assert not (tmp_path / "task").exists()
+
+
+def test_build__more_tokens_than_positions__is_refused(choices: Choices, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="the model takes at most 24 tokens, not 25"):
+        build(replace(choices, sequence=25), tmp_path / "task")
+
+
+def test_build__no_model_folder__is_refused(choices: Choices, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"is no model folder: it has no config\.json"):
+        build(replace(choices, base=tmp_path / "nowhere"), tmp_path / "task")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"label,text\ngood,fine\n", "line 1: the header has to be `label`, a tab, `text`"),
+        (b"", "line 1: the header has to be `label`, a tab, `text`"),
+        (b"label\ttext\ngood\tfine\nbad\xff\tdull\n", "line 3: not UTF-8"),
+        (b"label\ttext\ngood fine\n", "line 2: a line is a label, one tab, a text"),
+        (b"label\ttext\ngood\tfine\n\tdull\n", "line 3: a line is a label, one tab, a text"),
+        (b"label\ttext\ngood\tfine\tfilm\n", "line 2: a line is a label, one tab, a text"),
+    ],
+)
+def test_read_rows__malformed_line__is_named(tmp_path: Path, data: bytes, reason: str) -> None:
+    file = tmp_path / "data.tsv"
+    file.write_bytes(data)
+    with pytest.raises(BuildError, match=reason):
+        read_rows(file)
+
+
+def test_read_rows__text_that_repeats__is_kept_once(tmp_path: Path) -> None:
+    file = tmp_path / "data.tsv"
+    file.write_bytes(b"label\ttext\r\ngood\tfine film\r\nbad\tfine film\r\n\r\nbad\tdull\r\n")
+    assert [(row.label, row.text) for row in read_rows(file)] == [("good", "fine film"), ("bad", "dull")]
+
+
+def test_task_build__one_label__is_one_line_on_stderr(choices: Choices, tmp_path: Path) -> None:
+    file = tmp_path / "data.tsv"
+    file.write_text("label\ttext\ngood\tfine\n")
+    arguments = ["task", "build", "--base", str(choices.base), "--dataset", str(file), "--out", str(tmp_path / "t")]
+    result = CliRunner(mix_stderr=False).invoke(cli, arguments)
+    assert isinstance(result.exception, BuildError)
+    assert str(result.exception) == "the data set has 1 different labels: 2 to 1000 make a classification"

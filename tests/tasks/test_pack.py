@@ -1,0 +1,287 @@
+"""From an adapter, as PEFT writes it or as plain safetensors, to a submission on the task's grids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
+
+from tests.tasks.conftest import RANK, BuiltTask, adapted
+from verifier.artifacts import digests, tensors
+from verifier.cli import cli
+from verifier.tasks.errors import PackError
+from verifier.tasks.lora.pack import pack
+
+QUERY = "encoder.layer.0.attention.self.query"
+PREFIX = "base_model.model.encoder."
+PRODUCT_ERROR = 2.0**-14  # of an entry of B·A at rank 2, both below 1 on grids of 2^-15
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def unpacked(task: BuiltTask, data: bytes) -> Arrays:
+    """A submission's tensors at their real size."""
+    schema = task.manifest.submission_schema
+    grids = {spec.name: spec.grid for spec in schema}
+    return {name: np.ldexp(q.astype(np.float64), grids[name]) for name, q in tensors.decode(schema, data).items()}
+
+
+def plain(task: BuiltTask, seed: int = 0) -> Arrays:
+    """A random adapter under the task's own names."""
+    rng = np.random.default_rng(seed)
+    return {spec.name: rng.normal(0.0, 0.05, spec.shape).astype(np.float32) for spec in task.manifest.submission_schema}
+
+
+def saved(folder: Path, arrays: Arrays) -> Path:
+    file = folder / "plain.safetensors"
+    save_file(arrays, file)
+    return file
+
+
+def configure(adapter: Path, **changes: Any) -> None:
+    """Change an adapter's settings."""
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def rewrite(adapter: Path, change: Any) -> None:
+    """Change an adapter's tensors."""
+    file = adapter / "adapter_model.safetensors"
+    arrays = load_file(file)
+    change(arrays)
+    save_file(arrays, file)
+
+
+@pytest.mark.parametrize(("settings", "scaling"), [({}, 2.0), ({"use_rslora": True}, 4.0 / RANK**0.5)])
+def test_pack__folder_of_peft__keeps_the_scaled_product_and_the_head(
+    task: BuiltTask, adapter: Path, settings: dict[str, Any], scaling: float
+) -> None:
+    configure(adapter, **settings)
+    found = unpacked(task, pack(adapter, task.manifest).data)
+    written = load_file(adapter / "adapter_model.safetensors")
+    for layer in (0, 1):
+        for target in ("query", "value"):
+            name = f"encoder.layer.{layer}.attention.self.{target}"
+            a, b = written[f"{PREFIX}{name}.lora_A.weight"], written[f"{PREFIX}{name}.lora_B.weight"]
+            product = scaling * b.astype(np.float64) @ a
+            assert np.abs(product).max() > 0.01
+            assert np.abs(found[f"{name}.lora_B"] @ found[f"{name}.lora_A"] - product).max() < PRODUCT_ERROR
+    for part in ("classifier.weight", "classifier.bias"):
+        assert np.abs(found[part] - written[f"base_model.model.{part}"]).max() <= 2.0**-13
+
+
+def test_pack__encoder_wrapped_in_another_model__is_the_same_adapter(task: BuiltTask, adapter: Path) -> None:
+    expected = pack(adapter, task.manifest).data
+
+    def wrap(arrays: Arrays) -> None:
+        for key in list(arrays):
+            arrays[key.replace(PREFIX, "base_model.model.bert.")] = arrays.pop(key)
+
+    rewrite(adapter, wrap)
+    assert pack(adapter, task.manifest).data == expected
+
+
+def test_pack__halves_of_very_different_size__are_balanced_component_by_component(
+    task: BuiltTask, tmp_path: Path
+) -> None:
+    arrays = plain(task)
+    a, b = arrays[f"{QUERY}.lora_A"], arrays[f"{QUERY}.lora_B"]
+    a *= np.array([[300.0], [0.001]], np.float32)  # alone, one would not fit and the other would be rounded away
+    b *= np.array([[0.001, 300.0]], np.float32)
+    found = unpacked(task, pack(saved(tmp_path, arrays), task.manifest).data)
+    product = b.astype(np.float64) @ a.astype(np.float64)
+    assert np.abs(found[f"{QUERY}.lora_B"] @ found[f"{QUERY}.lora_A"] - product).max() < PRODUCT_ERROR / 16
+    used_a = np.abs(found[f"{QUERY}.lora_A"]).max(axis=1)
+    used_b = np.abs(found[f"{QUERY}.lora_B"]).max(axis=0)
+    np.testing.assert_allclose(used_a, used_b, rtol=1e-3)
+
+
+def test_pack__half_of_zeros__is_zero(task: BuiltTask, tmp_path: Path) -> None:
+    arrays = plain(task)
+    arrays[f"{QUERY}.lora_A"] *= 1000
+    arrays[f"{QUERY}.lora_B"][:] = 0  # as PEFT starts
+    found = unpacked(task, pack(saved(tmp_path, arrays), task.manifest).data)
+    assert not found[f"{QUERY}.lora_A"].any()
+    assert not found[f"{QUERY}.lora_B"].any()
+
+
+def test_pack__worst_error__is_reported_with_its_tensor(task: BuiltTask, tmp_path: Path) -> None:
+    arrays = {name: np.zeros_like(array) for name, array in plain(task).items()}
+    arrays["classifier.weight"][1, 7] = 3.0 + 2.0**-14  # a quarter of a step of 2^-12
+    packed = pack(saved(tmp_path, arrays), task.manifest)
+    assert packed.worst_tensor == "classifier.weight"
+    assert packed.worst_error == 2.0**-14
+
+
+@pytest.mark.parametrize("name", [f"{QUERY}.lora_A", "classifier.weight", "classifier.bias"])
+def test_pack__tensor_that_cannot_fit__is_named_with_its_limit(task: BuiltTask, tmp_path: Path, name: str) -> None:
+    arrays = plain(task)
+    if name.endswith("lora_A"):
+        arrays[f"{QUERY}.lora_B"][:] = 2.0
+        arrays[name][:] = 2.0
+    else:
+        arrays[name].flat[-1] = -9.0
+    with pytest.raises(PackError, match=rf"^{name}: it reaches \d\S*, the task's grid holds (1|8): train with"):
+        pack(saved(tmp_path, arrays), task.manifest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"peft_type": "IA3"}, "peft_type: 'IA3', the task needs 'LORA'"),
+        ({"r": 3}, "r: rank 3, the task needs 2"),
+        ({"r": "2"}, "r: rank '2', the task needs 2"),
+        ({"lora_alpha": "4"}, "lora_alpha: it is no number that an adapter has$"),
+        ({"lora_alpha": True}, "lora_alpha: it is no number that an adapter has$"),
+        ({"lora_alpha": 10**400}, "lora_alpha: it is no number that an adapter has$"),
+        ({"lora_alpha": float("nan")}, "lora_alpha: it is no number that an adapter has$"),
+        ({"use_dora": True}, "use_dora: the task's program does not have it; train without"),
+        ({"lora_bias": True}, "lora_bias: the task's program does not have it; train without"),
+        ({"rank_pattern": {"query": 4}}, "rank_pattern: the task's program does not have it; train without"),
+        ({"alpha_pattern": {"query": 4}}, "alpha_pattern: the task's program does not have it; train without"),
+        ({"bias": "all"}, "bias: 'all': the task's base model is fixed; train with 'none'"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: 'pissa' changes the base model"),
+    ],
+)
+def test_pack__setting_that_the_task_does_not_have__is_named(
+    task: BuiltTask, adapter: Path, changes: dict[str, Any], reason: str
+) -> None:
+    configure(adapter, **changes)
+    with pytest.raises(PackError, match=f"^{reason}"):
+        pack(adapter, task.manifest)
+
+
+def test_pack__other_rank_or_targets_of_peft__are_named(task: BuiltTask, base: Path, tmp_path: Path) -> None:
+    adapted(base, 1, rank=4).save_pretrained(tmp_path / "rank")
+    with pytest.raises(PackError, match="^r: rank 4, the task needs 2$"):
+        pack(tmp_path / "rank", task.manifest)
+    adapted(base, 1, targets=("query",)).save_pretrained(tmp_path / "fewer")
+    with pytest.raises(
+        PackError, match=r"^encoder\.layer\.0\.attention\.self\.value\.lora_A: the adapter does not have"
+    ):
+        pack(tmp_path / "fewer", task.manifest)
+    adapted(base, 1, targets=("query", "value", "key")).save_pretrained(tmp_path / "more")
+    with pytest.raises(
+        PackError,
+        match=r"0\.attention\.self\.key\.lora_A\.weight: the task has no such tensor; its adapters are of query, v",
+    ):
+        pack(tmp_path / "more", task.manifest)
+
+
+def test_pack__adapter_without_a_head__is_refused(task: BuiltTask, adapter: Path) -> None:
+    rewrite(adapter, lambda arrays: arrays.pop("base_model.model.classifier.weight"))
+    with pytest.raises(PackError, match=r"^classifier\.weight: the adapter does not have it$"):
+        pack(adapter, task.manifest)
+
+
+def put(name: str, array: Any) -> Any:
+    def change(arrays: Arrays) -> None:
+        arrays[name] = array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (put("extra", np.zeros(1, np.float32)), "^extra: the task has no such tensor; it has classifier"),
+        (put("classifier.bias", np.zeros(3, np.float32)), r"^classifier\.bias: shape \[3\], the task needs \[2\]$"),
+        (put("classifier.bias", np.array([0, np.nan], np.float32)), "bias: it has NaN or infinite values$"),
+        (put("classifier.bias", np.array([0, -np.inf], np.float32)), "bias: it has NaN or infinite values$"),
+        (put("classifier.bias", np.zeros(2, np.int32)), "^'classifier.bias': dtype I32, an adapter has floats$"),
+    ],
+)
+def test_pack__safetensors_of_other_content__are_named(
+    task: BuiltTask, tmp_path: Path, change: Any, reason: str
+) -> None:
+    arrays = plain(task)
+    change(arrays)
+    with pytest.raises(PackError, match=reason):
+        pack(saved(tmp_path, arrays), task.manifest)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not safetensors at all",
+        (2**63).to_bytes(8, "little") + b"{}",
+        (40).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}}',
+        (2).to_bytes(8, "little") + b"[]",
+    ],
+)
+def test_pack__malformed_safetensors__are_refused(task: BuiltTask, tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "bad.safetensors"
+    file.write_bytes(data)
+    with pytest.raises(PackError, match="no safetensors file"):
+        pack(file, task.manifest)
+
+
+def test_pack__file_larger_than_any_adapter_of_the_task__is_not_read_to_its_end(
+    task: BuiltTask, tmp_path: Path
+) -> None:
+    file = tmp_path / "huge.safetensors"
+    with file.open("wb") as opened:
+        opened.truncate(1 << 40)  # a hole: it takes no space
+    with pytest.raises(PackError, match=r"more than \d+ bytes, which no adapter of this task has"):
+        pack(file, task.manifest)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"{", "no JSON"),
+        (b"[1]", "no JSON object"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"r": "\xff"}', "no JSON"),
+        (b" " * (1 << 20) + b"{}", "more than 1048576 bytes"),
+    ],
+)
+def test_pack__hostile_configuration__is_refused(task: BuiltTask, adapter: Path, data: bytes, reason: str) -> None:
+    (adapter / "adapter_config.json").write_bytes(data)
+    with pytest.raises(PackError, match=reason):
+        pack(adapter, task.manifest)
+
+
+def test_pack__pickled_weights__are_not_loaded(task: BuiltTask, adapter: Path) -> None:
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(PackError, match=r"has no adapter_model\.safetensors: save the adapter with safe serialization"):
+        pack(adapter, task.manifest)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_pack__other_floats__are_read(task: BuiltTask, tmp_path: Path, dtype: str) -> None:
+    import torch
+    from safetensors.torch import save_file as save_torch
+
+    arrays = {name: torch.from_numpy(array).to(getattr(torch, dtype)) for name, array in plain(task).items()}
+    save_torch(arrays, tmp_path / "other.safetensors")
+    expected = {name: array.to(torch.float64).numpy() for name, array in arrays.items()}
+    found = pack(tmp_path / "other.safetensors", task.manifest).data
+    assert found == pack(saved(tmp_path, expected), task.manifest).data
+
+
+def test_pack_command__adapter__prints_what_it_wrote_and_never_overwrites(
+    task: BuiltTask, adapter: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "mine.tensors"
+    arguments = ["pack", str(adapter), "--task", str(task.folder / "manifest.json"), "--out", str(out)]
+    result = CliRunner(mix_stderr=False).invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    packed = pack(adapter, task.manifest)
+    assert out.read_bytes() == packed.data
+    assert json.loads(result.stdout) == {
+        "digest": digests.to_hex(digests.digest(packed.data)),
+        "size": tensors.size(task.manifest.submission_schema),
+        "file": str(out),
+        "worst_error": packed.worst_error,
+        "worst_tensor": packed.worst_tensor,
+    }
+    again = CliRunner(mix_stderr=False).invoke(cli, arguments)
+    assert isinstance(again.exception, PackError)
+    assert str(again.exception) == f"{out} exists and is not overwritten"

@@ -1,0 +1,206 @@
+"""The score a solver computes is the score a verifier computes, to the last unit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from peft import PeftModel
+
+from tests.tasks.conftest import BATCH, HOLDOUT, PRACTICE, BuiltTask
+from verifier.artifacts import digests, sealing, tensors
+from verifier.artifacts.evidence import evidence_file
+from verifier.artifacts.tensors import TensorSpec
+from verifier.chain import commitments
+from verifier.cli import cli
+from verifier.exact import Program, load_program, reference
+from verifier.service.judging import judge
+from verifier.service.sandbox import Case, SealedFile
+from verifier.tasks.errors import TaskError
+from verifier.tasks.evaluation import Evaluation, evaluate
+from verifier.tasks.lora.architecture import load_classifier
+from verifier.tasks.lora.pack import pack
+
+LIMITS = {"threads": 1, "memory_bytes": 1 << 32}
+
+
+class Reference:
+    """The reference interpreter where an engine is expected."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+        return reference.run(self._program, feeds)
+
+
+@pytest.fixture
+def submission(task: BuiltTask, adapter: Path, tmp_path: Path) -> Path:
+    """The solver's packed adapter."""
+    file = tmp_path / "mine.tensors"
+    file.write_bytes(pack(adapter, task.manifest).data)
+    return file
+
+
+def scored(*arguments: str | Path) -> dict[str, object]:
+    result = CliRunner(mix_stderr=False).invoke(cli, ["score", *map(str, arguments)])
+    assert result.exit_code == 0, result.exception
+    found: dict[str, object] = json.loads(result.stdout)
+    return found
+
+
+def by_reference(task: BuiltTask, submission: Path, file: Path, count: int) -> Evaluation:
+    """The same on integers alone."""
+    manifest = task.manifest
+    program = load_program((task.folder / "program.onnx").read_bytes())
+    adapter = tensors.decode(manifest.submission_schema, submission.read_bytes())
+    examples = tensors.decode(manifest.set_schema(count), file.read_bytes())
+    return evaluate(program, Reference(program), adapter, examples, manifest.batch)
+
+
+def test_score__practice_set__is_the_reference_interpreters(task: BuiltTask, submission: Path) -> None:
+    found = scored("--task", task.folder / "manifest.json", "--submission", submission)
+    expected = by_reference(task, submission, task.folder / "practice.tensors", PRACTICE)
+    assert found == {"score": expected.score, "count": PRACTICE, "unit": "correct texts"}
+    assert 0 < expected.score < PRACTICE
+
+
+def test_score__opened_holdout__is_what_the_service_judges(task: BuiltTask, submission: Path, tmp_path: Path) -> None:
+    manifest, folder = task.manifest, task.folder
+    sealed = sealing.seal_file(submission, tmp_path / "mine.sealed", tmp_path / "mine.key")
+    key = bytes.fromhex((tmp_path / "mine.key").read_text().strip()[2:])
+    holdout_key = bytes.fromhex((folder / "holdout.key").read_text().strip()[2:])
+    assert manifest.holdout is not None
+    case = Case(
+        manifest=folder / "manifest.json",
+        program=folder / "program.onnx",
+        practice=None,
+        holdout=SealedFile(
+            folder / "holdout.sealed",
+            digests.from_hex(manifest.holdout.sealed_digest),
+            digests.digest_file(folder / "holdout.tensors"),
+            holdout_key,
+        ),
+        submissions=(SealedFile(sealed.file, sealed.sealed, sealed.plain, key),),
+        macs=manifest.macs,
+    )
+    judgement = judge(case, tmp_path / "evidence", LIMITS, lambda done, total: None)
+    expected = by_reference(task, submission, folder / "holdout.tensors", HOLDOUT)
+    assert judgement.outcome == commitments.SCORED
+    assert judgement.scores == (expected.score,)
+    assert (tmp_path / "evidence").read_bytes() == evidence_file([expected.records], 5)
+    found = scored(
+        "--task", folder / "manifest.json", "--submission", submission, "--holdout", folder / "holdout.tensors"
+    )
+    assert found == {"score": expected.score, "count": HOLDOUT, "unit": "correct texts"}
+
+
+def test_score__adapter_in_float__agrees_on_nearly_every_row(task: BuiltTask, adapter: Path, submission: Path) -> None:
+    manifest = task.manifest
+    model = PeftModel.from_pretrained(load_classifier(task.choices.base, 2), adapter).eval()
+    rows = tensors.decode(manifest.set_schema(PRACTICE), (task.folder / "practice.tensors").read_bytes())
+    ids, mask = (torch.from_numpy(rows[name].astype(np.int64)) for name in ("input_ids", "attention_mask"))
+    with torch.no_grad():
+        logits, _ = model(ids, mask)
+    right = int((logits.argmax(dim=1).numpy() == rows["label"]).sum())
+    found = scored("--task", task.folder / "manifest.json", "--submission", submission)
+    assert abs(int(str(found["score"])) - right) <= 1
+
+
+def test_score__tied_logits__count_as_wrong(task: BuiltTask, tmp_path: Path) -> None:
+    zeros = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in task.manifest.submission_schema}
+    file = tmp_path / "zeros.tensors"
+    file.write_bytes(tensors.encode(task.manifest.submission_schema, zeros))
+    assert scored("--task", task.folder / "manifest.json", "--submission", file)["score"] == 0
+
+
+def test_score__one_answer_for_all__counts_the_rows_of_that_label_and_no_padding(
+    task: BuiltTask, tmp_path: Path
+) -> None:
+    manifest = task.manifest
+    rows = tensors.decode(manifest.set_schema(PRACTICE), (task.folder / "practice.tensors").read_bytes())
+    for label in (0, 1):
+        constant = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in manifest.submission_schema}
+        constant["classifier.bias"][label] = 1
+        file = tmp_path / f"{label}.tensors"
+        file.write_bytes(tensors.encode(manifest.submission_schema, constant))
+        found = scored("--task", task.folder / "manifest.json", "--submission", file)
+        assert found["score"] == int((rows["label"][:PRACTICE] == label).sum())
+
+
+@pytest.mark.parametrize("extreme", [-(2**15), 2**15 - 1])
+def test_score__tensors_at_the_ends_of_int16__stay_exact(task: BuiltTask, tmp_path: Path, extreme: int) -> None:
+    manifest = task.manifest
+    rng = np.random.default_rng(1)
+    hostile = {
+        spec.name: (extreme * rng.choice([0, 1], spec.shape)).astype(spec.dtype) for spec in manifest.submission_schema
+    }
+    file = tmp_path / "hostile.tensors"
+    file.write_bytes(tensors.encode(manifest.submission_schema, hostile))
+    found = scored("--task", task.folder / "manifest.json", "--submission", file)
+    assert found["score"] == by_reference(task, file, task.folder / "practice.tensors", PRACTICE).score
+
+
+def test_score__files_elsewhere__are_named_by_options(task: BuiltTask, submission: Path, tmp_path: Path) -> None:
+    for name, moved in (("manifest.json", "m"), ("program.onnx", "p"), ("practice.tensors", "s")):
+        shutil.copy(task.folder / name, tmp_path / moved)
+    named = ("--program", tmp_path / "p", "--practice", tmp_path / "s")
+    found = scored("--task", tmp_path / "m", "--submission", submission, *named)
+    assert found == scored("--task", task.folder / "manifest.json", "--submission", submission)
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--program", "is not the file of the manifest: its digest is 0x"),
+        ("--practice", "is not the file of the manifest: its digest is 0x"),
+        ("--holdout", "it is no set of this task: the file has 6 bytes, its schema says"),
+        ("--submission", "it is no submission to this task: the file has 6 bytes, its schema says"),
+    ],
+)
+def test_score__other_file__is_refused_by_name(
+    task: BuiltTask, submission: Path, tmp_path: Path, option: str, reason: str
+) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"others")
+    arguments = {"--task": task.folder / "manifest.json", "--submission": submission, option: other}
+    result = CliRunner(mix_stderr=False).invoke(
+        cli, ["score", *(str(item) for pair in arguments.items() for item in pair)]
+    )
+    assert isinstance(result.exception, TaskError)
+    assert str(result.exception).startswith(f"{other} {reason}" if "digest" in reason else f"{other}: {reason}")
+
+
+def test_score__holdout_of_a_public_task__is_refused(task: BuiltTask, submission: Path, tmp_path: Path) -> None:
+    public = task.manifest.model_copy(update={"holdout": None, "macs": task.manifest.macs * 2})
+    (tmp_path / "manifest.json").write_bytes(public.to_bytes())
+    arguments = ["score", "--task", str(tmp_path / "manifest.json"), "--submission", str(submission)]
+    result = CliRunner(mix_stderr=False).invoke(cli, [*arguments, "--holdout", str(task.folder / "holdout.tensors")])
+    assert isinstance(result.exception, TaskError)
+    assert str(result.exception) == "the task has no holdout: its practice set is what decides"
+
+
+def test_evaluate__label_that_is_no_class__never_counts(task: BuiltTask) -> None:
+    manifest = task.manifest
+    program = load_program((task.folder / "program.onnx").read_bytes())
+    adapter = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in manifest.submission_schema}
+    adapter["classifier.bias"][:] = [1, 2]
+    rows: dict[str, np.ndarray] = {  # type: ignore[type-arg]
+        "input_ids": np.full((BATCH, 12), 2**15 - 1, np.int16),
+        "attention_mask": np.full((BATCH, 12), -128, np.int8),
+        "label": np.array([1, 2, -1, 2**15 - 1], np.int16),
+    }
+    assert evaluate(program, Reference(program), adapter, rows, BATCH).score == 1
+
+
+def test_schema__of_the_sets__is_that_of_the_programs_inputs(task: BuiltTask) -> None:
+    assert task.manifest.set_schema(1) == (
+        TensorSpec("input_ids", "int16", (BATCH, 12), 0),
+        TensorSpec("attention_mask", "int8", (BATCH, 12), 0),
+        TensorSpec("label", "int16", (BATCH,), 0),
+    )
