@@ -64,7 +64,7 @@ def test_minilm__pinned_file_on_plain_onnxruntime__has_the_engines_digest(
         assert digest_of_plain_run(item.exact_file, grids, feeds, threads=threads) == expected
 
 
-def test_minilm__every_tensor__is_alike_on_the_reference_and_within_its_interval(
+def test_minilm__every_tensor_on_real_and_extreme_rows__is_the_references_and_within_its_interval(
     encoders: tuple[Encoder, Encoder], rows: Feeds
 ) -> None:
     item, _ = encoders
@@ -75,10 +75,15 @@ def test_minilm__every_tensor__is_alike_on_the_reference_and_within_its_interval
         for name in instruction.outputs
         if program.values[name].quotient is None
     ]
+    assert len(computed) > 1000
     everything = replace(program, outputs=tuple(Tensor(v.name, v.dtype, v.shape, v.grid) for v in computed))
-    feeds = item.batches(rows, "int16", "int8")[0]
-    found, traced = Engine(everything).run(feeds), reference.trace(program, feeds)
-    assert len(found) > 1000
-    for value in computed:
-        np.testing.assert_array_equal(found[value.name], traced[value.name], err_msg=value.name)
-        assert value.lo <= traced[value.name].min() <= traced[value.name].max() <= value.hi
+    engine = Engine(everything)
+    real = item.batches(rows, "int16", "int8")[0]
+    extreme = {name: np.resize([limits.min, limits.max, 0, 1, -1], array.shape).astype(array.dtype)
+               for name, array in real.items() for limits in [np.iinfo(array.dtype)]}  # fmt: skip
+    nothing = {name: np.zeros_like(array) for name, array in real.items()}
+    for feeds in (real, extreme, nothing):
+        found, traced = engine.run(feeds), reference.trace(program, feeds)
+        for value in computed:
+            np.testing.assert_array_equal(found[value.name], traced[value.name], err_msg=value.name)
+            assert value.lo <= traced[value.name].min() <= traced[value.name].max() <= value.hi

@@ -1,7 +1,8 @@
 """Exact evaluation: integer arithmetic inside ONNX that gives the same bits on every machine.
 
 Pure: no chain, no network. `load_program` proves a file exact, `Engine` runs it on onnxruntime, `reference.run` on
-integers, `lower` makes an exact file from a float one.
+integers, `lower` (of verifier.exact.lowering) makes an exact file from a float one, and `self_test` tells whether this
+machine may sign what it computes.
 """
 
 from verifier.exact import reference
