@@ -1,10 +1,12 @@
 """The configuration file: what it may say and how it is told what is wrong."""
 
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from verifier.service.config import load_config
+from verifier.service.config import Config, load_config
 from verifier.service.errors import Stop
 
 MINIMAL = """
@@ -31,6 +33,18 @@ def test_load__minimal_file__fills_in_defaults_and_resolves_paths(file: Path) ->
     assert config.operator.seed_file == file.parent / "seed"
     assert config.chain.bounties == "0x00000000000000000000000000000000000000AA"
     assert config.sandbox.attempts == 3
+
+
+def test_load__example_file__loads_and_explains_every_setting_with_its_default(tmp_path: Path) -> None:
+    text = files("verifier.service").joinpath("example.toml").read_text("utf-8")
+    (tmp_path / "example.toml").write_text(text)
+    config = load_config(tmp_path / "example.toml", {})
+    # With every comment that holds a setting taken out of its comment, nothing may change and nothing may be missing.
+    (tmp_path / "all.toml").write_text(re.sub(r"^# (\w+ = (?!\"…\"|\"0x…\").*)$", r"\1", text, flags=re.MULTILINE))
+    assert load_config(tmp_path / "all.toml", {}) == config
+    explained = set(re.findall(r"^(?:# )?(\w+) = ", text, flags=re.MULTILINE))
+    sections = [model.annotation for model in Config.model_fields.values() if hasattr(model.annotation, "model_fields")]
+    assert explained == {"data"} | {name for section in sections for name in section.model_fields}
 
 
 def test_load__environment__overrides_the_file(file: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from verifier.chain.transactions import InFlight
-from verifier.service.errors import Stop
+from verifier.service.errors import Retry, Stop
 from verifier.service.journal import Evaluation, Journal
 from verifier.service.votes import Seat, Vote
 
@@ -83,6 +83,29 @@ def test_journal__already_in_use__stops(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="already running"):
         open_journal(tmp_path)
     journal.close()
+
+
+def test_journal__disk_full__asks_to_try_again_and_has_written_nothing(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
+    journal._db.execute(f"PRAGMA max_page_count = {pages}")  # SQLite says the same when the disk is full
+    huge = replace(TRANSACTION, data=bytes(100_000))
+    with pytest.raises(Retry, match="cannot use the journal .*: database or disk is full"):
+        journal.remember(huge)
+    assert list(journal.in_flight()) == []
+    journal._db.execute("PRAGMA max_page_count = 100000")
+    journal.remember(huge)
+    assert len(list(journal.in_flight())) == 1
+
+
+def test_journal__file_that_breaks_later__stops(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    journal._db.execute("DROP TABLE votes")
+    journal._db.execute("PRAGMA writable_schema = ON")
+    journal._db.execute("UPDATE sqlite_master SET rootpage = 9999 WHERE name = 'evaluations'")
+    journal.close()
+    with pytest.raises(Stop, match="journal"):
+        open_journal(tmp_path).evaluation(EVALUATION.inputs)
 
 
 def test_journal__not_a_database__stops(tmp_path: Path) -> None:

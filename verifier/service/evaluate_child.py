@@ -49,7 +49,7 @@ def main() -> None:
     case = Case.from_json((folder / "case.json").read_text("utf-8"))
     try:
         judgement = judge(case, folder / "evidence", limits, lambda done, total: print(done, total, flush=True))
-    except TouchstoneError as error:
+    except (TouchstoneError, OSError) as error:
         sys.exit(str(error))
     except MemoryError:
         sys.exit(f"out of memory: {limits['memory_bytes']} bytes are allowed (sandbox.memory_bytes)")

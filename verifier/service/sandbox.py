@@ -23,6 +23,7 @@ from verifier.chain import commitments
 from verifier.service.config import Sandbox
 from verifier.service.errors import Retry
 
+CHILD = (sys.executable, "-I", "-m", "verifier.service.evaluate_child")
 EVIDENCE_BYTES = 256 << 20  # far above 64 submissions of any real task; the child cannot fill the disk
 RESULT_BYTES = 1 << 16  # 64 scores need far less
 PROGRESS_CHARACTERS = 64  # of one line of progress
@@ -125,7 +126,7 @@ def run(
     )
     with (folder / "stderr").open("wb") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-I", "-m", "verifier.service.evaluate_child", str(folder)],
+            [*CHILD, str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
