@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -92,11 +93,9 @@ def test_client__node_answers_garbage__is_an_error_of_the_node(node: FakeNode, q
     client = Client(node.url, timeout_s=5.0)
     for body in GARBAGE:
         node.body = body or b"\0"
-        try:
+        # Where the answer happens to make sense (no receipt yet, a text for a hash) there is no error at all.
+        with suppress(ChainError):
             QUESTIONS[question](client)
-        except ChainError as error:
-            assert str(error), body
-        # No error is right as well, where the answer happens to make sense: no receipt yet, a hash of any form.
 
 
 def test_client__nobody_listens__is_unreachable() -> None:
