@@ -11,9 +11,9 @@ from verifier.chain.contracts import (
     CANCELLED,
     COMMITTING,
     CONVENING,
+    FREE_ROUNDS,
     HOLDOUT,
     JUDGING,
-    MAX_ROUNDS,
     REVEALING,
     SETTLED,
 )
@@ -157,7 +157,7 @@ def _judging(task: Task, now: int, challenge_window: int) -> Iterator[Step]:
     terminal = view.reveal_closes + task.terminal_delay
     if now >= terminal:
         yield Step("anyone", "cancel: nothing was settled in time")
-    elif task.panel.target_block or current.number < MAX_ROUNDS:
+    elif task.panel.target_block or current.number < FREE_ROUNDS:
         yield _draw(task, terminal, "cancelled by the terminal rule")
     else:
         yield Step("anyone", "reconvene for a fee", terminal, "cancelled by the terminal rule")

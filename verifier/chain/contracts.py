@@ -27,7 +27,7 @@ COMMITTING, CONVENING, ATTESTING, HOLDOUT, REVEALING, JUDGING, SETTLED, CANCELLE
 # Panel's verdict status
 NO_VERDICT, ACCEPTED, OVERTURNED, FINAL = range(4)
 
-MAX_ROUNDS = 3
+FREE_ROUNDS = 3  # further ones are bought: whoever pays reconvenes
 BLOCKHASH_REACH = 256  # blocks whose hash the EVM still knows
 MAX_REARMS = 2
 

@@ -13,10 +13,10 @@ from enum import StrEnum
 from verifier.chain.contracts import (
     BLOCKHASH_REACH,
     CONVENING,
+    FREE_ROUNDS,
     HOLDOUT,
     JUDGING,
     MAX_REARMS,
-    MAX_ROUNDS,
     NO_VERDICT,
 )
 from verifier.service.state import Member, Round, TaskState
@@ -87,7 +87,7 @@ def _panel_calls(state: TaskState, now: int, head: int) -> Iterator[Duty]:
             yield Duty(Kind.DRAW, state.id, round=drawn + 1, index=panel.rearms)
     elif state.view.phase == CONVENING and drawn == 0 and state.view.submissions:
         yield Duty(Kind.CONVENE, state.id, round=1)
-    elif state.view.phase == JUDGING and panel.status == NO_VERDICT and drawn < MAX_ROUNDS:
+    elif state.view.phase == JUDGING and panel.status == NO_VERDICT and drawn < FREE_ROUNDS:
         last = state.rounds[-1].view
         if last.reveal_closes and now >= last.reveal_closes:
             yield Duty(Kind.CONVENE, state.id, round=drawn + 1)

@@ -1,0 +1,188 @@
+"""Which duties follow from which state: every deadline on both sides of its boundary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from verifier.chain.contracts import (
+    CANCELLED,
+    CONVENING,
+    FINAL,
+    HOLDOUT,
+    JUDGING,
+    REVEALING,
+    SETTLED,
+    PanelView,
+    RoundView,
+    TaskView,
+    Terms,
+)
+from verifier.service.duties import Kind, derive
+from verifier.service.state import Member, Opening, Round, Submission, TaskHistory, TaskState
+
+ME, OTHER = "0x" + "aa" * 20, "0x" + "bb" * 20
+TASK = b"\x01" * 32
+MINE, THEIRS = Member(0, b"\x02" * 32, ME, ""), Member(1, b"\x03" * 32, OTHER, "")
+HEAD = 1_000
+TERMS = Terms(
+    asset="0x" + "00" * 20,  # type: ignore[arg-type]
+    reward=1,
+    policy=0,
+    threshold=1,
+    baseline=0,
+    committee=2,
+    windows=(100,) * 6,
+    macs=1,
+    seat_fee=1,
+    reserve=0,
+    manifest=b"m" * 32,
+    program=b"p" * 32,
+    practice=b"s" * 32,
+    holdout=b"h" * 32,
+)
+NO_PANEL = PanelView(0, 0, bytes(32), 0, 0, 0, 0, 0, 0)
+ATTESTING_UNTIL_500 = replace(NO_PANEL, round=1, attest_closes=500)
+ADMITTED = replace(ATTESTING_UNTIL_500, closed_at=500, admitted=0b11)
+
+
+def a_round(number: int = 1, opens: int = 600) -> Round:
+    """Commits in [opens, opens + 100), reveals in the 100 seconds after that; nothing is known before it opens."""
+    closes = (opens + 100, opens + 200) if opens else (0, 0)
+    return Round(number, RoundView(2, 400, opens, *closes, 0, 0, 0), (MINE, THEIRS))
+
+
+def state(phase: int, panel: PanelView = NO_PANEL, rounds: tuple[Round, ...] = (), **changes: Any) -> TaskState:
+    """A task created at second 100, with one submission. `changes` go into its history."""
+    history = TaskHistory(TASK, TERMS, "https://manifest", [Submission(0, OTHER, b"c" * 32, b"e" * 32, "u")])
+    history.holdout = Opening(b"e" * 32, b"h" * 32, b"k" * 32)
+    for name, value in changes.items():
+        setattr(history, name, value)
+    view = TaskView(OTHER, 100, phase, len(history.submissions), 1)  # type: ignore[arg-type]
+    return TaskState(history, view, panel, rounds, b"i" * 32, void_delay=1_000, terminal_delay=5_000)
+
+
+def kinds(found: TaskState, now: int, head: int = HEAD) -> set[Kind]:
+    return {duty.kind for duty in derive(found, ME, now, head)}
+
+
+def test_derive__commits_closed__somebody_convenes() -> None:
+    assert kinds(state(CONVENING), now=200) == {Kind.CONVENE}
+
+
+def test_derive__no_submission__there_is_nothing_to_do() -> None:
+    assert kinds(state(CONVENING, submissions=[]), now=10_000) == set()
+
+
+@pytest.mark.parametrize(("now", "expected"), [(1_199, {Kind.CONVENE}), (1_200, {Kind.CONVENE, Kind.CANCEL})])
+def test_derive__nobody_convenes__can_be_cancelled_after_the_void_delay(now: int, expected: set[Kind]) -> None:
+    assert kinds(state(CONVENING), now) == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "rearms", "expected"),
+    [
+        (990, 0, set()),  # the target block itself: its hash is not known to itself
+        (991, 0, {Kind.DRAW}),
+        (990 + 255, 0, {Kind.DRAW}),
+        (990 + 256, 0, set()),  # the draw would land one block too late
+        (990 + 257, 0, {Kind.CONVENE}),
+        (990 + 257, 2, set()),  # re-arms are used up
+    ],
+)
+def test_derive__convened__is_drawn_while_the_hash_is_known(head: int, rearms: int, expected: set[Kind]) -> None:
+    panel = replace(NO_PANEL, round=1, target_block=990, rearms=rearms)
+    assert kinds(state(CONVENING, panel), now=300, head=head) == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [(499, {Kind.MIRROR, Kind.ATTEST}), (500, {Kind.MIRROR, Kind.CLOSE_ATTESTATION})],
+)
+def test_derive__drawn__attests_once_until_the_window_ends(now: int, expected: set[Kind]) -> None:
+    drawn = state(3, ATTESTING_UNTIL_500, (a_round(opens=0),))
+    assert kinds(drawn, now) == expected
+    attested = state(3, ATTESTING_UNTIL_500, (a_round(opens=0),), attested={MINE.stake})
+    assert kinds(attested, now) == expected - {Kind.ATTEST}
+
+
+def test_derive__seats_of_others_only__mirrors_and_votes_nothing() -> None:
+    theirs = replace(a_round(), members=(THEIRS,))
+    assert kinds(state(JUDGING, ADMITTED, (theirs,)), now=650) == set()
+
+
+@pytest.mark.parametrize(
+    ("now", "voted", "expected"),
+    [
+        (599, False, set()),
+        (600, False, {Kind.EVALUATE, Kind.COMMIT}),
+        (699, False, {Kind.EVALUATE, Kind.COMMIT}),
+        (700, False, set()),  # too late to commit: silence
+        (699, True, {Kind.EVALUATE}),
+        (700, True, {Kind.EVALUATE, Kind.REVEAL}),
+        (799, True, {Kind.EVALUATE, Kind.REVEAL}),
+    ],
+)
+def test_derive__judging__commits_then_reveals_within_the_windows(now: int, voted: bool, expected: set[Kind]) -> None:
+    votes = {(1, MINE.stake): b"v" * 32} if voted else {}
+    assert kinds(state(JUDGING, ADMITTED, (a_round(),), votes=votes), now) == expected | {Kind.MIRROR}
+
+
+def test_derive__revealed__is_done() -> None:
+    votes = {(1, MINE.stake): b"v" * 32}
+    done = state(JUDGING, ADMITTED, (a_round(),), votes=votes, revealed={(1, MINE.stake)})
+    assert kinds(done, now=750) == {Kind.MIRROR}
+
+
+@pytest.mark.parametrize(("rounds", "again"), [(1, True), (2, True), (3, False)])
+def test_derive__no_quorum__convenes_until_the_free_rounds_are_used_up(rounds: int, again: bool) -> None:
+    drawn = tuple(a_round(number, opens=600 * number) for number in range(1, rounds + 1))
+    ended = 600 * rounds + 200
+    assert (Kind.CONVENE in kinds(state(JUDGING, ADMITTED, drawn), now=ended)) is again
+    assert Kind.CONVENE not in kinds(state(JUDGING, ADMITTED, drawn), now=ended - 1)
+
+
+def test_derive__verdict_final__is_settled() -> None:
+    final = replace(ADMITTED, status=FINAL, verdict=b"d" * 32)
+    votes = {"votes": {(1, MINE.stake): b"v" * 32}, "revealed": {(1, MINE.stake)}}
+    assert kinds(state(JUDGING, final, (a_round(),), **votes), now=900) == {Kind.MIRROR, Kind.SETTLE}
+
+
+def test_derive__nothing_revealed_by_solvers__is_settled_without_a_verdict() -> None:
+    empty = state(JUDGING, ADMITTED, (a_round(),))
+    empty = replace(empty, view=replace(empty.view, revealed=0))
+    assert Kind.SETTLE in kinds(empty, now=600)
+
+
+def test_derive__task_files_not_admitted__is_cancelled() -> None:
+    without = replace(ADMITTED, admitted=0b10)
+    assert kinds(state(HOLDOUT, without, (a_round(opens=0),)), now=501) == {Kind.MIRROR, Kind.CANCEL}
+
+
+@pytest.mark.parametrize(("now", "expected"), [(599, set()), (600, {Kind.CANCEL})])
+def test_derive__sponsor_keeps_the_key__is_cancelled_after_the_window(now: int, expected: set[Kind]) -> None:
+    assert kinds(state(HOLDOUT, ADMITTED, (a_round(opens=0),)), now) == expected | {Kind.MIRROR}
+
+
+@pytest.mark.parametrize(("now", "expected"), [(5_799, set()), (5_800, {Kind.CANCEL})])
+def test_derive__no_verdict_for_good__is_cancelled_after_the_terminal_delay(now: int, expected: set[Kind]) -> None:
+    found = kinds(state(JUDGING, ADMITTED, (a_round(),)), now) - {Kind.MIRROR, Kind.CONVENE}
+    assert found == expected
+
+
+def test_derive__solvers_turn__there_is_nothing_to_do_but_mirror() -> None:
+    assert kinds(state(REVEALING, ADMITTED, (a_round(opens=0),)), now=550) == {Kind.MIRROR}
+
+
+@pytest.mark.parametrize("phase", [SETTLED, CANCELLED])
+def test_derive__ended__closes_its_own_seats_first_and_claims_for_the_solvers(phase: int) -> None:
+    duties = derive(state(phase, ADMITTED, (a_round(),)), ME, 800, HEAD)
+    assert [(duty.kind, duty.member) for duty in duties] == [
+        (Kind.CLOSE_VOTE, MINE),
+        (Kind.CLOSE_VOTE, THEIRS),
+        (Kind.CLAIM, None),
+    ]
+    closed = {"closed": {(1, MINE.stake), (1, THEIRS.stake)}, "claimed": {0}}
+    assert derive(state(phase, ADMITTED, (a_round(),), **closed), ME, 800, HEAD) == []
