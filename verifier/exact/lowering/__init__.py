@@ -1,8 +1,8 @@
 """Lowering: a float ONNX model, as exporters write it, becomes an exact one.
 
-Calibrate every float tensor's range on sample feeds, then walk the graph: each operator has a lowering that emits exact
-instructions, rounding operands to dyadic grids only where 53 bits would not hold the exact result, and saturating at the
-calibrated range. The result need not be reproducible: it is what is pinned.
+Calibrate every float tensor's range on sample feeds, then walk the graph: each operator has a lowering that emits
+exact instructions, rounding operands to dyadic grids only where 53 bits would not hold the exact result, and saturating
+at the calibrated range. The result need not be reproducible: it is what is pinned.
 """
 
 from verifier.exact.lowering.builder import Builder

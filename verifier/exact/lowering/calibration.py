@@ -19,7 +19,7 @@ Feeds = Mapping[str, NDArray[Any]]
 def ranges(
     model: onnx.ModelProto, feeds: Sequence[Feeds], on_feed: Callable[[], None] = lambda: None
 ) -> dict[str, float]:
-    """Largest absolute value of each float tensor over all feeds, masked entries left out. `on_feed` follows progress."""
+    """Largest absolute value of each float tensor over all feeds, masked entries left out. `on_feed`: after each."""
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     known = {info.name for info in probed.graph.output}

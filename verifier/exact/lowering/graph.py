@@ -66,7 +66,7 @@ def lower_graph(
     """
     fused = fuse(model)
     builder = Builder()
-    # Gelu is not in opset 18; ranges of what fusion removed are not needed.
+    # Ranges are of the model as it came: what fusion makes may be no operator of its opset.
     context = Context(builder, ranges(model, calibration, on_feed), headroom)
     for tensor in fused.graph.initializer:
         context.items[tensor.name] = numpy_helper.to_array(tensor)
@@ -75,32 +75,32 @@ def lower_graph(
         if info.name not in context.items:
             arrived[info.name] = builder.input(info.name, _spec(info, inputs).dtype, _shape(info))
             context.items[info.name] = _interpreted(builder, arrived[info.name], _spec(info, inputs))
+    opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
     for proto in fused.graph.node:
-        _lower_node(context, proto)
+        _lower_node(context, proto, opset)
     outputs = {}
     for info in fused.graph.output:
-        item = context.items[info.name]
+        item = context.items.get(info.name)
+        if item is None:
+            raise LoweringError(f"output {info.name!r}", "it is a result that is not lowered")
         outputs[info.name] = builder.constant(item) if isinstance(item, np.ndarray) else item
     return Lowered(builder, arrived, outputs)
 
 
-def _lower_node(context: Context, proto: onnx.NodeProto) -> None:
+def _lower_node(context: Context, proto: onnx.NodeProto, opset: int) -> None:
     attributes = {item.name: helper.get_attribute_value(item) for item in proto.attribute}
     operands = [context.items.get(name) for name in proto.input if name]
-    if proto.op_type == "Constant":
-        context.items[proto.output[0]] = numpy_helper.to_array(attributes["value"])
-        return
+    node = Node(context, proto, attributes)
     if proto.op_type == "Shape":
-        item = context.items[proto.input[0]]
+        item = node.item(0)
         whole = np.array(item.shape, np.int64)
         context.items[proto.output[0]] = whole[attributes.get("start", 0) : attributes.get("end")]
         return
     if all(isinstance(operand, np.ndarray) for operand in operands):
-        for name, array in zip(proto.output, _folded(proto, context), strict=True):
+        for name, array in zip(proto.output, _folded(node, opset), strict=True):
             context.items[name] = array
         return
     lowering = REGISTRY.get(proto.op_type)
-    node = Node(context, proto, attributes)
     if lowering is None:
         raise node.fail(f"{proto.op_type} has no lowering: express it by {', '.join(sorted(REGISTRY))}")
     try:
@@ -111,14 +111,18 @@ def _lower_node(context: Context, proto: onnx.NodeProto) -> None:
         context.items[name] = result
 
 
-def _folded(proto: onnx.NodeProto, context: Context) -> list[NDArray[Any]]:
+def _folded(node: Node, opset: int) -> list[NDArray[Any]]:
     """The results of a node whose operands are all constant."""
-    constants = [numpy_helper.from_array(np.asarray(context.items[name]), name) for name in proto.input if name]
+    proto = node.proto
+    constants = [numpy_helper.from_array(np.asarray(node.context.items[name]), name) for name in proto.input if name]
     outputs = [onnx.ValueInfoProto(name=name) for name in proto.output]
     graph = helper.make_graph([proto], "constant", [], outputs, initializer=constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return list(session.run(None, {}))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        return list(session.run(None, {}))
+    except Exception as error:  # onnxruntime raises many kinds
+        raise node.fail(f"onnxruntime cannot compute this constant: {str(error).splitlines()[0]}") from error
 
 
 def _spec(info: onnx.ValueInfoProto, inputs: Mapping[str, InputSpec]) -> InputSpec:

@@ -59,7 +59,8 @@ class Node:
 
     def fail(self, reason: str) -> LoweringError:
         """The error for this node; to be raised by the caller."""
-        return LoweringError(f"{self.proto.op_type} node {self.proto.name!r}", reason)
+        name = self.proto.name or next(iter(self.proto.output), "")
+        return LoweringError(f"{self.proto.op_type} node {name!r}", reason)
 
     def has(self, index: int) -> bool:
         """Whether an optional operand is given."""
@@ -67,7 +68,10 @@ class Node:
 
     def item(self, index: int) -> Item:
         """An operand as it is: lowered, or a constant of the float graph."""
-        return self.context.items[self.proto.input[index]]
+        item = self.context.items.get(self.proto.input[index])
+        if item is None:
+            raise self.fail(f"its operand {self.proto.input[index]!r} is a result that is not lowered")
+        return item
 
     def constant(self, index: int) -> Array | None:
         """The array of a constant operand, None for a computed one."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from verifier.exact.lowering.builder import grid_for
+from verifier.exact.lowering.builder import Builder, grid_for
 from verifier.exact.lowering.registry import CONSTANT_BITS, WIDE_BITS, Item, Node, as_float, lowers, number
-from verifier.exact.values import FLOAT, WIDE_INTEGERS, Value
+from verifier.exact.values import FLOAT, MAX_STEPS, WIDE_INTEGERS, Value
 
 # Bits of a computed quotient below its binary point, relative to its calibrated range.
 QUOTIENT_BITS = 28
@@ -35,7 +35,7 @@ def lower_sum(node: Node) -> list[Item]:
             def with_constant(bits: int, index: int = index, other: int = other) -> Value:
                 value = as_float(builder, node.fitted(other, bits))
                 array = node.needed(index, "the constant")
-                grid = max(value.grid, grid_for(max(node.magnitude(index), node.magnitude(other)), WIDE_BITS))
+                grid = grid_for(max(node.magnitude(index), node.magnitude(other)), WIDE_BITS)
                 constant = number(builder, array, grid=grid)
                 return builder.op(op, *((constant, value) if index == 0 else (value, constant)))
 
@@ -111,8 +111,14 @@ def lower_clip(node: Node) -> list[Item]:
     high = node.needed(2, "its limit") if node.has(2) else None
     for op, limit in (("Max", low), ("Min", high)):
         if limit is not None and np.isfinite(limit):
-            value = builder.op(op, value, number(builder, np.asarray(limit, np.float64).reshape(()), CONSTANT_BITS))
+            value = builder.op(op, value, _limit(builder, value, float(limit)))
     return [value]
+
+
+def _limit(builder: Builder, value: Value, limit: float) -> Value:
+    """A limit on the finest grid that both it and the value can use: a clamp at 1e-9 must not cost a count its bits."""
+    finest = value.grid - (MAX_STEPS // max(value.magnitude, 1)).bit_length() + 1
+    return number(builder, np.array(limit), grid=max(grid_for(abs(limit), CONSTANT_BITS), finest))
 
 
 @lowers("Pow")

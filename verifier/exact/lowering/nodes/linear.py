@@ -58,5 +58,5 @@ def lower_gemm(node: Node) -> list[Item]:
         if beta != 1.0:
             raise node.fail("it scales a computed bias: write it as MatMul, Mul and Add")
         return [node.narrowing(lambda bits: builder.op("Add", result, as_float(builder, node.fitted(2, bits))), 53)]
-    grid = max(result.grid, grid_for(max(node.magnitude(2), node.context.magnitude(node.proto.output[0])), WIDE_BITS))
+    grid = grid_for(max(node.magnitude(2), node.context.magnitude(node.proto.output[0])), WIDE_BITS)
     return [builder.op("Add", result, number(builder, bias * beta, grid=grid))]

@@ -1,0 +1,137 @@
+"""What exporters write in pieces is recognised and lowered as one unit."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.lowering.compare import FloatGraph, both, node
+from verifier.exact.lowering.fusion import fuse
+
+X = {"x": (3, 6)}
+AXIS = np.array([-1], np.int64)
+ROOT_TWO, HALF_ROOT = np.float32(2**0.5), np.float32(0.5**0.5)
+
+
+def mean(source: str, result: str, opset: int) -> onnx.NodeProto:
+    """The mean over the last axis as opset 17 and as opset 18 write it."""
+    if opset < 18:
+        return node("ReduceMean", [source], [result], axes=[-1], keepdims=1)
+    return node("ReduceMean", [source, "axis"], [result], keepdims=1)
+
+
+def layer_norm(square: str, divide: str, opset: int = 18) -> FloatGraph:
+    """LayerNorm in pieces; `square` and `divide` tell how those are written."""
+    squared = {
+        "Pow": node("Pow", ["centred", "two"], ["square"]),
+        "Mul": node("Mul", ["centred", "centred"], ["square"]),
+    }[square]
+    divided = {
+        "Div": [node("Div", ["centred", "root"], ["normal"])],
+        "Reciprocal": [node("Reciprocal", ["root"], ["inverse"]), node("Mul", ["inverse", "centred"], ["normal"])],
+        "one over": [node("Div", ["one", "root"], ["inverse"]), node("Mul", ["centred", "inverse"], ["normal"])],
+    }[divide]
+    nodes = [
+        mean("x", "mean", opset),
+        node("Sub", ["x", "mean"], ["centred"]),
+        squared,
+        mean("square", "variance", opset),
+        node("Add", ["variance", "epsilon"], ["total"]),
+        node("Sqrt", ["total"], ["root"]),
+        *divided,
+        node("Mul", ["normal", "weight"], ["scaled"]),
+        node("Add", ["scaled", "bias"], ["out"]),
+    ]
+    constants = {
+        "axis": AXIS,
+        "two": np.float32(2),
+        "one": np.float32(1),
+        "epsilon": np.float32(1e-5),
+        "weight": np.linspace(0.5, 2, 6, dtype=np.float32),
+        "bias": np.linspace(-1, 1, 6, dtype=np.float32),
+    }
+    return FloatGraph(nodes, X, constants, opset=opset)
+
+
+def rms_norm() -> FloatGraph:
+    """RMSNorm as Llama-type models export it."""
+    nodes = [
+        node("Pow", ["x", "two"], ["square"]),
+        mean("square", "variance", 18),
+        node("Add", ["variance", "epsilon"], ["total"]),
+        node("Sqrt", ["total"], ["root"]),
+        node("Reciprocal", ["root"], ["inverse"]),
+        node("Mul", ["x", "inverse"], ["normal"]),
+        node("Mul", ["weight", "normal"], ["out"]),
+    ]
+    constants = {"axis": AXIS, "two": np.float32(2), "epsilon": np.float32(1e-5), "weight": np.float32([2] * 6)}
+    return FloatGraph(nodes, X, constants)
+
+
+def gelu(halved: str, inner: str) -> FloatGraph:
+    """GELU in pieces: which product takes the half, and how the argument of erf is written."""
+    nodes = [
+        node("Div", ["x", "root"], ["scaled"]) if inner == "Div" else node("Mul", ["half_root", "x"], ["scaled"]),
+        node("Erf", ["scaled"], ["erf"]),
+        node("Add", ["erf", "one"], ["total"]),
+        *{
+            "last": [node("Mul", ["x", "total"], ["product"]), node("Mul", ["product", "half"], ["out"])],
+            "first": [node("Mul", ["x", "half"], ["part"]), node("Mul", ["part", "total"], ["out"])],
+            "inside": [node("Mul", ["half", "total"], ["part"]), node("Mul", ["x", "part"], ["out"])],
+        }[halved],
+    ]
+    scalars = {"root": ROOT_TWO, "half_root": HALF_ROOT, "one": np.float32(1), "half": np.float32(0.5)}
+    return FloatGraph(nodes, X, scalars)
+
+
+NORMS = {
+    "pow, div": layer_norm("Pow", "Div"),
+    "mul, reciprocal": layer_norm("Mul", "Reciprocal"),
+    "pow, one over": layer_norm("Pow", "one over"),
+    "axes as an attribute": layer_norm("Pow", "Div", opset=17),
+    "rms": rms_norm(),
+}
+GELUS = {
+    f"{halved}, {inner}": gelu(halved, inner) for halved in ("last", "first", "inside") for inner in ("Div", "Mul")
+}
+
+
+@pytest.mark.parametrize(("name", "graph"), NORMS.items(), ids=NORMS.keys())
+def test_fuse__norm_in_pieces__is_one_node_and_as_exact(name: str, graph: FloatGraph) -> None:
+    operators = Counter(item.op_type for item in fuse(graph.model()).graph.node)
+    expected = {"RMSNormalization": 1, "Mul": 1} if name == "rms" else {"LayerNormalization": 1, "Mul": 1, "Add": 1}
+    assert operators == expected
+    exact, floats = both(graph)
+    assert np.abs(floats).max() > 1
+    assert np.abs(exact - floats).max() <= 5e-6
+
+
+@pytest.mark.parametrize("graph", GELUS.values(), ids=GELUS.keys())
+def test_fuse__gelu_in_pieces__is_one_node_and_as_exact(graph: FloatGraph) -> None:
+    assert [item.op_type for item in fuse(graph.model()).graph.node] == ["Gelu"]
+    exact, floats = both(graph)
+    assert np.abs(floats).max() > 1
+    assert np.abs(exact - floats).max() <= 5e-4
+
+
+def test_fuse__constants_as_nodes__are_seen() -> None:
+    graph = gelu("last", "Div")
+    nodes = [
+        onnx.helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(np.asarray(array), name))
+        for name, array in graph.constants.items()
+    ]
+    rewritten = FloatGraph([*nodes, *graph.nodes], X)
+    assert [item.op_type for item in fuse(rewritten.model()).graph.node] == ["Gelu"]
+    exact, floats = both(rewritten)
+    assert np.abs(exact - floats).max() <= 5e-4
+
+
+def test_fuse__another_formula_of_the_same_operators__is_left_alone() -> None:
+    graph = gelu("last", "Div")
+    other = FloatGraph(graph.nodes, X, {**graph.constants, "half": np.float32(0.25)})
+    assert [item.op_type for item in fuse(other.model()).graph.node] == [item.op_type for item in graph.nodes]
+    exact, floats = both(other)
+    assert np.abs(exact - floats).max() <= 5e-4
