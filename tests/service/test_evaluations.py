@@ -1,0 +1,235 @@
+"""Files and evaluations of one task on this machine: what is missing and why, what is tried again, what is given up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from tests.end_to_end.program import GOOD, Program
+from verifier.artifacts import digests, sealing
+from verifier.artifacts.store import Store
+from verifier.chain import commitments
+from verifier.chain.contracts import JUDGING, PanelView, TaskView, Terms
+from verifier.service import evaluations
+from verifier.service.config import Chain, Config, Operator, Sandbox
+from verifier.service.config import Store as StoreLimits
+from verifier.service.errors import Retry, Skip
+from verifier.service.evaluations import Evaluations
+from verifier.service.files import Files
+from verifier.service.jobs import Jobs
+from verifier.service.journal import Journal
+from verifier.service.metrics import Metrics
+from verifier.service.sandbox import EvaluationFailed
+from verifier.service.state import Opening, Submission, TaskHistory, TaskState
+
+PANEL = "0x" + "11" * 20
+TASK = b"\x01" * 32
+
+
+class Machine:
+    """A store, a journal and one task whose files are all there."""
+
+    def __init__(self, folder: Path, store_limits: StoreLimits | None = None) -> None:
+        self.program = Program()
+        self.store = Store(folder / "artifacts")
+        self.journal = Journal(folder / "journal.sqlite", 31337, PANEL)
+        self.work = folder / "work"
+        config = Config(
+            data=folder,
+            chain=Chain(rpc_url="http://127.0.0.1:1", chain_id=31337, bounties=PANEL),
+            operator=Operator(seed_file=folder / "seed"),
+            store=store_limits or StoreLimits(),
+        )
+        metrics = Metrics()
+        self.files = Files(self.store, config, Jobs(4, lambda: None), self.journal, metrics)
+        limits = Sandbox(attempts=2, retry_pause_s=0.2)
+        self.evaluations = Evaluations(
+            31337,
+            PANEL,
+            self.journal,
+            self.files,
+            Jobs(1, lambda: None),
+            limits,
+            self.work,
+            metrics,
+            lambda *_: None,
+            structlog.get_logger(),
+        )
+        self.holdout = self.sealed(self.program.examples_file(seed=1))
+        self.submission = self.sealed(self.program.submission_file(GOOD))
+        practice = self.program.examples_file(seed=2)
+        self.manifest = self.program.manifest(lambda _: "https://127.0.0.1/x", practice, self.ciphertext(self.holdout))
+        for data in (self.manifest, self.program.data):
+            self.store.put(data)
+        self.terms = Terms(
+            asset=PANEL,  # type: ignore[arg-type]
+            reward=1,
+            policy=0,
+            threshold=1,
+            baseline=0,
+            committee=1,
+            windows=(100,) * 6,
+            macs=self.program.cost,
+            seat_fee=1,
+            reserve=0,
+            manifest=digests.digest(self.manifest),
+            program=digests.digest(self.program.data),
+            practice=digests.digest(practice),
+            holdout=b"h" * 32,
+        )
+
+    def sealed(self, plain: bytes) -> Opening:
+        """Put a sealed file into the store."""
+        key = sealing.new_key()
+        return Opening(self.store.put(sealing.seal(key, plain)), digests.digest(plain), key)
+
+    def ciphertext(self, opening: Opening) -> bytes:
+        return self.store.get(opening.sealed)
+
+    def state(self, **terms: Any) -> TaskState:
+        """The task in judging, with `terms` changed."""
+        entry = self.submission
+        submission = Submission(0, PANEL, b"c" * 32, entry.sealed, "https://127.0.0.1/y", entry.plain, entry.key)
+        history = TaskHistory(TASK, replace(self.terms, **terms), "https://127.0.0.1/m", [submission], self.holdout)
+        inputs = commitments.inputs(TASK, self.holdout.plain, commitments.root([b"c" * 32]), 1)
+        view = TaskView(PANEL, 1, JUDGING, 1, 1)  # type: ignore[arg-type]
+        return TaskState(history, view, PanelView(1, 0, bytes(32), 0, 0, 0, 5, 5, 3), (), inputs, 1, 1)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def until(look: Callable[[], Any], reason: str | None = None) -> Any:
+    """Ask at every tick until an evaluation is there, or, with a `reason`, until it is refused for that one."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            return look()
+        except Retry as error:
+            if reason is not None and reason in str(error):
+                return None
+        time.sleep(0.02)
+    raise AssertionError("still waiting")
+
+
+def test_of__real_files__is_evaluated_once_and_kept(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = machine.state()
+    found = until(lambda: machine.evaluations.of(state, seconds=60))
+    assert found.scores == (machine.program.score(GOOD, seed=1),)
+    assert machine.store.has(found.evidence)
+    assert machine.journal.opening(found.verdict) == found
+    assert list(machine.work.iterdir()) == []
+    monkeypatch.setattr(evaluations, "run", None)  # never again
+    assert machine.evaluations.of(state, seconds=60) == found
+
+
+def test_of__child_fails_every_time__abstains_after_the_configured_attempts(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+
+    def fail(*_: Any) -> Any:
+        runs.append(time.monotonic())
+        raise EvaluationFailed("it crashed")
+
+    monkeypatch.setattr(evaluations, "run", fail)
+    with pytest.raises(Skip, match="abstains: the evaluation failed 2 times: it crashed"):
+        until(lambda: machine.evaluations.of(machine.state(), seconds=60))
+    assert len(runs) == 2
+    assert runs[1] - runs[0] >= 0.2
+
+
+def test_of__disk_full__is_no_failure_of_the_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, troubles = evaluations.run, [OSError(28, "No space left on device")] * 4
+
+    def run(*arguments: Any) -> Any:
+        if troubles:
+            raise troubles.pop()
+        return honest(*arguments)
+
+    monkeypatch.setattr(evaluations, "run", run)
+    until(lambda: machine.evaluations.of(machine.state(), seconds=60), reason="No space left on device")
+    found = until(lambda: machine.evaluations.of(machine.state(), seconds=60))
+    assert found.scores == (machine.program.score(GOOD, seed=1),)
+
+
+def test_of__evidence_cannot_be_kept_at_first__is_not_evaluated_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, honest = [], evaluations.run
+    monkeypatch.setattr(evaluations, "run", lambda *arguments: runs.append(1) or honest(*arguments))
+    adopt, machine.files.adopt = machine.files.adopt, _refuse  # type: ignore[method-assign]
+    until(lambda: machine.evaluations.of(machine.state(), seconds=60), reason="cannot keep")
+    machine.files.adopt = adopt  # type: ignore[method-assign]
+    until(lambda: machine.evaluations.of(machine.state(), seconds=60))
+    assert runs == [1]
+
+
+def _refuse(*_: Any) -> None:
+    raise Retry("cannot keep evidence: No space left on device")
+
+
+def test_of__another_one_runs__waits_for_its_turn(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluations, "run", lambda *_: time.sleep(1.0))
+    with pytest.raises(Retry, match="the evaluation starts"):
+        machine.evaluations.of(machine.state(), seconds=60)
+    other = machine.state()
+    history = replace(other.history, id=b"\x09" * 32)
+    inputs = commitments.inputs(b"\x09" * 32, machine.holdout.plain, commitments.root([b"c" * 32]), 1)
+    with pytest.raises(Retry, match="another evaluation is running"):
+        machine.evaluations.of(replace(other, history=history, inputs=inputs), seconds=60)
+
+
+def test_of__inputs_are_not_what_the_events_say__abstains(machine: Machine) -> None:
+    with pytest.raises(Skip, match="abstains: the contract's inputs are not what the task's events say"):
+        machine.evaluations.of(replace(machine.state(), inputs=b"\x00" * 32), seconds=60)
+
+
+def test_fetch_missing__everything_there__is_empty(machine: Machine) -> None:
+    assert machine.files.fetch_missing(machine.state()) == {}
+
+
+def test_fetch_missing__manifest_contradicts_the_chain__nothing_is_attested(machine: Machine) -> None:
+    missing = machine.files.fetch_missing(machine.state(macs=1))
+    assert missing == {0: "the manifest contradicts the task on chain: cost", 1: "submission 0"}
+
+
+def test_fetch_missing__file_gone__says_why_it_cannot_be_had(machine: Machine) -> None:
+    machine.store.remove(machine.submission.sealed)
+    state = machine.state()
+    assert machine.files.fetch_missing(state) == {1: "submission 0 (on its way)"}
+    deadline = time.monotonic() + 30
+    while "127.0.0.1" not in (said := machine.files.fetch_missing(state)[1]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert "no address on the public internet" in said
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (StoreLimits(max_file_bytes=1_000), "submission 0 (1032 bytes are more than store.max_file_bytes)"),
+        (StoreLimits(max_bytes=1_000), "submission 0 (the store is full: store.max_bytes)"),
+    ],
+)
+def test_fetch_missing__limits_of_the_store__are_the_reason(tmp_path: Path, limits: StoreLimits, reason: str) -> None:
+    machine = Machine(tmp_path, limits)
+    machine.store.remove(machine.submission.sealed)
+    assert machine.files.fetch_missing(machine.state()) == {1: reason}
+
+
+def test_keep__live_task__serves_its_files_and_forgets_others_only_when_old(machine: Machine) -> None:
+    other = machine.store.put(b"of a task that is over")
+    machine.files.keep([machine.state()])
+    assert machine.files.served(machine.submission.sealed) == machine.store.path(machine.submission.sealed)
+    assert machine.files.served(other) is None
+    assert machine.store.has(other)
+    machine.store.remove_unused([machine.submission.sealed], older_than_s=-1.0)
+    assert list(machine.store) == [machine.submission.sealed]
