@@ -92,8 +92,13 @@ class Node:
         """Put the clock forward to that second, if it is not there yet, and mine there."""
         ahead = timestamp - int(self.w3.eth.get_block("latest")["timestamp"])
         if ahead > 0:
-            self.w3.provider.make_request(RPCEndpoint("evm_increaseTime"), [ahead])
-        self.w3.provider.make_request(RPCEndpoint("evm_mine"), [])
+            self._request("evm_increaseTime", ahead)
+        self._request("evm_mine")
+        assert int(self.w3.eth.get_block("latest")["timestamp"]) >= timestamp
+
+    def _request(self, method: str, *parameters: int) -> None:
+        answer = self.w3.provider.make_request(RPCEndpoint(method), list(parameters))
+        assert "error" not in answer, answer
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,173 @@
+"""`python -m scripts.demo [--chain devnet|anvil]`: the whole bounty, step by step."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from scripts._units import span
+from scripts.demo import parties, report, setup
+from scripts.demo.market import Market
+from scripts.demo.shell import ROOT, DemoError, Shell, shown
+from verifier.errors import TouchstoneError
+
+RESULT = ROOT / "build" / "demo.json"
+CHALLENGE = "the challenge window passes, somebody settles, claims and closes the votes"
+
+
+@click.command()
+@click.option("--chain", type=click.Choice(["devnet", "anvil"]), default="devnet", show_default=True)
+def main(chain: str) -> None:
+    """Run a bounty for a LoRA adapter of all-MiniLM-L6-v2 from escrow to payout, and say who was paid what."""
+    console = Console(highlight=False)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    setup.fresh_folder()
+    RESULT.unlink(missing_ok=True)
+    shell = Shell(console, setup.FOLDER / "logs", setup.environment())
+    try:
+        play(shell, chain)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted: ending every process", style="yellow")
+        sys.exit(130)
+    except (DemoError, TouchstoneError) as error:
+        console.print(f"\n[red]the demo failed:[/red] {error}")
+        console.print(f"the services' logs are in {shown(setup.FOLDER / 'logs')}")
+        sys.exit(1)
+    finally:
+        shell.stop()
+
+
+def play(shell: Shell, chain: str) -> None:
+    """The flow, in the order of the README's picture. Errors: DemoError, ChainError."""
+    began = time.monotonic()
+
+    shell.title("A local chain, wallets for everybody, three contracts")
+    people = setup.make_people()
+    setup.announce(shell, people)
+    rpc_url = setup.start_chain(shell, chain, people)
+    market = setup.deploy(shell, rpc_url)
+    file_host = setup.start_file_host(shell)
+
+    shell.title("Three operators stake a seat each and start their services")
+    script_s = setup.stake(shell, people)
+    setup.start_verifiers(shell, people, market, rpc_url, file_host)
+
+    shell.title("The sponsor builds a task: real MiniLM, real sentences, a sealed holdout")
+    manifest_uri = parties.build_task(shell, file_host)
+
+    prepared = []
+    for solver in parties.SOLVERS:
+        shell.title(f"{solver.alias} {solver.remark}, packs, scores and seals")
+        prepared.append(parties.prepare(shell, solver, file_host))
+    pace = parties.Pace(script_s, max(seconds for _, seconds in prepared))
+
+    shell.title("The sponsor escrows the reward, and the solvers commit")
+    parties.create_task(shell, market, manifest_uri, pace)
+    parties.commit(shell, [uri for uri, _ in prepared])
+    _wait_for_the_committee(market, pace)
+
+    shell.title("The sponsor opens the holdout; the solvers open their submissions")
+    parties.reveal_holdout(shell)
+    parties.reveal(shell)
+    parties.status(shell)
+
+    shell.title("The verifiers evaluate, vote, and open their votes")
+    _wait_for_the_verdict(market, pace)
+    parties.status(shell)
+
+    shell.title("Everybody withdraws")
+    parties.withdraw(shell, ["sponsor", *(solver.alias for solver in parties.SOLVERS)])
+    parties.withdraw(shell, [item.owner for item in people.operators])
+
+    shell.title("What happened")
+    shell.stop_services("verifier")
+    summary = report.summarise(_facts(market, people), _names(people), chain, time.monotonic() - began)
+    report.show(shell.console, summary)
+    RESULT.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    shell.console.print(f"\nall of it in {span(round(summary['seconds']))}, written to {shown(RESULT)}")
+
+
+def _wait_for_the_committee(market: Market, pace: parties.Pace) -> None:
+    windows = pace.windows()
+    opened = market.view().created_at
+    market.wait("commits close", lambda: market.now() >= opened + windows["commit"], lambda: opened + windows["commit"])
+    market.wait("the services convene a panel and draw it", lambda: market.panel().attest_closes != 0)
+    closes = market.panel().attest_closes
+    seats = setup.VERIFIERS
+    market.wait(f"{seats} seats fetch every file and attest", lambda: market.attested() == seats, lambda: closes)
+    market.wait("attestation closes", lambda: market.panel().closed_at != 0, lambda: closes)
+    if market.panel().admitted != 0b111:
+        raise DemoError(f"not everything was admitted: {market.panel().admitted:b}")
+
+
+def _wait_for_the_verdict(market: Market, pace: parties.Pace) -> None:
+    seats = setup.VERIFIERS
+    opens = market.view().holdout_revealed_at + pace.windows()["reveal"]
+    market.wait("the solvers' window to reveal ends", lambda: market.now() >= opens, lambda: opens)
+    votes = market.round()
+    market.wait(
+        f"{seats} services evaluate both submissions and commit their verdicts",
+        lambda: market.round().committed.bit_count() == seats,
+        lambda: votes.commit_closes,
+    )
+    market.wait(
+        f"{seats} services reveal their verdicts",
+        lambda: market.round().revealed.bit_count() == seats,
+        lambda: votes.reveal_closes,
+    )
+    market.wait(CHALLENGE, lambda: _everything_closed(market, seats))
+
+
+def _everything_closed(market: Market, seats: int) -> bool:
+    contracts = market.contracts
+    claimed = len(market.events(contracts.bounties, "SubmissionClaimed"))
+    return len(market.events(contracts.panel, "VoteClosed")) == seats and claimed == len(parties.SOLVERS)
+
+
+def _facts(market: Market, people: setup.People) -> report.Facts:
+    """Errors: DemoError when the task did not end as a settled one does."""
+    bounties, panel, stakes = market.contracts.bounties, market.contracts.panel, market.contracts.stakes
+    try:
+        (created,) = market.events(bounties, "TaskCreated")
+        (settled,) = market.events(bounties, "Settled")
+        (accepted,) = market.events(panel, "Accepted")
+    except ValueError as error:
+        raise DemoError("the task was not settled by one accepted verdict") from error
+    return report.Facts(
+        created=created,
+        committed=market.events(bounties, "SubmissionCommitted"),
+        revealed=market.events(bounties, "SubmissionRevealed"),
+        settled=settled,
+        claimed=market.events(bounties, "SubmissionClaimed"),
+        joined=market.events(stakes, "Joined"),
+        verdicts=market.events(panel, "VerdictRevealed"),
+        accepted=accepted,
+        closed=market.events(panel, "VoteClosed"),
+        seat_paid=market.events(bounties, "SeatPaid"),
+        withdrawn=market.events(bounties, "Withdrawn"),
+        journals={
+            item.key.address: report.journal_verdict(item.folder / "data" / "journal.sqlite", market.task)
+            for item in people.operators
+        },
+    )
+
+
+def _names(people: setup.People) -> dict[str, str]:
+    """Who an address is."""
+    names: dict[str, str] = {account.address: alias for alias, account in people.wallets.items()}
+    return names | {item.key.address: f"verifier{item.number}" for item in people.operators}
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""What happened, read from the chain's events and the verifiers' journals: as JSON, and as tables for people."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from scripts._units import coins, short
+from scripts.demo.shell import DemoError
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The events of one settled task (arguments by name, oldest first), and what each verifier's journal holds."""
+
+    created: Event
+    committed: Sequence[Event]
+    revealed: Sequence[Event]
+    settled: Event
+    claimed: Sequence[Event]
+    joined: Sequence[Event]
+    verdicts: Sequence[Event]
+    accepted: Event
+    closed: Sequence[Event]
+    seat_paid: Sequence[Event]
+    withdrawn: Sequence[Event]  # from the escrow
+    journals: Mapping[str, bytes]  # operator -> the verdict it wrote down before it voted
+
+
+def journal_verdict(journal: Path, task: bytes) -> bytes:
+    """The one verdict a stopped service voted for in that task. Errors: DemoError."""
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as database:
+        rows = database.execute("SELECT DISTINCT verdict FROM votes WHERE task = ?", (task,)).fetchall()
+    if len(rows) != 1:
+        raise DemoError(f"{journal} holds {len(rows)} verdicts of the task, not one")
+    return bytes(rows[0][0])
+
+
+def summarise(facts: Facts, names: Mapping[str, str], chain: str, seconds: float) -> dict[str, Any]:
+    """The facts as plain values; amounts in wei, addresses checksummed. `names` says who an address is.
+
+    Errors: DemoError when two sources contradict each other.
+    """
+    threshold = int(facts.created["terms"].threshold)
+    withdrawn = _totals(facts.withdrawn, "account", "amount")
+    return {
+        "chain": chain,
+        "seconds": round(seconds, 1),
+        "task": _hex(facts.created["task"]),
+        "sponsor": facts.created["sponsor"],
+        "reward": int(facts.created["terms"].reward),
+        "threshold": threshold,
+        "verdict_digest": _hex(facts.accepted["verdict"]),
+        "submissions": [_submission(facts, item, threshold, withdrawn, names) for item in facts.committed],
+        "verifiers": [_verifier(facts, item, withdrawn, names) for item in facts.verdicts],
+        "withdrawn": {names.get(account, account): amount for account, amount in withdrawn.items()},
+    }
+
+
+def _submission(
+    facts: Facts, committed: Event, threshold: int, withdrawn: Mapping[str, int], names: Mapping[str, str]
+) -> dict[str, Any]:
+    index, solver = committed["index"], committed["solver"]
+    (revealed,) = [item for item in facts.revealed if item["index"] == index]
+    (claimed,) = [item for item in facts.claimed if item["index"] == index]
+    own = [item for item in facts.claimed if item["solver"] == solver]
+    _agree(
+        f"what {solver} was credited and what it withdrew",
+        sum(item["reward"] + item["native"] for item in own),
+        withdrawn.get(solver, 0),
+    )
+    score = int(facts.settled["scores"][index])
+    return {
+        "name": names.get(solver, solver),
+        "solver": solver,
+        "digest": _hex(revealed["plain"]),
+        "score": score,
+        "passed": score >= threshold,
+        "paid": int(claimed["reward"]),
+        "bond_returned": int(claimed["native"]),
+    }
+
+
+def _verifier(facts: Facts, verdict: Event, withdrawn: Mapping[str, int], names: Mapping[str, str]) -> dict[str, Any]:
+    (seat,) = [item for item in facts.joined if item["stake"] == verdict["stake"]]
+    (closed,) = [item for item in facts.closed if item["stake"] == verdict["stake"]]
+    operator, owner = seat["operator"], seat["owner"]
+    _agree(f"verdict in the journal of {operator} and on chain", facts.journals.get(operator), verdict["verdict"])
+    fee = _totals(facts.seat_paid, "owner", "amount").get(owner, 0)
+    _agree(f"what {owner} earned and was credited", int(closed["earned"]), fee)
+    _agree(f"what {owner} was credited and what it withdrew", fee, withdrawn.get(owner, 0))
+    return {
+        "name": names.get(operator, operator),
+        "address": operator,
+        "verdict_digest": _hex(verdict["verdict"]),
+        "fee": fee,
+        "slashed": int(closed["slashed"]),
+    }
+
+
+def show(console: Console, summary: Mapping[str, Any]) -> None:
+    """The summary as tables."""
+    submissions = Table("who", "submitted", "exact score", "threshold", "", "reward", "bond back", title="submissions")
+    for item in summary["submissions"]:
+        submissions.add_row(
+            item["name"],
+            short(item["digest"]),
+            str(item["score"]),
+            str(summary["threshold"]),
+            "[green]passed[/green]" if item["passed"] else "[red]failed[/red]",
+            coins(item["paid"]),
+            coins(item["bond_returned"]),
+        )
+    verifiers = Table("who", "operator", "verdict", "", "fee", "slashed", title="verifiers")
+    for item in summary["verifiers"]:
+        same = item["verdict_digest"] == summary["verdict_digest"]
+        verdict = "accepted" if same else "another one"
+        row = (item["name"], item["address"], short(item["verdict_digest"]), verdict)
+        verifiers.add_row(*row, coins(item["fee"]), coins(item["slashed"]))
+    paid = Table("who", "coins", title="withdrawn from the escrow")
+    for name, amount in summary["withdrawn"].items():
+        paid.add_row(name, coins(amount))
+    for table in (submissions, verifiers, paid):
+        console.print()
+        console.print(table)
+
+
+def _totals(events: Sequence[Event], by: str, amount: str) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for event in events:
+        totals[event[by]] = totals.get(event[by], 0) + int(event[amount])
+    return totals
+
+
+def _agree(what: str, first: object, second: object) -> None:
+    if first != second:
+        raise DemoError(f"{what} differ: {first!r} and {second!r}")
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + bytes(value).hex()

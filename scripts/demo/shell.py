@@ -1,0 +1,220 @@
+"""Runs commands as a person would type them: shows each, passes on what it says, and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parents[2]
+STOP_S = 20.0  # what a process gets to end by itself
+TAIL_LINES = 30
+
+
+class DemoError(Exception):
+    """The demo cannot go on; its message is for people."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that runs beside the demo until `Shell.stop`."""
+
+    name: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def check(self) -> None:
+        """Errors: DemoError with the end of its log when it has ended."""
+        if self.process.poll() is not None:
+            tail = "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:])
+            raise DemoError(f"{self.name} ended with status {self.process.returncode}:\n{tail}")
+
+
+class Shell:
+    """Starts everything, each process in a session of its own, and can end it all.
+
+    Processes are started by worker threads and under a lock, so that a signal, which only the main thread sees, can
+    never come between the start of a process and the note of it.
+    """
+
+    def __init__(self, console: Console, logs: Path, environment: Mapping[str, str]) -> None:
+        self.console = console
+        self.services: list[Service] = []
+        self._logs = logs
+        self._environment = {**os.environ, **environment}
+        self._processes: list[subprocess.Popen[str]] = []
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._workers = ThreadPoolExecutor(max_workers=8)
+
+    def title(self, text: str) -> None:
+        """Announce what the next commands are for."""
+        self.console.print()
+        self.console.rule(f"[bold]{text}", align="left")
+
+    def note(self, text: str) -> None:
+        """Say what was done that no command was needed for."""
+        self.console.print(Text("# " + text, style="dim"), soft_wrap=True)
+
+    def set(self, variables: Mapping[str, str]) -> None:
+        """Set variables for the commands to come."""
+        self._environment.update(variables)
+
+    def export(self, name: str, value: str) -> None:
+        """Set a variable for the commands to come, and show it."""
+        self.set({name: value})
+        self._show(f"export {name}={shlex.quote(value)}")
+
+    def run(self, *words: str | Path, out: Path | None = None) -> str:
+        """Run one command to its end and return what it wrote to stdout, which `out` gets instead of the terminal.
+
+        Its stderr, where progress bars are, is the terminal's. Errors: DemoError.
+        """
+        command = [str(word) for word in words]
+        self._show(shlex.join(command) + (f" > {shown(out)}" if out else ""))
+
+        def worker() -> tuple[int, str]:
+            process = self._start(command, stdout=subprocess.PIPE)
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if out is None:
+                    self._say(line)
+            return process.wait(), "".join(lines)
+
+        status, said = self._workers.submit(worker).result()
+        if status:
+            raise DemoError(f"`{shlex.join(command)}` failed with status {status}")
+        if out is not None:
+            out.write_text(said, encoding="utf-8")
+        return said
+
+    def together(self, *commands: Sequence[str | Path]) -> list[str]:
+        """Run commands at once, as people do who do not wait for each other; returns what each wrote to stdout.
+
+        Errors: DemoError, naming the first that failed.
+        """
+        lines = [[str(word) for word in command] for command in commands]
+        for line in lines:
+            self._show(shlex.join(line))
+
+        def worker(line: list[str]) -> tuple[int, str, str]:
+            process = self._start(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            said, complained = process.communicate()
+            return process.returncode, said, complained
+
+        answers = []
+        for line, future in zip(lines, [self._workers.submit(worker, line) for line in lines], strict=True):
+            status, said, complained = future.result()
+            if status:
+                raise DemoError(f"`{shlex.join(line)}` failed with status {status}:\n{said}{complained}")
+            for row in said.splitlines(keepends=True):
+                self._say(row)
+            answers.append(said)
+        return answers
+
+    def serve(self, name: str, *words: str | Path) -> Service:
+        """Start a command in the background; its output goes to a log file. Errors: DemoError."""
+        command = [str(word) for word in words]
+        log = self._logs / f"{name}.log"
+        self._show(f"{shlex.join(command)} > {shown(log)} 2>&1 &")
+
+        def worker() -> subprocess.Popen[str]:
+            with log.open("w") as file:
+                return self._start(command, stdout=file, stderr=subprocess.STDOUT)
+
+        service = Service(name, self._workers.submit(worker).result(), log)
+        self.services.append(service)
+        return service
+
+    def check(self) -> None:
+        """Every service is still running. Errors: DemoError."""
+        for service in self.services:
+            service.check()
+
+    def stop_services(self, prefix: str) -> None:
+        """End the services whose names begin so, and wait for them."""
+        chosen = [service for service in self.services if service.name.startswith(prefix)]
+        self.services = [service for service in self.services if service not in chosen]
+        _end([service.process for service in chosen])
+
+    def stop(self) -> None:
+        """End every process that is still running, and whatever those started. Not to be interrupted."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        with self._lock:
+            self._stopping = True
+            running = list(self._processes)
+        _end(running)
+        self._workers.shutdown(wait=True)
+
+    def _start(self, command: list[str], stdout: int | IO[str], stderr: int | None = None) -> subprocess.Popen[str]:
+        with self._lock:
+            if self._stopping:
+                raise DemoError("interrupted")
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                text=True,
+                start_new_session=True,  # Ctrl-C reaches the demo alone, which then ends the others in order
+            )
+            self._processes.append(process)
+            return process
+
+    def _show(self, line: str) -> None:
+        self.console.print(Text("$ " + line, style="bold cyan"), soft_wrap=True)
+
+    def _say(self, line: str) -> None:
+        self.console.print(Text("  " + line.rstrip("\n"), style="dim"), soft_wrap=True)
+
+
+def shown(path: Path) -> str:
+    """A path as the demo's commands name it: from the repository's root."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def command(name: str) -> str:
+    """A program of the environment that runs the demo. Errors: DemoError when it is not installed there."""
+    if not (Path(sys.executable).parent / name).exists():
+        raise DemoError(f"{name} is not installed beside {sys.executable}: run `make setup`")
+    return name
+
+
+def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """SIGTERM to every process's session, and SIGKILL to what is left of it."""
+    _signal(processes, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    for process in processes:
+        try:
+            process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            continue
+    # Also what a process that has ended left behind in its session.
+    _signal(processes, signal.SIGKILL)
+    for process in processes:
+        process.wait()
+
+
+def _signal(processes: Sequence[subprocess.Popen[str]], number: int) -> None:
+    for process in processes:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            continue
