@@ -34,6 +34,8 @@ class Verifier:
         self.process: subprocess.Popen[bytes] | None = None
         self.may_end = False
         self.dry = False  # without its key
+        self.reaches_host = True
+        self.confirmations = 0
         folder.mkdir(parents=True)
         self._secret("seed", secrets.token_hex(32))
         self._secret("password", PASSWORD)

@@ -69,6 +69,20 @@ def test_run__nothing_to_do__is_healthy_measured_logged_and_stops_cleanly(world:
     assert lines[-1]["event"] == "stopped"
 
 
+def test_run__nobody_staked_for_the_operator_and_no_coin__says_so_once_and_stays_up(world: World) -> None:
+    verifier = Verifier("stranger", world.folder / "stranger", world.person("stranger"))
+    world.verifiers.append(verifier)
+    world.configure()
+    world.node.fund(verifier.operator.address, 0)
+    verifier.start()
+    wait_for(lambda: sum(line.get("event") == "attention" for line in verifier.log()) == 2, "both are in the log")
+    reasons = [line["reason"] for line in verifier.log() if line["event"] == "attention"]
+    assert "no seat names" in reasons[0]
+    assert "no coin to pay gas with" in reasons[1]
+    wait_for(lambda: verifier.health()["status"] == "ok", "it is healthy")
+    assert verifier.stop() == 0
+
+
 def test_check__everything_right__says_so_line_by_line(world: World) -> None:
     verifier = world.add_verifier("only", seats=2)
     world.configure()

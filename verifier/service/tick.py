@@ -25,6 +25,7 @@ from verifier.service.logs import Decisions, Logger
 from verifier.service.metrics import Metrics
 from verifier.service.state import History, TaskState, read_task
 
+STANDING = frozenset({"tick", "seats", "balance"})  # what is said of the service, not of a duty
 ACCOUNTS_EVERY_S = 60.0  # balance and stake are for the dashboard: no need to ask at every tick
 
 
@@ -67,7 +68,7 @@ class Service:
             done[duty.kind, self._perform(state, duty, head)] += 1
         keys = {duty.key for _, duty in duties}
         self.actions.retain(keys)
-        self.decisions.retain(keys | {f"read:{state.id.hex()}" for state in states} | {"tick"})
+        self.decisions.retain(keys | {f"read:{state.id.hex()}" for state in states} | STANDING)
 
         self._report(head, confirmed, history, states, done)
 
@@ -137,6 +138,13 @@ class Service:
             self.decisions.forget(duty.key)
         return progress
 
+    def _warn(self, key: str, wrong: bool, problem: str) -> None:
+        """Say once what the operator should look at, and again if it comes back after it was right."""
+        if wrong:
+            self.decisions.say(key, "attention", problem)
+        else:
+            self.decisions.forget(key)
+
     def _report(
         self,
         head: Block,
@@ -158,7 +166,14 @@ class Service:
             seats = [self.contracts.seat(stake, confirmed.number) for stake in stakes]
             metrics.seats.set(len(seats))
             metrics.stake.set(sum(seat.balance for seat in seats))
-            metrics.balance.set(self.contracts.balance(self.operator, confirmed.number))
+            balance = self.contracts.balance(self.operator, confirmed.number)
+            metrics.balance.set(balance)
+            self._warn(
+                "seats", not seats, f"no seat names {self.operator} as its operator: it has only open calls to make"
+            )
+            self._warn(
+                "balance", self.sender is not None and not balance, f"{self.operator} has no coin to pay gas with"
+            )
             metrics.stored.set(self.files.size())
             self._accounts_read = time.monotonic()
         metrics.ticks.labels("complete").inc()
