@@ -11,7 +11,7 @@ from eth_utils.crypto import keccak
 from web3 import Web3
 
 from verifier.chain.client import Block, Log
-from verifier.chain.errors import Unreachable
+from verifier.chain.errors import Refused, Unreachable
 from verifier.chain.events import EventIndex
 
 ADDRESS = Web3.to_checksum_address("0x" + "11" * 20)
@@ -38,6 +38,7 @@ class ScriptedChain:
     length: int = 10
     queries: list[tuple[int, int]] = field(default_factory=list)
     switches_while_read: bool = False
+    most_logs: int = 1_000  # in one answer; the node refuses more
 
     def block(self, number: int) -> Block:
         if number >= self.length:
@@ -47,6 +48,8 @@ class ScriptedChain:
 
     def logs(self, addresses: list[str], first: int, last: int) -> list[Log]:
         self.queries.append((first, last))
+        if last - first + 1 > self.most_logs:
+            raise Refused("query returned more than 10000 results")
         if self.switches_while_read:
             self.branch += 1
         return [
@@ -81,6 +84,20 @@ def test_advance__first_time__reads_from_the_first_block_in_spans(chain: Scripte
     assert chain.queries == [(2, 4), (5, 7), (8, 9)]
     assert numbers(index) == [n * 1000 for n in range(2, 10)]
     assert index.events[0].name == "Happened"
+
+
+def test_advance__too_many_logs_for_one_answer__asks_for_fewer_blocks(chain: ScriptedChain) -> None:
+    chain.most_logs = 3
+    index = new_index(chain)
+    index.advance(chain.block(9))
+    assert chain.queries == [(2, 9), (2, 5), (2, 3), (4, 9), (4, 6), (7, 9)]
+    assert numbers(index) == [n * 1000 for n in range(2, 10)]
+
+
+def test_advance__node_refuses_even_one_block__is_refused(chain: ScriptedChain) -> None:
+    chain.most_logs = 0
+    with pytest.raises(Refused, match="more than 10000"):
+        new_index(chain).advance(chain.block(9))
 
 
 def test_advance__later__reads_only_what_is_new(chain: ScriptedChain) -> None:
@@ -124,5 +141,9 @@ def test_advance__branch_switches_while_reading__trusts_nothing(chain: ScriptedC
         index.advance(chain.block(9))
     assert index.events == []
     chain.switches_while_read = False
-    index.advance(chain.block(9))
-    assert len(index.events) == 8
+    index.advance(chain.block(7))
+    assert len(index.events) == 6
+    chain.fork, chain.switches_while_read = 7, True
+    with pytest.raises(Unreachable, match="reorganised away"):
+        index.advance(chain.block(9))
+    assert len(index.events) == 6  # what was read before stays

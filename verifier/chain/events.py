@@ -17,7 +17,7 @@ from web3.contract.contract import ContractEvent
 from web3.types import LogReceipt
 
 from verifier.chain.client import Block, Client, Log, translated
-from verifier.chain.errors import Unreachable
+from verifier.chain.errors import Refused, Unreachable
 
 REMEMBERED_BLOCKS = 512  # a reorganisation deeper than this makes the index read everything again
 
@@ -53,24 +53,34 @@ class EventIndex:
         self.retractions = 0  # grows whenever events are taken back: whoever folded them has to begin again
 
     def advance(self, to: Block) -> bool:
-        """Follow the chain up to `to`. Returns whether events had to be forgotten. Errors: Unreachable."""
+        """Follow the chain up to `to`. Returns whether events had to be forgotten. Errors: Unreachable, Refused."""
         forgotten = self._forget_orphans(to)
+        trusted = len(self._checkpoints), len(self.events)
         first = self._checkpoints[-1][0] + 1 if self._checkpoints else self._first_block
         while first <= to.number:
-            last = min(first + self._span - 1, to.number)
-            logs = self._client.logs(self._addresses, first, last)
+            logs, last = self._logs(first, min(first + self._span - 1, to.number))
             reached = to if last == to.number else self._client.block(last)
             self.events.extend(list(self._decode(logs)))  # all of a span or nothing
             self._checkpoints.append((reached.number, reached.hash))
             first = last + 1
-        del self._checkpoints[:-REMEMBERED_BLOCKS]
         # The node may have switched branches between the block and its logs: then nothing read now can be trusted.
         if self._client.block(to.number).hash != to.hash:
-            self._checkpoints.clear()
-            self.events.clear()
-            self.retractions += 1
+            del self._checkpoints[trusted[0] :]
+            del self.events[trusted[1] :]
             raise Unreachable(f"block {to.number} was reorganised away while it was read")
+        del self._checkpoints[:-REMEMBERED_BLOCKS]
         return forgotten
+
+    def _logs(self, first: int, last: int) -> tuple[list[Log], int]:
+        """The logs from `first` to `last`, or to the nearer block that is returned: nodes refuse to give too many at
+        once, and anybody can make many. Errors: Refused when even one block's are refused."""
+        while True:
+            try:
+                return self._client.logs(self._addresses, first, last), last
+            except Refused:
+                if last == first:
+                    raise
+                last = (first + last) // 2
 
     def _forget_orphans(self, to: Block) -> bool:
         before = len(self.events)
