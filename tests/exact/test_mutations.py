@@ -138,8 +138,8 @@ def inexact_anywhere(model: onnx.ModelProto, seed: int) -> str | None:
     return None
 
 
-def mutants(count: int) -> tuple[Counter[str], list[str]]:
-    """How many were accepted and refused, by change; and what is wrong with those accepted."""
+def mutants(count: int, first_fault: bool = False) -> tuple[Counter[str], list[str]]:
+    """How many were accepted and refused, by change; and what is wrong with those accepted, or the first of it."""
     fates: Counter[str] = Counter()
     wrong: list[str] = []
 
@@ -148,6 +148,8 @@ def mutants(count: int) -> tuple[Counter[str], list[str]]:
     )
     @given(seed=st.integers(0, 2**20), steps=STEPS, changes=st.lists(st.integers(0, 2**32), min_size=6, max_size=6))
     def mutate(seed: int, steps: list[Step], changes: list[int]) -> None:
+        if first_fault and wrong:
+            return
         original = grown(seed, steps)
         for change in changes:
             choose = random.Random(change)
@@ -174,7 +176,7 @@ def mutants(count: int) -> tuple[Counter[str], list[str]]:
 
 
 def test_mutated_graph__one_thing_changed__is_proven_or_refused() -> None:
-    fates, wrong = mutants(120)
+    fates, wrong = mutants(100)
     assert wrong == []
     # Neither side of the alternative is empty, whatever was changed.
     for change in CHANGES:
@@ -195,7 +197,7 @@ def mul_of_two_corners(patch: pytest.MonkeyPatch) -> None:
 
 
 WEAKENED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "60 bits instead of 53": lambda patch: patch.setattr(registry, "MAX_STEPS", 2**60),
+    "any width instead of 53 bits": lambda patch: patch.setattr(registry, "MAX_STEPS", 2**120),
     "products bounded by nothing": lambda patch: patch.setattr(products, "_absolute_sum", lambda *_: 0),
     "two corners of a product": mul_of_two_corners,
 }
@@ -206,4 +208,4 @@ WEAKENED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 def test_mutated_graph__weakened_check__is_caught(weakness: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail: it does as soon as the check lets something through."""
     WEAKENED[weakness](monkeypatch)
-    assert mutants(30)[1] != []
+    assert mutants(400, first_fault=True)[1] != []
