@@ -19,8 +19,9 @@ from verifier.tasks.lora.architecture import load_classifier, with_adapter
 from verifier.tasks.lora.dataset import Encoding, read_rows
 from verifier.tasks.scoring import load_manifest
 
-BATCH = 32
+BATCH = 16
 LEARNING_RATE = 2e-3
+HEAD_LEARNING_RATE = 3e-2  # it starts from nothing, and has to move far
 WARM_UP = 0.1  # of all steps
 
 
@@ -50,8 +51,12 @@ def main(task: Path, base: Path, data: Path, epochs: int, limit: int | None, see
         raise click.ClickException(str(error)) from error
 
     model.train()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.01)
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    head = [p for name, p in trained if "lora_" not in name]
+    lora = [p for name, p in trained if "lora_" in name]
+    optimizer = torch.optim.AdamW(
+        [{"params": lora, "lr": LEARNING_RATE}, {"params": head, "lr": HEAD_LEARNING_RATE}], weight_decay=0.01
+    )
     steps = epochs * -(-len(order) // BATCH)
     rising = max(1, round(WARM_UP * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -70,7 +75,7 @@ def main(task: Path, base: Path, data: Path, epochs: int, limit: int | None, see
                 loss = torch.nn.functional.cross_entropy(logits, label[batch])
                 optimizer.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(trained, 1.0)
+                torch.nn.utils.clip_grad_norm_([*lora, *head], 1.0)
                 optimizer.step()
                 schedule.step()
                 losses.append(loss.item())

@@ -78,6 +78,7 @@ EXACT = {  # nothing is rounded beyond the inputs' own grid, so floats that are 
 ROUNDED = {  # (graph, largest error allowed)
     "add a constant": (with_constant("Add", ROW), 1e-6),
     "subtract from a constant": (with_constant("Sub", ROW, first=True), 1e-6),
+    "add a constant that repeats": (with_constant("Add", np.tile(ROW, (3, 1))), 1e-6),
     "times a constant": (with_constant("Mul", ROW), 1e-5),
     "divided by a constant": (with_constant("Div", f32(3.0)), 1e-5),
     "quotient": (
@@ -156,3 +157,10 @@ def test_lower__split__has_every_part(count: int) -> None:
     lengths = ints(*[6 // count] * count)
     exact, floats = both(FloatGraph(nodes, X, {"n": lengths}))
     np.testing.assert_array_equal(exact, floats)
+
+
+def test_lower__constant_that_repeats__is_stored_once() -> None:
+    program = with_constant("Add", np.tile(ROW, (3, 1))).lowered()
+    constants = [value.shape for value in program.values.values() if value.constant is not None]
+    assert (1, 6) in constants
+    assert (3, 6) not in constants

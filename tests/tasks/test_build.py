@@ -39,6 +39,7 @@ def test_build__a_task__writes_these_files_and_names_the_public_ones(task: Built
         "practice.tensors",
         "holdout.sealed",
     ]
+    assert task.summary["agreement"] >= 0.95
     assert task.summary["counts"] == {"practice": PRACTICE, "holdout": HOLDOUT, "train": 200 - PRACTICE - HOLDOUT}
 
 
@@ -82,6 +83,15 @@ def test_build__submission__has_the_layers_of_the_encoder_and_the_head(task: Bui
     expected |= {"classifier.weight": (2, 32), "classifier.bias": (2,)}
     assert {tensor.name: tensor.shape for tensor in task.manifest.submission} == expected
     assert {tensor.dtype for tensor in task.manifest.submission} == {"int16"}
+
+
+def test_build__program_that_is_not_the_model__is_never_published(
+    choices: Choices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("verifier.tasks.lora.program.HEADROOM", 2.0**-6)  # everything saturates
+    with pytest.raises(BuildError, match=r"the exact program gives only \d\d\.\d% of 32 texts the model's class"):
+        build(choices, tmp_path / "task")
+    assert not (tmp_path / "task").exists()
 
 
 def test_build__holdout__opens_with_its_key_and_is_secret(task: BuiltTask) -> None:

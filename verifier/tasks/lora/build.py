@@ -17,11 +17,16 @@ from verifier.tasks.errors import BuildError
 from verifier.tasks.evaluation import check_program
 from verifier.tasks.lora.architecture import load_classifier, with_adapter
 from verifier.tasks.lora.dataset import Encoding, Row, labels_of, read_rows, write_rows
-from verifier.tasks.lora.program import FloatProgram, evaluation_program, export
+from verifier.tasks.lora.program import FloatProgram, agreement, evaluation_program, export
 from verifier.tasks.manifest import Manifest
 
 # Batches of training rows that the lowering is calibrated on.
 CALIBRATION_BATCHES = 12
+
+# Batches of practice rows on which the exact program is compared with the float one, and how often they have to agree.
+# A random head decides closely; a program that saturates or is wrong agrees on about half.
+COMPARED_BATCHES = 8
+LEAST_AGREEMENT = 0.95
 
 OnStep = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
 
@@ -102,6 +107,11 @@ def build(choices: Choices, out: Path, on_step: OnStep = lambda what, done, tota
     data = evaluation_program(exported, base.vocabulary, encoding.ids_dtype, examples, calibrated)
     on_step("prove it exact", 0, 1)
     program = load_program(data)
+    on_step("compare it with float32", 0, 1)
+    unseen = encoding.encode(split.practice[: COMPARED_BATCHES * choices.batch], choices.batch)
+    share = agreement(exported, program, unseen)
+    if share < LEAST_AGREEMENT:
+        raise BuildError(f"the exact program gives only {share:.1%} of {len(unseen['label'])} texts the model's class")
 
     on_step("write the task", 0, 1)
     try:
@@ -126,6 +136,7 @@ def build(choices: Choices, out: Path, on_step: OnStep = lambda what, done, tota
         "practice": manifest.practice.digest,
         "macs": manifest.macs,
         "bound": manifest.metric.bound,
+        "agreement": share,
         "counts": {"practice": len(split.practice), "holdout": len(split.holdout), "train": len(split.train)},
         "labels": list(labels),
         "publish": [str(out / name) for name in public],

@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor, nn
 
 from verifier.artifacts.tensors import TensorSpec
+from verifier.exact import Engine, Program
+from verifier.exact.engine import PROVIDER
 from verifier.exact.lowering import InputSpec, lower_graph
 from verifier.tasks.errors import BuildError
 from verifier.tasks.metrics import accuracy
@@ -31,6 +34,10 @@ HEADROOM = 4.0
 _EXPORTED = ("exported.logits", "exported.embedding")  # names that no module of a model has
 
 Feeds = Mapping[str, NDArray[Any]]
+
+
+# An adapter that calibration has not seen, to compare the two programs with.
+_UNSEEN_SEED = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -127,14 +134,10 @@ def evaluation_program(
     `examples` [rows, sequence] are encoded rows to calibrate with, whole batches, each run with an adapter of another
     strength; `on_step` is called after each. Errors: LoweringError.
     """
-    rows = len(examples["input_ids"])
-    feeds: list[Feeds] = []
-    for number, start in enumerate(range(0, rows, program.batch)):
-        texts = {
-            name: examples[name][start : start + program.batch].astype(np.int64)
-            for name in ("input_ids", "attention_mask")
-        }
-        feeds.append({**texts, **sample_adapter(program.adapter, number % 3, number)})
+    feeds: list[Feeds] = [
+        {**texts, **sample_adapter(program.adapter, number % 3, number)}
+        for number, texts in enumerate(_batches(program, examples))
+    ]
     inputs = {spec.name: InputSpec(spec.dtype, spec.grid) for spec in program.adapter}
     inputs["input_ids"] = InputSpec(ids_dtype, lo=0, hi=vocabulary - 1)
     inputs["attention_mask"] = InputSpec("int8", lo=0, hi=1)
@@ -145,3 +148,32 @@ def evaluation_program(
     model = lowered.builder.model({"score": score, "logits": logits})
     data: bytes = model.SerializeToString()
     return data
+
+
+def agreement(floats: FloatProgram, exact: Program, examples: Feeds) -> float:
+    """The share of rows, whole batches of encoded ones, that the exact program gives the float program's class."""
+    adapter = sample_adapter(floats.adapter, 1.0, _UNSEEN_SEED)
+    packed = {
+        spec.name: np.clip(np.rint(np.ldexp(adapter[spec.name], -spec.grid)), -(2**15), 2**15 - 1).astype(spec.dtype)
+        for spec in floats.adapter
+    }
+    taken = {item.name: item for item in exact.inputs}
+    label = np.zeros(taken["label"].shape, taken["label"].dtype)
+    session = ort.InferenceSession(floats.model.SerializeToString(), providers=[PROVIDER])
+    engine = Engine(exact)
+    same = []
+    for texts in _batches(floats, examples):
+        (logits,) = session.run([_EXPORTED[0]], {**texts, **adapter})
+        integers = {name: array.astype(taken[name].dtype) for name, array in texts.items()}
+        found = engine.run({**packed, **integers, "label": label})["logits"]
+        same.append(found.argmax(axis=1) == logits.argmax(axis=1))
+    return float(np.mean(same))
+
+
+def _batches(program: FloatProgram, examples: Feeds) -> Iterator[dict[str, NDArray[Any]]]:
+    """The texts of encoded rows, batch by batch, as the float program takes them."""
+    for start in range(0, len(examples["input_ids"]), program.batch):
+        yield {
+            name: examples[name][start : start + program.batch].astype(np.int64)
+            for name in ("input_ids", "attention_mask")
+        }

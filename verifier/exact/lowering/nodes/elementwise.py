@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from verifier.exact.lowering.builder import Builder, grid_for
-from verifier.exact.lowering.registry import CONSTANT_BITS, WIDE_BITS, Item, Node, as_float, lowers, number
+from verifier.exact.lowering.registry import CONSTANT_BITS, WIDE_BITS, Array, Item, Node, as_float, lowers, number
 from verifier.exact.values import FLOAT, MAX_STEPS, WIDE_INTEGERS, Value
 
 # Bits of a computed quotient below its binary point, relative to its calibrated range.
@@ -34,13 +34,23 @@ def lower_sum(node: Node) -> list[Item]:
 
             def with_constant(bits: int, index: int = index, other: int = other) -> Value:
                 value = as_float(builder, node.fitted(other, bits))
-                array = node.needed(index, "the constant")
+                array = _unrepeated(node.needed(index, "the constant"), value.shape)
                 grid = grid_for(max(node.magnitude(index), node.magnitude(other)), WIDE_BITS)
                 constant = number(builder, array, grid=grid)
                 return builder.op(op, *((constant, value) if index == 0 else (value, constant)))
 
             return [node.narrowing(with_constant, 53)]
     return [node.narrowing(lambda bits: builder.op(op, *_operands(node, bits)), 53)]
+
+
+def _unrepeated(array: Array, shape: tuple[int, ...]) -> Array:
+    """A constant without what broadcasting to `shape` brings back: exporters fold the same row for every example."""
+    for axis, size in enumerate(array.shape):
+        matching = axis - array.ndim + len(shape)
+        if size > 1 and matching >= 0 and shape[matching] == size:
+            first = array.take([0], axis)
+            array = first if (array == first).all() else array
+    return array
 
 
 @lowers("Mul")
