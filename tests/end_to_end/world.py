@@ -131,7 +131,8 @@ class World:
         """The same for a transaction that is complete but for its nonce."""
         transaction = {**transaction, "nonce": self.w3.eth.get_transaction_count(sender.address)}
         signed = sender.sign_transaction(transaction)
-        receipt = self.w3.eth.wait_for_transaction_receipt(self.w3.eth.send_raw_transaction(signed.raw_transaction))
+        sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
+        receipt = self.w3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)
         assert receipt["status"] == 1
         return receipt
 

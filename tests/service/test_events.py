@@ -140,10 +140,10 @@ def test_advance__branch_switches_while_reading__trusts_nothing(chain: ScriptedC
     with pytest.raises(Unreachable, match="reorganised away"):
         index.advance(chain.block(9))
     assert index.events == []
-    chain.switches_while_read = False
+    chain.fork, chain.switches_while_read = 7, False
     index.advance(chain.block(7))
     assert len(index.events) == 6
-    chain.fork, chain.switches_while_read = 7, True
+    chain.switches_while_read = True
     with pytest.raises(Unreachable, match="reorganised away"):
         index.advance(chain.block(9))
     assert len(index.events) == 6  # what was read before stays
