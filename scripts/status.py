@@ -12,6 +12,7 @@ from rich.table import Table
 
 from scripts import _chain, _records, _state, _steps, _terms
 from scripts._units import coins, moment, short
+from verifier.artifacts.policy import printable
 from verifier.chain.contracts import ACCEPTED, CANCELLED, FINAL, SETTLED
 
 PIPE_COLUMNS = 140  # a program that reads the tables wants rows whole
@@ -49,11 +50,10 @@ def _show_task(console: Console, state: _state.Task) -> None:
     reward = coins(view.reward) if terms.asset == _chain.NATIVE else str(view.reward)
     console.print(f"[bold]task 0x{state.id.hex()}[/bold]")
     console.print(f"  {_standing(state)}; sponsor {view.sponsor}")
-    console.print(
-        f"  reward {reward} {unit} ({_terms.POLICIES[terms.policy]}), threshold {terms.threshold}, "
-        f"{view.submissions} submissions, manifest {state.history.manifest_uri}",
-        markup=False,
-    )
+    policy = _terms.POLICIES[terms.policy]
+    console.print(f"  reward {reward} {unit} ({policy}), threshold {terms.threshold}, {view.submissions} submissions")
+    # A stranger wrote the URI: no control character of it reaches the terminal.
+    console.print(f"  manifest {printable(state.history.manifest_uri, 256)}", markup=False, soft_wrap=True)
 
 
 def _standing(state: _state.Task) -> str:

@@ -68,4 +68,4 @@ class Market:
                 left = until() - self.now() if until is not None else 0
                 status.update(f"{what} ({span(left)} left)" if left > 0 else what)
                 time.sleep(POLL_S)
-        console.print(f"  {what}: done after {time.monotonic() - began:.0f} s", style="green")
+        console.print(f"  {what}: done after {time.monotonic() - began:.0f} s", style="green", soft_wrap=True)

@@ -11,10 +11,10 @@ from scripts.demo.market import Market
 from scripts.demo.setup import FOLDER, NETWORK, VERIFIERS, base_model, script
 from scripts.demo.shell import Shell, command, shown
 
-HOLDOUT = 256
+HOLDOUT, PRACTICE = 256, 128  # sentences
 SEQUENCE = 32  # tokens; nine of ten sentences are shorter
 SEED = "20140601"  # which sentences are held out, the same in every run
-THRESHOLD = 160  # of 256: between what a minute of training reaches and what guessing does
+THRESHOLD = 170  # of 256: between what a minute of training reaches and what guessing does
 REWARD, SEAT_FEE = "3", "0.02"  # coins
 TASK = FOLDER / "task"
 MANIFEST = TASK / "manifest.json"
@@ -26,17 +26,18 @@ class Pace:
     """How fast this machine is, from what was measured on the way; the windows of the task follow from it."""
 
     script_s: float  # three scripts at once, each with a transaction
-    score_s: float  # one submission, evaluated by one process
+    score_s: float  # one submission on the practice set
 
     def windows(self) -> dict[str, int]:
         """Seconds by window: several times what the step takes, so that a busy machine still keeps them."""
-        evaluations = VERIFIERS * 2  # each verifier scores two submissions, on a machine they share
+        # Every verifier scores every submission on the larger holdout, on a machine they share.
+        evaluations = VERIFIERS * len(SOLVERS) * HOLDOUT / PRACTICE
         return {
             "commit": round(8 + 2.5 * self.script_s),
             "attest": round(10 + self.script_s),
             "holdout": 600,  # ends with the reveal
             "reveal": round(8 + 2 * self.script_s),
-            "verdict-commit": round(20 + 1.2 * evaluations * self.score_s),
+            "verdict-commit": round(15 + 0.7 * evaluations * self.score_s),
             "verdict-reveal": round(8 + self.script_s),
         }
 
@@ -68,10 +69,11 @@ def build_task(shell: Shell, file_host: str) -> str:
     data = shown(FOLDER / "sentiment.tsv")
     shell.run("python", "-m", "scripts.sentiment", "--out", data)
     task, base = shown(TASK), shown(base_model())
+    sizes = ("--rank", "8", "--holdout", str(HOLDOUT), "--practice", str(PRACTICE), "--sequence", str(SEQUENCE))
     shell.run(
         *(command("touchstone"), "task", "build", "--base", base, "--dataset", data, "--targets", "query,value"),
-        *("--rank", "8", "--holdout", str(HOLDOUT), "--sequence", str(SEQUENCE), "--seed", SEED),
-        *("--title", "Is a film review's sentence positive?", "--url", file_host, "--out", task),
+        *(*sizes, "--seed", SEED, "--title", "Is a film review's sentence positive?"),
+        *("--url", file_host, "--out", task),
     )
     files = [f"{task}/{name}" for name in ("manifest.json", "program.onnx", "practice.tensors", "holdout.sealed")]
     return publish(shell, file_host, *files)[0]

@@ -124,7 +124,7 @@ class Committee:
             self.send(panel.commit_verdict(task, 1, position, vote))
         self.node.advance_to(panel.round(task, 1).call().commit_closes)
         for position in range(3):
-            self.send(panel.reveal_verdict(task, position, verdict, SEALED))
+            self.send(panel.reveal_verdict(task, 1, position, verdict, SEALED))
         self.node.advance_to(panel.round(task, 1).call().reveal_closes + panel.CHALLENGE_WINDOW().call())
         self.send(bounties.settle(task, commitments.SCORED, scores, SEALED))
         for position in range(3):
@@ -250,7 +250,8 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     wallets.ok("task", "top-up", str(record), "--amount=0.5", account="solver")
     assert bounties.task(task).call().reward == 3 * ETHER // 2
     # A solver commits to one that will pass and to one that will not.
-    good, bad = [9, -3, 2, 5], [0, 0, 0, 0]
+    # The column sums as weights score the sum of their squares.
+    good, bad = [int(column) for column in files.program.examples(seed=1).sum(axis=0)], [0, 0, 0, 0]
     for name, weights in (("good", good), ("bad", bad)):
         files.submission(name, weights)
     out = wallets.ok(*files.commit(record, "good"), account="solver")
