@@ -51,7 +51,7 @@ class Duty:
     round: int = 0
     position: int = 0
     member: Member | None = None
-    index: int = 0  # of a submission, for claims
+    index: int = 0  # of a submission, for claims; re-arms used up, for the calls that draw
     until: int | None = None
 
     @property

@@ -17,7 +17,7 @@ from verifier.chain.errors import Refused, Reverted
 from verifier.chain.events import EventIndex
 from verifier.chain.transactions import Change, Sender, TransactionState
 from verifier.service.actions import Actions, Progress
-from verifier.service.duties import Duty, derive
+from verifier.service.duties import Duty, Kind, derive
 from verifier.service.errors import Retry, Skip
 from verifier.service.files import Files
 from verifier.service.health import Status
@@ -118,13 +118,13 @@ class Service:
 
     def _perform(self, state: TaskState, duty: Duty, head: Block) -> Progress:
         """Do one duty; what stands in its way is logged with its reason, once."""
-        fields = {
-            "duty": str(duty.kind),
-            "task": state.id.hex(),
-            "round": duty.round,
-            "position": duty.position,
-            "submission": duty.index,
-        }
+        fields: dict[str, object] = {"duty": str(duty.kind), "task": state.id.hex()}
+        if duty.round:
+            fields["round"] = duty.round
+        if duty.member is not None:
+            fields["position"] = duty.position
+        if duty.kind is Kind.CLAIM:
+            fields["submission"] = duty.index
         try:
             progress, change = self.actions.perform(state, duty, head)
         except Skip as error:
