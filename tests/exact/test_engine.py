@@ -128,6 +128,21 @@ def test_emitted_graph__of_a_stranger__holds_only_what_runs_under_new_names() ->
     np.testing.assert_array_equal(constants["c0"], np.arange(200).reshape(10, 20).T / 8)
 
 
+def test_emitted_graph__order_of_int64__is_found_by_comparisons() -> None:
+    """Some onnxruntimes take the wrong one of two int64 whose upper halves are alike, in Max, Min and Clip."""
+    file = data(
+        [("Clip", "x low high", "c"), ("Max", "c z", "m"), ("Min", "m z x", "y")],
+        {"x": ("int64", [2]), "z": ("int64", [2])},
+        {"low": np.int64(-5), "high": np.int64(2**31 + 5)},
+    )
+    program = load_program(file)
+    model, _ = engine.emit(program)
+    assert {node.op_type for node in model.graph.node} == {"Less", "Greater", "Where", "Identity"}
+    feeds = {"x": np.array([2**31 - 1, 2**40], np.int64), "z": np.array([2**31, -7], np.int64)}
+    for outputs in (Engine(program).run(feeds), reference.run(program, feeds)):
+        assert outputs["y"].tolist() == [2**31 - 1, -7]
+
+
 def test_emitted_graph__output_that_is_an_input_or_a_constant__is_returned() -> None:
     file = data([], {"x": ("int16", [2])}, {"c": np.array([-0.0, 0.75])}, outputs="x c")
     program = load_program(file)

@@ -107,6 +107,7 @@ def saturation() -> list[Case]:
         low, high = RANGES[dtype]
         case = Case(f"Clip, Max and Min: {dtype} from the ends of its range")
         values = [low, low + 1, -101, -100, -1, 0, 1, 99, 100, high - 1, high]
+        pairs = [0, 2**31 - 1, 2**31, 2**32 - 1, 2**32, -(2**31), -(2**31) - 1, 2**40 + 2**31, 2**40 + 5]
         x = case.input("x", dtype, values)
         case.output(
             case.op("Clip", x, case.const(dtype, -100), case.const(dtype, 99)),
@@ -116,6 +117,16 @@ def saturation() -> list[Case]:
         case.output(case.op("Max", x, case.const(dtype, high)), [high] * len(values), dtype)
         case.output(case.op("Min", x, case.const(dtype, low)), [low] * len(values), dtype)
         case.output(case.op("Max", x, case.const(dtype, low)), values, dtype)
+        cases.append(case)
+        # Pairs whose upper halves are alike, the lower ones on either side of their sign bit.
+        a, b = _pairs(pairs if dtype == "int64" else values)
+        case = Case(f"Max, Min and Clip: {dtype}, pairs that differ in any half")
+        x, y = case.input("a", dtype, a), case.input("b", dtype, b)
+        case.output(case.op("Max", x, y, x), [max(p, q) for p, q in zip(a, b, strict=True)], dtype)
+        case.output(case.op("Min", x, y), [min(p, q) for p, q in zip(a, b, strict=True)], dtype)
+        least, most = (5, 2**31 + 7) if dtype == "int64" else (-100, 99)
+        clipped = case.op("Clip", x, case.const(dtype, least), case.const(dtype, most))
+        case.output(clipped, [max(least, min(most, p)) for p in a], dtype)
         cases.append(case)
     case = Case("Clip: both limits alike")
     limit = case.const("float64", 5)

@@ -125,6 +125,10 @@ def reduce() -> list[Case]:
                 low, high = max(low, -TOP) // 2, min(high, TOP) // 2
                 ends = [max(low, min(high, q)) for q in ends]
                 x = case.op("Clip", x, case.const(dtype, low), case.const(dtype, high))
+            elif dtype == "int64":  # and some onnxruntimes order int64 wrongly beyond 32 bits
+                low, high = -(2**31), 2**31
+                ends = [max(low, min(high, q)) for q in ends]
+                x = case.op("Clip", x, case.const(dtype, low), case.const(dtype, high))
             case.output(
                 case.op(op, x, case.list(1), keepdims=0),
                 [pick(ends[i : i + 2]) for i in range(0, 8, 2)],

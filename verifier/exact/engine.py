@@ -114,7 +114,10 @@ def emit(program: Program) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
             names[name] = f"v{number}_{index}"
             results.append(names[name])
         attributes: dict[str, Any] = dict(instruction.attributes)
-        nodes.append(helper.make_node(instruction.op, operands, results, **attributes))
+        if instruction.op in ("Max", "Min", "Clip") and program.values[instruction.outputs[0]].dtype == "int64":
+            nodes += _by_comparison(instruction.op, operands, results[0])
+        else:
+            nodes.append(helper.make_node(instruction.op, operands, results, **attributes))
     outputs = []
     for number, item in enumerate(program.outputs):
         nodes.append(helper.make_node("Identity", [operand(item.name)], [f"out{number}"]))
@@ -122,6 +125,21 @@ def emit(program: Program) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
     graph = helper.make_graph(nodes, "touchstone", inputs, outputs, initializer=initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSIONS[0])
     return model, constants
+
+
+def _by_comparison(op: str, operands: list[str], result: str) -> list[onnx.NodeProto]:
+    """Max, Min or Clip of int64 by Less or Greater and Where.
+
+    onnxruntime 1.24.4 on AVX2 takes the wrong one of two int64 whose upper halves are alike; its comparisons are right.
+    """
+    steps = {"Max": ["Less"] * len(operands), "Min": ["Greater"] * len(operands), "Clip": ["", "Less", "Greater"]}[op]
+    nodes, current = [], operands[0]
+    for number, (other, comparison) in enumerate(zip(operands[1:], steps[1:], strict=True)):
+        flag, chosen = f"{result}_c{number}", f"{result}_w{number}"
+        nodes.append(helper.make_node(comparison, [current, other], [flag]))
+        nodes.append(helper.make_node("Where", [flag, other, current], [chosen]))
+        current = chosen
+    return [*nodes, helper.make_node("Identity", [current], [result])]
 
 
 def materialise(value: Value) -> NDArray[Any]:

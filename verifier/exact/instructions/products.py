@@ -103,6 +103,11 @@ def _infer_reduce(site: Site) -> list[Value]:
         raise site.fail(f"it reduces {x.dtype}: float64, int32 or int64 is needed")
     shape, count = _reduced(site, x)
     site.macs += x.size
+    if site.op != "ReduceSum" and x.dtype == "int64" and x.magnitude > 2**31:
+        # onnxruntime 1.24.4 on AVX2 takes the wrong one of two int64 whose upper halves are alike.
+        raise site.fail(
+            "it orders int64 beyond 32 bits, which some runtimes do wrongly: clip or cast to float64 before"
+        )
     if site.op == "ReduceSum":
         # A partial sum may hold any part of the elements, none of one sign included; onnxruntime adds int64 in double.
         least, most = count * min(x.lo, 0), count * max(x.hi, 0)
