@@ -9,7 +9,7 @@ from ape.contracts import ContractInstance
 from ethpm_types import ContractType
 
 from scripts._chain import NATIVE, Address, Deployed, Signer
-from scripts._units import Coins, Duration, coins, span, units
+from scripts._units import Coins, Duration, coins, span
 from verifier.artifacts import digests
 from verifier.tasks.manifest import SCORE_BITS, Manifest
 
@@ -35,7 +35,6 @@ ERC20 = [
     for name, mutability, inputs, output in (
         ("allowance", "view", ("address", "address"), "uint256"),
         ("balanceOf", "view", ("address",), "uint256"),
-        ("decimals", "view", (), "uint8"),
         ("approve", "nonpayable", ("address", "uint256"), "bool"),
     )
 ]
@@ -190,5 +189,5 @@ def approve(signer: Signer, token: str, spender: str, amount: int) -> None:
     if contract.balanceOf(signer.address) < amount:
         raise click.ClickException(f"{signer.address} has less than {amount} units of the token")
     if contract.allowance(signer.address, spender) < amount:
-        signer.confirm(f"allow the escrow to take {units(amount, contract.decimals())} of the token {token}")
+        signer.confirm(f"allow the escrow to take {amount} of the smallest units of the token {token}")
         signer.send(contract.approve, spender, amount)

@@ -45,13 +45,8 @@ class Duration(click.ParamType):
 
 
 def coins(wei: int) -> str:
-    """An amount of the native coin, exact to the wei."""
-    return units(wei, DECIMALS)
-
-
-def units(amount: int, decimals: int) -> str:
-    """An amount of something with so many decimals, exact: 1.5, and 0.000000001 rather than 1E-9."""
-    text = f"{Decimal(amount).scaleb(-decimals):f}"
+    """An amount of the native coin, exact to the wei: 1.5, and 0.000000001 rather than 1E-9."""
+    text = f"{Decimal(wei).scaleb(-DECIMALS):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

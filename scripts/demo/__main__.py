@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from types import FrameType
 
 import click
@@ -46,8 +45,6 @@ def main(chain: str) -> None:
 
 def play(shell: Shell, chain: str) -> None:
     """The flow, in the order of the README's picture. Errors: DemoError, ChainError."""
-    began = time.monotonic()
-
     shell.title("A local chain, wallets for everybody, three contracts")
     people = setup.make_people()
     setup.announce(shell, people)
@@ -88,7 +85,7 @@ def play(shell: Shell, chain: str) -> None:
 
     shell.title("What happened")
     shell.stop_services("verifier")
-    summary = report.summarise(_facts(market, people), _names(people), chain, time.monotonic() - began)
+    summary = report.summarise(_facts(market, people), _names(people), chain, shell.seconds())
     report.show(shell.console, summary)
     RESULT.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     shell.console.print(f"\nall of it in {span(round(summary['seconds']))}, written to {shown(RESULT)}")

@@ -57,12 +57,18 @@ class Shell:
         self._processes: list[subprocess.Popen[str]] = []
         self._lock = threading.Lock()
         self._stopping = False
+        self._began = time.monotonic()
         self._workers = ThreadPoolExecutor(max_workers=8)
 
     def title(self, text: str) -> None:
-        """Announce what the next commands are for."""
+        """Announce what the next commands are for, and when it is, in minutes and seconds since the start."""
+        minutes, seconds = divmod(round(self.seconds()), 60)
         self.console.print()
-        self.console.rule(f"[bold]{text}", align="left")
+        self.console.rule(f"[bold]{minutes}:{seconds:02} {text}", align="left")
+
+    def seconds(self) -> float:
+        """Seconds since the demo began."""
+        return time.monotonic() - self._began
 
     def note(self, text: str) -> None:
         """Say what was done that no command was needed for."""

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from eth_account.signers.local import LocalAccount
+from vyper.cli.vyper_compile import compile_files
 
+from tests.end_to_end.node import ROOT
 from tests.end_to_end.program import Program
 from tests.scripts.conftest import SEPOLIA, Node, Wallets
 from verifier.artifacts import digests, sealing
@@ -82,6 +84,26 @@ class Files:
         )
 
 
+def send(node: Node, sender: LocalAccount, function: Any) -> Any:
+    """Sign, send and wait, without the scripts; the receipt."""
+    nonce = node.w3.eth.get_transaction_count(sender.address)
+    signed = sender.sign_transaction(function.build_transaction({"from": sender.address, "nonce": nonce}))
+    sent = node.w3.eth.send_raw_transaction(signed.raw_transaction)
+    receipt = node.w3.eth.wait_for_transaction_receipt(sent, timeout=120, poll_latency=0.1)
+    assert receipt["status"] == 1
+    return receipt
+
+
+def deploy_token(node: Node, deployer: LocalAccount) -> Any:
+    """An ERC-20 that anyone may mint."""
+    ((_, compiled),) = compile_files(
+        [ROOT / "contracts/mocks/PlainToken.vy"], ["abi", "bytecode"], paths=[ROOT]
+    ).items()
+    factory = node.w3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"])
+    address = send(node, deployer, factory.constructor())["contractAddress"]
+    return node.w3.eth.contract(address=address, abi=compiled["abi"])
+
+
 class Committee:
     """An owner who operates three seats and calls the panel directly, as the service does."""
 
@@ -90,11 +112,7 @@ class Committee:
         self.w3 = node.w3
 
     def send(self, function: Any) -> None:
-        nonce = self.w3.eth.get_transaction_count(self.operator.address)
-        transaction = function.build_transaction({"from": self.operator.address, "nonce": nonce})
-        signed = self.operator.sign_transaction(transaction)
-        sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
-        assert self.w3.eth.wait_for_transaction_receipt(sent, timeout=120, poll_latency=0.1)["status"] == 1
+        send(self.node, self.operator, function)
 
     def draw(self, task: bytes) -> None:
         panel = self.contracts.panel.functions
@@ -316,6 +334,26 @@ def test_create__with_a_holdout_of_another_manifest__refuses(seats: list[str], w
     files.seal("holdout", files.program.examples_file(seed=3))
     said = wallets.refused(*files.create("task.json", *TERMS), account="sponsor")
     assert "--holdout: the manifest announces the sealed file" in said
+
+
+def test_create__with_a_reward_in_a_token__allows_the_escrow_to_take_exactly_that(
+    seats: list[str], wallets: Wallets, files: Files, contracts: Contracts, node: Node, people: dict[str, LocalAccount]
+) -> None:
+    token = deploy_token(node, people["sponsor"])
+    in_token = [term for term in TERMS if not term.startswith("--reward")]
+    create = files.create("task.json", *in_token, f"--token={token.address}", "--reward-units=1000")
+    assert "has less than 1200 units of the token" in wallets.refused(*create, account="sponsor")
+    send(node, people["sponsor"], token.functions.mint(people["sponsor"].address, 1_500))
+    out = wallets.ok(*create, account="sponsor")
+    assert "reward 1000 and bond 200 units of" in out
+    assert "allow the escrow to take 1200 of the smallest units" in out
+    assert token.functions.balanceOf(contracts.bounties.address).call() == 1_200
+    record = files.folder / "task.json"
+    assert "is in the token" in wallets.refused("task", "top-up", record, "--amount=1", account="sponsor")
+    wallets.ok("task", "top-up", record, "--amount-units=300", account="sponsor")
+    task = bytes.fromhex(json.loads(record.read_text())["task"][2:])
+    assert contracts.bounties.functions.task(task).call().reward == 1_300
+    assert token.functions.allowance(people["sponsor"].address, contracts.bounties.address).call() == 0
 
 
 def test_cancel__before_anybody_commits__gives_everything_back(
