@@ -33,10 +33,10 @@ class Pace:
         # Every verifier scores every submission on the larger holdout, on a machine they share.
         evaluations = VERIFIERS * len(SOLVERS) * HOLDOUT / PRACTICE
         return {
-            "commit": round(8 + 2.5 * self.script_s),
+            "commit": round(10 + 3 * self.script_s),
             "attest": round(10 + self.script_s),
             "holdout": 600,  # ends with the reveal
-            "reveal": round(8 + 2 * self.script_s),
+            "reveal": round(10 + 3 * self.script_s),
             "verdict-commit": round(15 + 0.7 * evaluations * self.score_s),
             "verdict-reveal": round(8 + self.script_s),
         }
