@@ -1,4 +1,4 @@
-"""The `touchstone` command: assembles one thin command per capability; each imports its heavy parts only when it runs."""
+"""The `touchstone` command: one thin command per capability; each imports its heavy parts only when it runs."""
 
 import importlib
 import sys

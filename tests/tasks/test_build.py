@@ -125,9 +125,28 @@ def test_build__sets__share_no_example(task: BuiltTask) -> None:
     assert len(read_rows(folder / "train.tsv")) == 200 - PRACTICE - HOLDOUT
 
 
-def test_build__no_holdout__makes_a_public_task(choices: Choices, tmp_path: Path) -> None:
-    build(replace(choices, holdout=0, targets=("key",)), tmp_path / "task")
+def test_task_build__no_holdout__makes_a_public_task_and_prints_what_it_is(choices: Choices, tmp_path: Path) -> None:
+    arguments = {
+        "--base": choices.base,
+        "--dataset": choices.dataset,
+        "--targets": "key, dense",
+        "--practice": PRACTICE,
+        "--holdout": 0,
+        "--batch": BATCH,
+        "--sequence": 12,
+        "--out": tmp_path / "task",
+    }
+    words = [str(item) for pair in arguments.items() for item in pair]
+    result = CliRunner(mix_stderr=False).invoke(cli, ["task", "build", *words])
+    assert result.exit_code == 0, result.exception
+    summary = json.loads(result.stdout)
     manifest = BuiltTask(tmp_path / "task", {}, choices).manifest
+    assert summary["manifest"] == digests.to_hex(manifest.digest())
+    assert summary["counts"] == {"practice": PRACTICE, "holdout": 0, "train": 200 - PRACTICE}
+    assert summary["macs"] == manifest.macs
+    assert manifest.title == "Classify words"
+    assert (manifest.adapter["rank"], manifest.adapter["alpha"]) == (8, 16)
+    assert len(manifest.submission) == 2 * 2 * 4 + 2  # key and three layers called dense, twice, and the head
     assert manifest.holdout is None
     assert manifest.evaluation_count == PRACTICE
     assert manifest.metric.bound == 32

@@ -25,6 +25,7 @@ from verifier.tasks.errors import TaskError
 from verifier.tasks.evaluation import Evaluation, evaluate
 from verifier.tasks.lora.architecture import load_classifier
 from verifier.tasks.lora.pack import pack
+from verifier.tasks.scoring import score
 
 LIMITS = {"threads": 1, "memory_bytes": 1 << 32}
 
@@ -183,6 +184,22 @@ def test_score__holdout_of_a_public_task__is_refused(task: BuiltTask, submission
     result = CliRunner(mix_stderr=False).invoke(cli, [*arguments, "--holdout", str(task.folder / "holdout.tensors")])
     assert isinstance(result.exception, TaskError)
     assert str(result.exception) == "the task has no holdout: its practice set is what decides"
+
+
+def test_score__program_that_needs_more_memory_than_there_is__is_not_run(task: BuiltTask, submission: Path) -> None:
+    program = task.folder / "program.onnx"
+    needed = load_program(program.read_bytes()).memory_bytes
+    with pytest.raises(TaskError, match=f"the program needs {needed} bytes of memory, {needed - 1} are there"):
+        score(
+            task.manifest,
+            submission,
+            program,
+            task.folder / "practice.tensors",
+            sealed=False,
+            threads=1,
+            memory_bytes=needed - 1,
+            on_batch=lambda done, total: None,
+        )
 
 
 def test_evaluate__label_that_is_no_class__never_counts(task: BuiltTask) -> None:

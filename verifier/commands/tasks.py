@@ -133,6 +133,7 @@ def score_command(
             holdout or practice or manifest_file.parent / "practice.tensors",
             sealed=holdout is not None,
             threads=os.cpu_count() or 1,
+            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             on_batch=lambda done, total: show("evaluate", done, total),
         )
     click.echo(json.dumps({"score": found.score, "count": found.count, "unit": manifest.metric.unit}, indent=2))

@@ -34,11 +34,13 @@ def score(
     examples: Path,
     sealed: bool,
     threads: int,
+    memory_bytes: int,
     on_batch: OnBatch,
 ) -> Score:
     """Score a submission on the practice set or, `sealed`, on the opened holdout.
 
-    Errors: TaskError or NotExactError when a file is not what the manifest says.
+    Errors: TaskError or NotExactError when a file is not what the manifest says, or when the program, a stranger's,
+    needs more than `memory_bytes`.
     """
     part = manifest.holdout if sealed else manifest.practice
     if part is None:
@@ -50,6 +52,8 @@ def score(
         _require_digest(examples, example_bytes, manifest.practice.digest)
     proven = load_program(program_bytes)
     check_program(proven, manifest)
+    if proven.memory_bytes > memory_bytes:
+        raise TaskError(f"the program needs {proven.memory_bytes} bytes of memory, {memory_bytes} are there")
     rows = _decode(examples, "set of", manifest.set_schema(part.count), example_bytes)
     schema = manifest.submission_schema
     adapter = _decode(submission, "submission to", schema, _read(submission, tensors.size(schema)))

@@ -50,6 +50,8 @@ def load_classifier(folder: Path, classes: int) -> Classifier:
         )
     except (OSError, ValueError, ImportError) as error:
         raise BuildError(f"cannot load the model in {folder}: {str(error).splitlines()[0]}") from error
+    if hasattr(encoder, "pooler"):
+        encoder.pooler = None  # another way to pool, which nothing here reads and nobody should adapt
     return Classifier(encoder, classes)
 
 
