@@ -37,7 +37,7 @@ class Pace:
             "attest": round(10 + self.script_s),
             "holdout": 600,  # ends with the reveal
             "reveal": round(10 + 3 * self.script_s),
-            "verdict-commit": round(15 + 0.6 * evaluations * self.score_s),
+            "verdict-commit": round(20 + 0.4 * evaluations * self.score_s),
             "verdict-reveal": round(8 + self.script_s),
         }
 
