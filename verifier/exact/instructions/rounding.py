@@ -96,17 +96,19 @@ def _compute_div(
 
 def _infer_sqrt(site: Site) -> list[Value]:
     (a,) = site.arguments(1)
-    if a.dtype != FLOAT or a.grid != 0:
+    if a.dtype != FLOAT or a.grid < 0:
         raise site.fail("integer square root is of whole float64 numbers")
-    if a.lo < 0 or a.hi >= MAX_RADICAND:
-        raise site.fail(f"its argument can be {a.lo} to {a.hi}: 0 to 2**52 - 1 is exact")
-    return [Value(site.outputs[0], FLOAT, a.shape, 0, math.isqrt(a.lo), math.isqrt(a.hi), quotient=("sqrt", a))]
+    lo, hi = a.aligned(0)
+    if lo < 0 or hi >= MAX_RADICAND:
+        raise site.fail(f"its argument can be {lo} to {hi}: 0 to 2**52 - 1 is exact")
+    return [Value(site.outputs[0], FLOAT, a.shape, 0, math.isqrt(lo), math.isqrt(hi), quotient=("sqrt", a))]
 
 
 def _compute_sqrt(
-    _attributes: Mapping[str, Attribute], _values: Sequence[Value], qs: Sequence[Q], _outputs: Sequence[Value]
+    _attributes: Mapping[str, Attribute], values: Sequence[Value], qs: Sequence[Q], _outputs: Sequence[Value]
 ) -> list[Q]:
-    return [np.array([math.isqrt(int(x)) for x in qs[0].ravel()], np.int64).reshape(qs[0].shape)]
+    whole = shifted(qs[0], values[0], 0)
+    return [np.array([math.isqrt(int(x)) for x in whole.ravel()], np.int64).reshape(whole.shape)]
 
 
 register("Round", infer=_infer_whole, compute=_compute_round)
