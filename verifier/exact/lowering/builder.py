@@ -21,12 +21,28 @@ from verifier.exact.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
 
 Array = NDArray[Any]
 
+# A weight's scale costs a product that many bits, and a weight at most as much precision as the next coarser scale.
+SCALE_BITS = 5
+# A column quieter than the loudest by more than this shares the scale of one that is not: a product's bits are few.
+SCALE_REACH = 2**8
+
 
 def grid_for(magnitude: float, bits: int) -> int:
     """The coarsest grid on which numbers up to `magnitude` fit into `bits` bits, sign included."""
     if magnitude <= 0:
         return 0
     return math.ceil(math.log2(magnitude)) - (bits - 1)
+
+
+def _rounded_up(numbers: Array) -> Array:
+    """To numbers of SCALE_BITS bits, at least as large."""
+    mantissas, exponents = np.frexp(numbers)
+    return np.asarray(np.ldexp(np.ceil(np.ldexp(mantissas, SCALE_BITS)), exponents - SCALE_BITS))
+
+
+def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
+    """What makes two constants the same."""
+    return array.dtype.name, array.shape, sha256(array.tobytes()).digest()
 
 
 class Builder:
@@ -37,7 +53,7 @@ class Builder:
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[Value] = []
         self._initializers: dict[str, Array] = {}
-        self._constants: dict[tuple[str, bytes, tuple[int, ...]], Value] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
 
     def input(self, name: str, dtype: str, shape: tuple[int, ...]) -> Value:
         """Declare a graph input of an integer dtype."""
@@ -49,10 +65,10 @@ class Builder:
 
     def constant(self, array: Array | np.generic | float) -> Value:
         """An initialiser as it is; float64 numbers have to lie on a grid. Equal ones are stored once."""
-        data = np.asarray(array)
-        key = (data.dtype.name, sha256(data.tobytes()).digest(), data.shape)
-        if key in self._constants:
-            return self._constants[key]
+        data = np.ascontiguousarray(array).reshape(np.shape(array))
+        known = self._known(data)
+        if known is not None:
+            return known
         name = f"k{len(self._initializers)}"
         self._initializers[name] = data
         q, grid = (
@@ -61,8 +77,11 @@ class Builder:
         lo, hi = (int(q.min()), int(q.max())) if q.size else (0, 0)
         value = Value(name, BOOL if data.dtype == bool else data.dtype.name, data.shape, grid, lo, hi, constant=q)
         self.values[name] = value
-        self._constants[key] = value
+        self._constants[_content(data)] = value
         return value
+
+    def _known(self, array: Array) -> Value | None:
+        return self._constants.get(_content(array))
 
     def weight(self, array: Array, bits: int = 16) -> Value:
         """A float array rounded to `bits` bits (16, or up to 32), stored as integers and cast in the graph."""
@@ -70,8 +89,26 @@ class Builder:
         grid = grid_for(magnitude, bits)
         limit = 2 ** (bits - 1)
         q = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grid)), -limit, limit - 1)
-        stored = self.constant(q.astype(np.int16 if bits <= 16 else np.int32))
-        return self.scale(self.cast(stored, FLOAT), grid)
+        return self.scale(self.cast(self._stored(q.astype(np.int16 if bits <= 16 else np.int32)), FLOAT), grid)
+
+    def scaled_weight(self, array: Array, bits: int = 16) -> tuple[Value, Value | None]:
+        """A weight [in, out] with a scale for each column, so that quiet columns have as many bits as loud ones.
+
+        Returns integers on grid 0 and the numbers of five bits [out] that a product with them is multiplied with.
+        """
+        limit = 2 ** (bits - 1)
+        peaks = np.abs(array).max(axis=0).astype(np.float64)
+        quietest = max(float(peaks.max()) / SCALE_REACH, float(np.finfo(np.float32).tiny))
+        scales = _rounded_up(np.maximum(peaks, quietest) / (limit - 1))
+        q = np.rint(array.astype(np.float64) / scales)
+        stored = self.cast(self._stored(q.astype(np.int16 if bits <= 16 else np.int32)), FLOAT)
+        return stored, self.constant(scales)
+
+    def _stored(self, q: Array) -> Value:
+        """A weight's integers; of one that is stored the other way round (tied embeddings), a view of that."""
+        if q.ndim == 2 and (turned := self._known(q.T)) is not None:
+            return self.op("Transpose", turned, perm=[1, 0])
+        return self.constant(q)
 
     def op(self, op: str, *operands: Value | None, **attributes: Any) -> Value:
         """Add a node with one output. Errors: NotExactError."""
@@ -112,9 +149,9 @@ class Builder:
         low, high = (np.float64(math.ldexp(limit, value.grid)) for limit in (lo, hi))
         return self.op("Clip", value, self.constant(low), self.constant(high))
 
-    def fitted(self, value: Value, magnitude: float, bits: int) -> Value:
-        """In `bits` bits, sign included, on the coarsest grid that holds `magnitude`; what is larger saturates."""
-        grid = grid_for(magnitude, bits)
+    def fitted(self, value: Value, magnitude: float, bits: int, room: int = 0) -> Value:
+        """In `bits` bits, sign included; the grid gives `magnitude` all but `room` of them. The rest saturates."""
+        grid = grid_for(magnitude, bits - room)
         limit = 2 ** (bits - 1)
         if value.grid >= grid:
             steps = max(limit >> (value.grid - grid), 1)
@@ -132,15 +169,30 @@ class Builder:
             return value
         return self.op("Reshape", value, self.constant(np.array(shape, np.int64)))
 
-    def lookup(self, table: Array, index: Value) -> Value:
-        """table[index] for a whole-number float index proven to lie within a 1-D float64 table."""
+    def quantised(self, numbers: Array, grid: int) -> Array:
+        """Numbers as multiples of 2**grid, float64."""
+        return np.asarray(np.ldexp(np.rint(np.ldexp(np.asarray(numbers, np.float64), -grid)), grid) + 0.0)
+
+    def table(self, entries: Array, grid: int) -> Value:
+        """A table on a grid, stored as int32 and cast in the graph."""
+        q = np.rint(np.ldexp(np.asarray(entries, np.float64), -grid))
+        return self.scale(self.cast(self.constant(q.astype(np.int32)), FLOAT), grid)
+
+    def lookup(self, table: Value, index: Value) -> Value:
+        """table[index] for a whole-number float index proven to lie within a 1-D table."""
         flat = self.reshape(self.cast(index, "int32"), (index.size,))
         # Along one axis GatherElements reads flat memory, several times faster than Gather.
-        return self.reshape(self.op("GatherElements", self.constant(table), flat, axis=0), index.shape)
+        return self.reshape(self.op("GatherElements", table, flat, axis=0), index.shape)
 
     def model(self, outputs: dict[str, Value]) -> onnx.ModelProto:
-        """The file: inputs in the order declared, outputs in the order given."""
-        nodes = list(self._nodes)
+        """The file: inputs in the order declared, outputs in the order given, and of the nodes those they need."""
+        wanted = {value.name for value in outputs.values()}
+        nodes: list[onnx.NodeProto] = []
+        for node in reversed(self._nodes):
+            if wanted & set(node.output):
+                nodes.append(node)
+                wanted.update(node.input)
+        nodes.reverse()
         infos = []
         for name, value in outputs.items():
             nodes.append(helper.make_node("Identity", [value.name], [name]))

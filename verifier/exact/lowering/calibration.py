@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,31 @@ MASKED = -1e4
 Feeds = Mapping[str, NDArray[Any]]
 
 
+@dataclass(frozen=True)
+class Range:
+    """What calibration saw of a float tensor: its extremes, and the smallest of its rows' largest magnitudes."""
+
+    lo: float = 0.0
+    hi: float = 0.0
+    quietest: float = 0.0  # a row is what the last axis holds
+
+    @property
+    def magnitude(self) -> float:
+        """Largest absolute value."""
+        return max(abs(self.lo), abs(self.hi))
+
+    def joined(self, other: Range) -> Range:
+        """Both together."""
+        return Range(min(self.lo, other.lo), max(self.hi, other.hi), min(self.quietest, other.quietest))
+
+
 def ranges(
     model: onnx.ModelProto, feeds: Sequence[Feeds], on_feed: Callable[[], None] = lambda: None
-) -> dict[str, float]:
-    """Largest absolute value of each float tensor over all feeds, masked entries left out. `on_feed`: after each."""
+) -> dict[str, Range]:
+    """The range of each float tensor over all feeds, masked entries left out.
+
+    `on_feed` follows progress.
+    """
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     known = {info.name for info in probed.graph.output}
@@ -32,11 +54,22 @@ def ranges(
     options.log_severity_level = 3
     session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    largest: dict[str, float] = {}
+    found: dict[str, Range] = {}
     for feed in feeds:
         for name, array in [*zip(names, session.run(names, dict(feed)), strict=True), *feed.items()]:
             if np.issubdtype(array.dtype, np.floating):
-                seen = array[np.isfinite(array) & (array > MASKED)]
-                largest[name] = max(largest.get(name, 0.0), float(np.abs(seen).max(initial=0)))
+                seen = _range(array)
+                if seen is not None:
+                    found[name] = found[name].joined(seen) if name in found else seen
         on_feed()
-    return largest
+    return found
+
+
+def _range(array: NDArray[Any]) -> Range | None:
+    """None when nothing of the tensor says anything."""
+    telling = np.isfinite(array) & (array > MASKED)
+    if not telling.any():
+        return None
+    seen = array[telling]
+    rows = np.abs(np.where(telling, array, 0.0)).reshape(-1, array.shape[-1] if array.ndim else 1).max(axis=-1)
+    return Range(float(seen.min()), float(seen.max()), float(rows.min()))

@@ -67,19 +67,19 @@ def lower_graph(
     fused = fuse(model)
     builder = Builder()
     # Ranges are of the model as it came: what fusion makes may be no operator of its opset.
-    context = Context(builder, ranges(model, calibration, on_feed), headroom)
-    for tensor in fused.graph.initializer:
+    context = Context(builder, ranges(model, calibration, on_feed), headroom, fused.functions)
+    for tensor in model.graph.initializer:
         context.items[tensor.name] = numpy_helper.to_array(tensor)
     arrived: dict[str, Value] = {}
-    for info in fused.graph.input:
+    for info in model.graph.input:
         if info.name not in context.items:
             arrived[info.name] = builder.input(info.name, _spec(info, inputs).dtype, _shape(info))
             context.items[info.name] = _interpreted(builder, arrived[info.name], _spec(info, inputs))
     opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
-    for proto in fused.graph.node:
+    for proto in fused.nodes:
         _lower_node(context, proto, opset)
     outputs = {}
-    for info in fused.graph.output:
+    for info in model.graph.output:
         item = context.items.get(info.name)
         if item is None:
             raise LoweringError(f"output {info.name!r}", "it is a result that is not lowered")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.builder import Builder, grid_for
+from verifier.exact.lowering.calibration import Range
 from verifier.exact.values import BOOL, FLOAT, Value
 
 Array = NDArray[Any]
@@ -34,14 +35,19 @@ class Context:
     """A graph being lowered: tensors by their float name, and how large each was in calibration."""
 
     builder: Builder
-    ranges: Mapping[str, float]
+    ranges: Mapping[str, Range]
     headroom: float
+    functions: Mapping[str, Callable[[Array], Array]]
     items: dict[str, Item] = field(default_factory=dict)
     _fitted: dict[tuple[str, int], Value] = field(default_factory=dict)
 
     def magnitude(self, name: str) -> float:
         """How large a float tensor may get: what calibration saw, with headroom."""
-        return max(self.ranges.get(name, 0.0), 1e-6) * self.headroom
+        return max(self.range(name).magnitude, 1e-6) * self.headroom
+
+    def range(self, name: str) -> Range:
+        """What calibration saw of a float tensor."""
+        return self.ranges.get(name, Range())
 
 
 @dataclass
@@ -98,13 +104,13 @@ class Node:
         return self.context.magnitude(self.proto.input[index])
 
     def fitted(self, index: int, bits: int) -> Value:
-        """An operand in at most `bits` bits, saturated at its calibrated range."""
+        """An operand in at most `bits` bits, saturated at its calibrated range; of many bits some are room above it."""
         value = self.value(index)
         if value.dtype != FLOAT or value.magnitude <= 2 ** (bits - 1):
             return value
         key = (value.name, bits)
         if key not in self.context._fitted:
-            self.context._fitted[key] = self.builder.fitted(value, self.magnitude(index), bits)
+            self.context._fitted[key] = self.builder.fitted(value, self.magnitude(index), bits, room(bits))
         return self.context._fitted[key]
 
     def narrowing(self, emit: Callable[[int], Value], start: int, stop: int = 12) -> Value:
@@ -115,6 +121,11 @@ class Node:
             except NotExactError as error:
                 reason = error.reason
         raise self.fail(f"no precision of {stop} bits or more is provably exact: {reason}")
+
+
+def room(bits: int) -> int:
+    """How many of an operand's bits lie above its calibrated range: some tokens are louder than any seen before."""
+    return min(max(0, bits - 22) // 2, 8)
 
 
 def clamped(array: Array) -> Array:

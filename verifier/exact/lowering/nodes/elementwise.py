@@ -87,7 +87,7 @@ def lower_div(node: Node) -> list[Item]:
 def _quotient(node: Node, bits: int) -> Value:
     """floor(a * 2**s / b) with b at least one of its steps, s giving the result QUOTIENT_BITS bits."""
     builder = node.builder
-    b = as_float(builder, node.fitted(1, min(bits, 24)))
+    b = as_float(builder, node.fitted(1, min(bits, 26)))
     if b.lo < 0:
         raise node.fail("its divisor can be negative: divide by a norm, a sum of masks or of exponentials")
     b = builder.op("Max", b, builder.constant(np.float64(2.0**b.grid)))

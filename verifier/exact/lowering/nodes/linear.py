@@ -2,32 +2,75 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from verifier.exact.lowering.builder import grid_for
-from verifier.exact.lowering.registry import OPERAND_BITS, WEIGHT_BITS, WIDE_BITS, Item, Node, as_float, lowers, number
+from verifier.exact.lowering.nodes.lifting import LIFTED_BITS, levels, lifted, lowered_again
+from verifier.exact.lowering.registry import (
+    OPERAND_BITS,
+    WEIGHT_BITS,
+    WIDE_BITS,
+    Item,
+    Node,
+    as_float,
+    lowers,
+    number,
+    room,
+)
 from verifier.exact.values import Value
 
-
-def _operand(node: Node, index: int, bits: int) -> Value:
-    """A weight in 16 bits, or a computed operand in `bits`."""
-    array = node.constant(index)
-    if array is not None:
-        return node.builder.weight(array, WEIGHT_BITS)
-    return as_float(node.builder, node.fitted(index, bits))
+# Bits of what a weight is multiplied with: more than enough, so that loud tokens do not saturate; fewer where the
+# proof needs it.
+LOUD_BITS = 34
+# Rows are lifted only where some are quieter than others by more than two levels: the bits above suffice otherwise.
+SPARE_LEVELS = 2
 
 
 @lowers("MatMul")
 def lower_matmul(node: Node) -> list[Item]:
     """Exact; the operands are the only thing rounded."""
+    weight = node.constant(1)
+    if weight is not None and weight.ndim == 2 and node.constant(0) is None:
+        return [_by_weight(node, weight)]
+    known = {index: node.constant(index) for index in (0, 1)}
     builder = node.builder
-    weights = {index: _operand(node, index, 0) for index in (0, 1) if node.constant(index) is not None}
+    weights = {index: builder.weight(array, WEIGHT_BITS) for index, array in known.items() if array is not None}
 
     def emit(bits: int) -> Value:
-        operands = [weights.get(index) or _operand(node, index, bits) for index in (0, 1)]
+        operands = [weights.get(index) or as_float(builder, node.fitted(index, bits)) for index in (0, 1)]
         return builder.op("MatMul", *operands)
 
     return [node.narrowing(emit, OPERAND_BITS)]
+
+
+def _by_weight(node: Node, array: NDArray[Any]) -> Value:
+    """Times a weight [in, out] whose columns have a scale each, small numbers that multiply the product."""
+    builder = node.builder
+    weight, scales = builder.scaled_weight(array, WEIGHT_BITS)
+
+    def product(x: Value) -> Value:
+        return builder.op("Mul", builder.op("MatMul", x, weight), scales)
+
+    most = levels(node, node.magnitude(0)) - SPARE_LEVELS
+    if most <= 0:
+        return node.narrowing(lambda bits: product(as_float(builder, node.fitted(0, bits))), LOUD_BITS)
+
+    def with_lifted_rows(bits: int) -> Value:
+        reach = node.magnitude(0) * 2.0 ** room(LIFTED_BITS)
+        x, lifts = lifted(node, as_float(builder, node.fitted(0, LIFTED_BITS)), reach, most + SPARE_LEVELS)
+        result = product(builder.fitted(x, reach, bits))
+        assert lifts is not None
+        # A lifted row's results are about as large as a loud row's.
+        return lowered_again(builder, builder.fitted(result, _loudest(node), LIFTED_BITS), lifts)
+
+    return node.narrowing(with_lifted_rows, LOUD_BITS)
+
+
+def _loudest(node: Node) -> float:
+    return node.context.magnitude(node.proto.output[0]) * 2.0 ** (room(LIFTED_BITS) + 2)
 
 
 @lowers("Gemm")
@@ -36,21 +79,13 @@ def lower_gemm(node: Node) -> list[Item]:
     builder, attributes = node.builder, node.attributes
     alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
     weight = node.constant(1)
-    if weight is not None:
+    if weight is not None and not attributes.get("transA"):
         weight = np.ascontiguousarray(weight.T if attributes.get("transB") else weight)
-        stored = builder.weight(weight * alpha, WEIGHT_BITS)
+        result = _by_weight(node, weight * np.float32(alpha))
     elif alpha != 1.0:
         raise node.fail("it scales a product of computed tensors: write it as MatMul and Mul")
-
-    def product(bits: int) -> Value:
-        left = as_float(builder, node.fitted(0, bits))
-        right = stored if weight is not None else as_float(builder, node.fitted(1, bits))
-        left = builder.op("Transpose", left, perm=[1, 0]) if attributes.get("transA") else left
-        if weight is None and attributes.get("transB"):
-            right = builder.op("Transpose", right, perm=[1, 0])
-        return builder.op("MatMul", left, right)
-
-    result = node.narrowing(product, OPERAND_BITS)
+    else:
+        result = node.narrowing(lambda bits: _computed(node, bits), OPERAND_BITS)
     if not node.has(2):
         return [result]
     bias = node.constant(2)
@@ -60,3 +95,13 @@ def lower_gemm(node: Node) -> list[Item]:
         return [node.narrowing(lambda bits: builder.op("Add", result, as_float(builder, node.fitted(2, bits))), 53)]
     grid = grid_for(max(node.magnitude(2), node.context.magnitude(node.proto.output[0])), WIDE_BITS)
     return [builder.op("Add", result, number(builder, bias * beta, grid=grid))]
+
+
+def _computed(node: Node, bits: int) -> Value:
+    """The product of two computed matrices, turned as the attributes say."""
+    builder = node.builder
+    operands = []
+    for index, attribute in ((0, "transA"), (1, "transB")):
+        value = as_float(builder, node.fitted(index, bits))
+        operands.append(builder.op("Transpose", value, perm=[1, 0]) if node.attributes.get(attribute) else value)
+    return builder.op("MatMul", *operands)

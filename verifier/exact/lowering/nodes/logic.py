@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from verifier.exact.lowering.registry import Item, Node, as_bool, as_float, lowers
 from verifier.exact.values import BOOL
 
@@ -24,6 +26,11 @@ def lower_compare(node: Node) -> list[Item]:
 def lower_where(node: Node) -> list[Item]:
     """The condition chooses; minus infinity in a branch is the mask constant."""
     builder = node.builder
+    known = node.constant(0)
+    if known is not None and (known.all() or not known.any()):
+        chosen = node.item(1 if known.all() else 2)
+        if np.broadcast_shapes(known.shape, node.item(1).shape, node.item(2).shape) == chosen.shape:
+            return [chosen]
     condition = as_bool(builder, node.value(0))
     branches = [node.value(index) for index in (1, 2)]
     if all(branch.dtype == BOOL for branch in branches):
@@ -38,3 +45,9 @@ def lower_where(node: Node) -> list[Item]:
             53,
         )
     ]
+
+
+@lowers("IsNaN", "IsInf")
+def lower_is_special(node: Node) -> list[Item]:
+    """No number of an exact program is: a constant, by which a Where that asks is folded."""
+    return [np.zeros(node.value(0).shape, np.bool_)]

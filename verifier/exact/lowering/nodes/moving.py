@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verifier.exact.lowering.registry import WEIGHT_BITS, Item, Node, lowers
 from verifier.exact.values import Value
@@ -125,10 +127,24 @@ def lower_gather(node: Node) -> list[Item]:
     if data is not None:
         return [builder.op("Gather", data, index, axis=axis)]
     assert table is not None
+    if table.ndim == 2 and axis == 0:
+        return [_rows(node, table, index)]
     weight = builder.weight(table, WEIGHT_BITS)
-    stored = next(name for name, value in builder.values.items() if value.constant is weight.constant)
-    looked_up = builder.op("Gather", builder.values[stored], index, axis=axis)
-    return [builder.scale(builder.cast(looked_up, "float64"), weight.grid)]
+    return [builder.op("Gather", weight, index, axis=axis)]
+
+
+def _rows(node: Node, table: NDArray[Any], index: Value) -> Value:
+    """Rows of an embedding, whose scale is looked up beside them; tied to an output layer it is stored once."""
+    builder = node.builder
+    turned, scales = builder.scaled_weight(table.T, WEIGHT_BITS)
+    rows = builder.op("Gather", builder.op("Transpose", turned, perm=[1, 0]), index, axis=0)
+    return builder.op(
+        "Mul",
+        rows,
+        builder.op(
+            "Unsqueeze", builder.op("Gather", scales, index, axis=0), builder.constant(np.array([-1], np.int64))
+        ),
+    )
 
 
 @lowers("GatherND")

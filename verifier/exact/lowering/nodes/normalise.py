@@ -1,81 +1,102 @@
-"""LayerNormalization and RMSNormalization, each as one unit: squares summed, one integer square root, one division."""
+"""LayerNormalization and RMSNormalization as one unit: squares summed, one integer square root, one floor division."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verifier.exact.lowering.builder import grid_for
-from verifier.exact.lowering.registry import WIDE_BITS, Item, Node, as_float, lowers, number
+from verifier.exact.lowering.nodes.lifting import FACTORS, LIFTED_BITS, last_axis, levels, lifted
+from verifier.exact.lowering.nodes.roots import EXTRA_BITS, root
+from verifier.exact.lowering.registry import CONSTANT_BITS, WIDE_BITS, Item, Node, as_float, lowers, number, room
 from verifier.exact.values import Value
 
-# The root's argument stays below 2**52; the quotient's numerator below 2**53.
+# The root's argument stays below 2**52, the quotient's numerator below 2**53.
 RADICAND_BITS = 51
 NUMERATOR_BITS = 52
-WEIGHT_BITS = 22
-# Operands are tried from here down.
-START_BITS = 34
+# Of x before it is centred: depth * x - sum has log2(depth) more.
+INPUT_BITS = 37
+RESULT_BITS = 40
 
 
 @lowers("LayerNormalization")
 def lower_layer_norm(node: Node) -> list[Item]:
-    """(x - mean) / sqrt(variance + epsilon), times weight and plus bias where they are given, over the last axis."""
-    return [_weighted(node, node.narrowing(lambda bits: _normalised(node, bits, centred=True), START_BITS))]
+    """(x - mean) / sqrt(variance + epsilon) * weight + bias over the last axis."""
+    weight, bias = _parameters(node)
+
+    def emit(bits: int) -> Value:
+        builder = node.builder
+        x = as_float(builder, node.fitted(0, bits))
+        depth = x.shape[-1]
+        # depth * (x - mean), exactly
+        total = builder.op("ReduceSum", x, last_axis(node.builder, x), keepdims=1)
+        centred = builder.op("Sub", builder.op("Mul", x, builder.constant(np.array(float(depth)))), total)
+        epsilon = node.attributes.get("epsilon", 1e-5) * float(depth) ** 3
+        return _affine(node, _unit(node, centred, 2.0 * depth * _reach(node, bits), epsilon), weight, bias)
+
+    return [node.narrowing(emit, INPUT_BITS)]
 
 
 @lowers("RMSNormalization")
 def lower_rms_norm(node: Node) -> list[Item]:
-    """x / sqrt(mean square + epsilon), times weight where it is given, over the last axis."""
-    return [_weighted(node, node.narrowing(lambda bits: _normalised(node, bits, centred=False), START_BITS))]
+    """x / sqrt(mean of squares + epsilon) * weight over the last axis."""
+    weight, bias = _parameters(node)
+
+    def emit(bits: int) -> Value:
+        x = as_float(node.builder, node.fitted(0, bits))
+        epsilon = node.attributes.get("epsilon", 1e-5) * float(x.shape[-1])
+        return _affine(node, _unit(node, x, _reach(node, bits), epsilon), weight, bias)
+
+    return [node.narrowing(emit, INPUT_BITS)]
 
 
-def _normalised(node: Node, bits: int, centred: bool) -> Value:
-    """The quotient: with n the length of a row, n·(x - mean) or x, times √n, over the root of its sum of squares."""
-    builder = node.builder
-    x = as_float(builder, node.fitted(0, bits))
-    if node.attributes.get("axis", -1) % len(x.shape) != len(x.shape) - 1:
+def _reach(node: Node, bits: int) -> float:
+    """How large the operand can be once it is fitted to that many bits."""
+    return node.magnitude(0) * 2.0 ** room(bits)
+
+
+def _parameters(node: Node) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    rank = len(node.value(0).shape)
+    if node.attributes.get("axis", -1) % rank != rank - 1:
         raise node.fail("it normalises over more than the last axis: reshape before")
-    depth = x.shape[-1]
-    axes = builder.constant(np.array([len(x.shape) - 1], np.int64))
-    epsilon = node.attributes.get("epsilon", 1e-5) * depth
-    reach = node.magnitude(0)
-    if centred:
-        # n times the difference is exact, where the mean would not be
-        total = builder.op("ReduceSum", x, axes, keepdims=1)
-        x = builder.op("Sub", builder.op("Mul", x, builder.constant(np.float64(depth))), total)
-        epsilon *= float(depth) ** 2
-        reach *= 2.0 * depth
+    weight = node.needed(1, "its weight") if node.has(1) else None
+    bias = node.needed(2, "its bias") if node.has(2) else None
+    return weight, bias
 
-    # The sum of squares from a narrower copy: its rounding errors average out over the row.
-    narrow_bits = (RADICAND_BITS - math.ceil(math.log2(depth))) // 2 + 1
-    narrow = builder.fitted(x, reach, narrow_bits)
-    squares = builder.op("ReduceSum", builder.op("Mul", narrow, narrow), axes, keepdims=1)
-    # Times 4^k: a row that came on a coarse grid gets a root with as many bits.
-    spare = max(0, (RADICAND_BITS - squares.magnitude.bit_length()) // 2)
-    whole = builder.scale(squares, 2 * spare - squares.grid)
-    offset = round(math.ldexp(epsilon, 2 * spare - squares.grid)) | 1  # odd: the sum's grid is 2^0, as the root needs
-    radicand = builder.clipped(builder.op("Add", whole, builder.constant(np.float64(offset))), 1, 2**52 - 1)
-    root = builder.op("Max", builder.op("Floor", builder.op("Sqrt", radicand)), builder.constant(np.float64(1)))
-    root_grid = squares.grid // 2 - spare  # of narrow * narrow: an even exponent
 
-    # The factor √n takes the bits that the numerator leaves.
+def _unit(node: Node, x: Value, reach: float, epsilon: float) -> Value:
+    """x * sqrt(depth) / sqrt(sum of squares + epsilon) over the last axis, for |x| up to `reach`."""
+    builder, depth = node.builder, x.shape[-1]
+    x, lifts = lifted(node, builder.fitted(x, reach, LIFTED_BITS), reach, levels(node, _reach(node, INPUT_BITS)))
+
+    # The sum of squares is from a narrower copy: its rounding errors average out over the row.
     wide = builder.fitted(x, reach, WIDE_BITS)
+    narrow = builder.fitted(wide, reach, (RADICAND_BITS - math.ceil(math.log2(depth))) // 2 + 1)
+    squares = builder.op("ReduceSum", builder.op("Mul", narrow, narrow), last_axis(node.builder, x), keepdims=1)
+    floors = np.clip(np.rint(np.ldexp(epsilon * FACTORS**2, -squares.grid)), 1, 2.0**RADICAND_BITS)
+    floor = builder.constant(floors[0]) if lifts is None else builder.lookup(builder.constant(floors), lifts)
+    whole = builder.op("Add", builder.scale(squares, -squares.grid), floor)
+    divisor = builder.op("Max", root(builder, builder.clipped(whole, 1, 2**52 - 1)), builder.constant(np.array(1.0)))
+
+    # The factor sqrt(depth) takes the bits that the numerator leaves.
     factor_bits = NUMERATOR_BITS - (wide.magnitude - 1).bit_length()
     factor_grid = grid_for(math.sqrt(depth), factor_bits + 1)
-    factor = round(math.ldexp(math.sqrt(depth), -factor_grid))
-    numerator = builder.op("Mul", builder.scale(wide, -wide.grid), builder.constant(np.float64(factor)))
-    quotient = builder.scale(builder.quotient(numerator, root), wide.grid + factor_grid - root_grid)
-    return builder.fitted(quotient, 1.02 * math.sqrt(depth), WIDE_BITS)  # no entry of a row of n exceeds √n
+    factor = builder.constant(np.array(float(round(math.ldexp(math.sqrt(depth), -factor_grid)))))
+    quotient = builder.quotient(builder.op("Mul", builder.scale(wide, -wide.grid), factor), divisor)
+    # squares.grid is even: it is that of a product with itself.
+    normal = builder.scale(quotient, wide.grid + factor_grid - squares.grid // 2 + EXTRA_BITS)
+    # No entry exceeds sqrt(depth), but for rounding.
+    return builder.fitted(normal, 1.02 * math.sqrt(depth), WIDE_BITS)
 
 
-def _weighted(node: Node, normal: Value) -> Value:
-    """Times the weight, plus the bias."""
+def _affine(node: Node, normal: Value, weight: NDArray[Any] | None, bias: NDArray[Any] | None) -> Value:
     builder = node.builder
-    if not node.has(1):
+    if weight is not None:
+        normal = builder.op("Mul", normal, number(builder, weight, CONSTANT_BITS))
+    if bias is None:
         return normal
-    scaled = builder.op("Mul", normal, number(builder, node.needed(1, "its weight"), WEIGHT_BITS))
-    if not node.has(2):
-        return scaled
-    grid = max(scaled.grid, grid_for(node.context.magnitude(node.proto.output[0]), 40))
-    return builder.op("Add", scaled, number(builder, node.needed(2, "its bias"), grid=grid))
+    grid = max(normal.grid, grid_for(node.context.magnitude(node.proto.output[0]), RESULT_BITS))
+    return builder.op("Add", normal, number(builder, bias, grid=grid))

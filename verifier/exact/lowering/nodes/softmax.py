@@ -34,7 +34,7 @@ def lower_softmax(node: Node) -> list[Item]:
     index = builder.op("Clip", steps, builder.constant(np.float64(0)), builder.constant(np.float64(REACH << STEP_BITS)))
     table = np.rint(np.exp(-np.arange((REACH << STEP_BITS) + 1) / 2.0**STEP_BITS) * 2.0**EXP_BITS)
     table[-1] = 0.0  # what is masked, or as far away as that, weighs nothing
-    weights = builder.lookup(table, index)
+    weights = builder.lookup(builder.table(table, 0), index)
     total = builder.op("Max", builder.op("ReduceSum", weights, axes, keepdims=1), builder.constant(np.float64(1)))
     # A product of these with OPERAND_BITS-bit values over the row must stay below 2**53.
     bits = min(24, 53 - OPERAND_BITS - math.ceil(math.log2(value.shape[axis] + 1)))
