@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 import verifier.exact.lowering.nodes  # noqa: F401  (fills the registry)
 from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.builder import Builder
-from verifier.exact.lowering.calibration import Feeds, ranges
+from verifier.exact.lowering.calibration import Feeds, Range, ranges
 from verifier.exact.lowering.fusion import fuse
 from verifier.exact.lowering.registry import REGISTRY, Context, Node
 from verifier.exact.values import FLOAT, Value
@@ -35,11 +35,16 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A lowered graph that more can be added to: the builder, and the float graph's outputs by name."""
+    """A lowered graph that more can be added to: the builder, and the float graph's outputs by name.
+
+    `tensors` are those float tensors that have an exact one in their place, `ranges` what calibration saw of them.
+    """
 
     builder: Builder
     inputs: Mapping[str, Value]
     outputs: Mapping[str, Value]
+    tensors: Mapping[str, Value]
+    ranges: Mapping[str, Range]
 
 
 def lower(
@@ -84,7 +89,8 @@ def lower_graph(
         if item is None:
             raise LoweringError(f"output {info.name!r}", "it is a result that is not lowered")
         outputs[info.name] = builder.constant(item) if isinstance(item, np.ndarray) else item
-    return Lowered(builder, arrived, outputs)
+    tensors = {name: item for name, item in context.items.items() if isinstance(item, Value)}
+    return Lowered(builder, arrived, outputs, tensors, context.ranges)
 
 
 def _lower_node(context: Context, proto: onnx.NodeProto, opset: int) -> None:
