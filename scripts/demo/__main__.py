@@ -25,7 +25,7 @@ CHALLENGE = "the challenge window passes, somebody settles, claims and closes th
 def main(chain: str) -> None:
     """Run a bounty for a LoRA adapter of all-MiniLM-L6-v2 from escrow to payout, and say who was paid what."""
     console = Console(highlight=False)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT too: a shell may have had it ignored
         signal.signal(number, _interrupt)
     setup.fresh_folder()
     RESULT.unlink(missing_ok=True)
