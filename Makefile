@@ -59,6 +59,7 @@ anvil:
 	command -v npm >/dev/null || { echo "no anvil and no npm on PATH: tests that need anvil will be skipped"; exit 0; }; \
 	echo "installing anvil $(ANVIL_VERSION) into node_modules/"; \
 	if npm install --prefix . --no-save --no-package-lock --no-audit --no-fund --loglevel=error \
+	     --fetch-retries=1 --fetch-timeout=60000 \
 	     @foundry-rs/anvil@$(ANVIL_VERSION) && \
 	   ln -sf "$$(cd node_modules/.bin && ls ../@foundry-rs/anvil-*/bin/anvil)" node_modules/.bin/anvil && \
 	   node_modules/.bin/anvil --version; then exit 0; fi; \
