@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from tests.evm import HASH_REACH, NATIVE, ZERO
@@ -225,10 +226,9 @@ class Case:
 
     def deadlines(self, now: int) -> list[int]:
         """The seconds still ahead at which something opens or closes."""
-        times = [self.task.commit_closes, self.task.commit_closes + LIMITS["void_delay"]]
-        if self.rounds:
-            times.append(self.attest_closes)
-        if self.closed_at:
+        times = [self.task.commit_closes]
+        times.append(self.attest_closes if self.rounds else self.task.commit_closes + LIMITS["void_delay"])
+        if self.closed_at and self.sealed and not self.holdout_at:
             times.append(self.holdout_closes)
         if self.answers_open:
             times.append(self.answers_close)
@@ -236,6 +236,9 @@ class Case:
             assert self.drawn is not None
             times += [self.commits_close(self.drawn), ends, ends + CHALLENGE_WINDOW, ends + LIMITS["terminal_delay"]]
         return sorted(time for time in times if time > now) if not self.ending else []
+
+    def next_deadline(self, now: int) -> float:
+        return min(self.deadlines(now), default=inf)
 
     # ------------------------------------------------------------------------------------------------- bounties
 

@@ -79,9 +79,12 @@ def at_the_end(stage: Stage) -> None:
         assert not case.escrow(case.asset)
     for seat in list(stage.jury_holds):
         seat_moves.jury_release(stage, seat, RESERVATION // 3)
-    for seat in stage.registry.active():
+    staying = stage.registry.active()
+    for seat in staying:
         seat_moves.request_exit(stage, seat, seat.owner)
-    stage.chain.at(stage.now + EXIT_DELAY)
+    stage.chain.at(stage.now + EXIT_DELAY - 1)
+    seat_moves.leave(stage, staying[0], staying[0].owner)  # refused
+    stage.chain.at(stage.now + 1)
     for seat in stage.registry.present():
         seat_moves.leave(stage, seat, seat.owner)
     for account in [*PEOPLE, JURY]:

@@ -19,10 +19,11 @@ MOST_TASKS = 4
 FEWEST_SEATS, MOST_SEATS = 12, 24
 # Every move as often as it shall come.
 MOVES = (
-    ["go_on"] * 6
-    + ["hurry"] * 6
-    + ["create", "submit", "wait_for_a_deadline", "tend_seat", "jury", "out_of_order"] * 2
-    + ["top_up_reward", "top_up_reward", "wind_up", "leap", "mine", "join", "refill", "leave", "withdraw"]
+    ["go_on"] * 20
+    + ["create", "jury", "out_of_order"] * 3
+    + ["submit", "tend_seat"] * 2
+    + ["hurry", "wind_up", "wait_for_a_deadline", "leap", "mine"]
+    + ["top_up_reward", "join", "refill", "leave", "withdraw"]
 )
 # What an honest evaluation finds, by adapter: below, at and above the threshold of 100, no better, and the extremes.
 SCORES = (150, 120, 100, 99, 150, 201, -7, 163, 2**96 - 1, MISFIT_SCORE, 101, 180)
@@ -42,11 +43,12 @@ class Bounties(RuleBasedStateMachine):
         super().__init__()
         self.stage = Stage(self.counts)
         self.rng = Random()
+        self.conduct = progress.Conduct(self.rng.choice)
 
     @initialize(seed=seeds)
     def begin(self, seed: int) -> None:
         self.rng.seed(seed)
-        for _ in range(2):
+        while len(self.stage.cases) < 2:
             self.create(self.rng)
 
     @rule(seed=seeds)
@@ -69,7 +71,7 @@ class Bounties(RuleBasedStateMachine):
             self.stage,
             sponsor,
             rng.choice([True, False]),
-            rng.choice([SCORED] * 4 + [HOLDOUT_INVALID, PROGRAM_INVALID]),
+            rng.choice([SCORED] * 3 + [HOLDOUT_INVALID, PROGRAM_INVALID]),
             asset=rng.choice(list(self.stage.asset_names)),
             # Odd amounts, so that every division leaves something.
             reward=rng.choice([ETHER + 1, bound // 2 + 7, 3, bound, bound + 1]),
@@ -81,7 +83,7 @@ class Bounties(RuleBasedStateMachine):
             reserve=rng.choice([0, 10**15 + 9, ETHER]),
         )
         if case is not None:
-            follows = rng.choice(["submissions"] * 8 + ["nothing", "second thoughts"])
+            follows = rng.choice(["submissions"] * 16 + ["nothing", "second thoughts"])
             if follows == "submissions":
                 self._submit(rng, case, rng.randint(1, 6))
             elif follows == "second thoughts":
@@ -97,9 +99,10 @@ class Bounties(RuleBasedStateMachine):
     def _submit(self, rng: Random, case: Case, count: int) -> None:
         """Several submissions by anybody, among them one adapter entered again, under the same name or a sybil's; now
         and then none that passes."""
-        adapters = [i for i, score in enumerate(SCORES) if score < 100] if rng.randrange(5) == 0 else range(len(SCORES))
+        fails = rng.randrange(4) == 0
+        pool = rng.sample([i for i, score in enumerate(SCORES) if score < 100 or not fails], 3)
         for _ in range(count):
-            adapter = rng.choice(adapters)
+            adapter = rng.choice(pool)
             solver = rng.choice(SOLVERS)
             above = rng.choice([0] * 6 + [5, -1])
             task_moves.submit(self.stage, case, solver, f"adapter {adapter}", SCORES[adapter], above)
@@ -107,20 +110,22 @@ class Bounties(RuleBasedStateMachine):
     # ------------------------------------------------------------------------------------------------ the flow
 
     def go_on(self, rng: Random) -> None:
-        self._go_on(rng, self._case(rng), rng.randint(1, 6))
+        """All tasks a little, each in its time."""
+        if len(self.stage.live()) < 3:
+            self.create(rng)
+        for _ in range(rng.randint(4, 16)):
+            self._step(self._case(rng))
 
     def hurry(self, rng: Random) -> None:
         """One task far, without regard for the deadlines of others."""
-        self._go_on(rng, self._case(rng), rng.randint(15, 50))
+        case, self.conduct.hurried = self._case(rng), True
+        for _ in range(rng.randint(5, 30)):
+            self._step(case)
+        self.conduct.hurried = False
 
-    def _go_on(self, rng: Random, case: Case, steps: int) -> None:
-        mood = rng.choice(progress.MOODS)
-        conduct = progress.Conduct(mood, rng.choice)
-        for _ in range(steps):
-            progress.step(self.stage, case, conduct)
-            checks.money(self.stage)
-            if progress.is_over(case):
-                break
+    def _step(self, case: Case) -> None:
+        if not progress.is_over(case):
+            progress.step(self.stage, case, self.conduct)
 
     def wind_up(self, rng: Random) -> None:
         if ended := [case for case in self.stage.cases if case.ending]:
@@ -137,7 +142,7 @@ class Bounties(RuleBasedStateMachine):
     def leap(self, rng: Random) -> None:
         """To the last boundary of all, or to the moment when the first seat may leave."""
         leaving = [seat.exit_at + EXIT_DELAY for seat in self.stage.registry.present() if seat.exit_at]
-        times = sorted(leaving)[:1] if rng.choice([True, False]) else self._deadlines()[-1:]
+        times = self._deadlines()[-1:] if rng.randrange(4) == 0 else sorted(leaving)[:1]
         if times:
             offset = rng.choice([-1, 0])
             self.stage.chain.at(max(times[0] + offset, self.stage.now))

@@ -8,7 +8,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from tests.evm import NATIVE, ZERO, word
-from tests.harness import RESERVATION, SILENCE
+from tests.harness import RESERVATION, SCORED, SILENCE
 from tests.stateful.case import Ballot, Case
 from tests.stateful.seats import Seat
 from tests.stateful.stage import STRANGER, Stage
@@ -81,6 +81,14 @@ def digest(stage: Stage, case: Case, outcome: int, scores: Sequence[int], eviden
     verdict = commitments.verdict(chain, panel, case.task.id, inputs, outcome, scores, evidence)
     case.known[verdict] = (outcome, tuple(scores), evidence)
     return verdict
+
+
+def truth(stage: Stage, case: Case) -> bytes:
+    """The verdict of an honest evaluation."""
+    if case.score_outcome != SCORED:
+        return digest(stage, case, case.score_outcome, (), ZERO)
+    scores = [entry.score if entry.answer == "revealed" else 0 for entry in case.submissions]
+    return digest(stage, case, SCORED, scores, word("evidence"))
 
 
 def commit(stage: Stage, case: Case, number: int, position: int, verdict: bytes, sender: str) -> None:

@@ -7,7 +7,7 @@ it lets time pass to the next boundary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.evm import HASH_REACH, ZERO, word
 from tests.harness import (
@@ -24,27 +24,45 @@ from tests.harness import (
 )
 from tests.stateful import panel_moves, task_moves
 from tests.stateful.case import FREE_ROUNDS, MAX_REARMS, Case, Round
+from tests.stateful.knocks import CALLS
 from tests.stateful.stage import STRANGER, Stage
 
-# How a committee votes: together, apart, hardly, for a lie, for a verdict that nothing can be settled with, hidden; and
-# hardly, while nobody draws the rounds after the first.
-MOODS = ("agree",) * 6 + ("lie", "asleep") * 2 + ("apart", "absent", "nonsense", "withhold")
+# How a committee votes: for the truth, each as it likes, for a lie, half and half, hardly, for a verdict that nothing
+# can be settled with, and for the truth that half of them hide; asleep: hardly, and nobody draws a later round in time.
+MOODS = ["honest"] * 6 + ["in doubt", "lie", "asleep"] * 2 + ["apart", "absent", "nonsense", "withhold"]
 DRAWS = ["in time"] * 6 + ["missed"]
 
 
 @dataclass
 class Conduct:
-    """How the parties of one step behave. `choose` picks among options; of equals the first is the ordinary one."""
+    """How the parties behave. `choose` picks among options. Unless they are hurried, those of one task wait for those
+    of another whose time runs out earlier."""
 
-    mood: str
     choose: Callable[[list[str]], str]
+    hurried: bool = False
+    moods: dict[Case, tuple[int, int, str]] = field(default_factory=dict)
+    met: set[tuple[Case, str]] = field(default_factory=set)
+
+    def mood(self, case: Case) -> str:
+        """Of the committee that the task has or waits for. The next round's often takes after it."""
+        convened, bought, mood = self.moods.get(case, (-1, 0, self.choose(MOODS)))
+        if (convened, bought) != (case.convened, case.bought):
+            mood = self.choose([mood, self.choose(MOODS)])
+            self.moods[case] = (case.convened, case.bought, mood)
+        return mood
+
+    def once(self, case: Case, duty: str) -> bool:
+        """Whether this is the first time that a task's people come to a duty."""
+        first = (case, duty) not in self.met
+        self.met.add((case, duty))
+        return first
 
 
 def step(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     """Take the next step. Without a conduct nobody owes anything: only calls that anyone may make, and time."""
     phase = case.phase(stage.now)
     if phase == COMMITTING:
-        stage.chain.at(case.task.commit_closes)
+        _until(stage, case, conduct, case.task.commit_closes, "submit", "top up", "convene", "cancel")
     elif case.ending:
         wind_up(stage, case)
     elif phase == CONVENING:
@@ -83,14 +101,6 @@ def is_over(case: Case) -> bool:
     )
 
 
-def truth(stage: Stage, case: Case) -> bytes:
-    """The verdict of an honest evaluation."""
-    if case.score_outcome != SCORED:
-        return panel_moves.digest(stage, case, case.score_outcome, (), ZERO)
-    scores = [entry.score if entry.answer == "revealed" else 0 for entry in case.submissions]
-    return panel_moves.digest(stage, case, SCORED, scores, word("evidence"))
-
-
 def lie(stage: Stage, case: Case) -> bytes:
     """The verdict of those who want the last submission to win."""
     scores = [0] * (len(case.submissions) - 1) + [2**96 - 1]
@@ -102,6 +112,23 @@ def nonsense(stage: Stage, case: Case) -> bytes:
     return panel_moves.digest(stage, case, SCORED, [0] * (len(case.submissions) + 1), word("evidence"))
 
 
+def _until(stage: Stage, case: Case, conduct: Conduct | None, time: int, *calls: str) -> None:
+    """Let time pass to a boundary, most often with one call, of these rather than of all, in the second before and in
+    the second itself."""
+    if conduct is None:
+        stage.chain.at(time)
+        return
+    first = min(stage.live(), key=lambda other: other.next_deadline(stage.now))
+    if first.next_deadline(stage.now) < case.next_deadline(stage.now) and not conduct.hurried:
+        step(stage, first, conduct)
+        return
+    call = CALLS.get(conduct.choose(["none"] + list(calls) * 3 + list(CALLS)))
+    for second in (time - 1, time):
+        stage.chain.at(max(second, stage.now))
+        if call:
+            call(stage, case)
+
+
 def _seat_a_committee(stage: Stage, case: Case, conduct: Conduct | None, otherwise: int) -> None:
     """Convene, draw, or arm again; when that does not help any more, wait for `otherwise` and cancel."""
     if stage.now >= otherwise:
@@ -109,7 +136,8 @@ def _seat_a_committee(stage: Stage, case: Case, conduct: Conduct | None, otherwi
     elif not case.target:
         panel_moves.convene(stage, case)
     elif stage.chain.block <= case.target:
-        missed = conduct and ((conduct.mood == "asleep" and case.convened > 1) or conduct.choose(DRAWS) == "missed")
+        asleep = conduct and case.convened > 1 and conduct.mood(case) == "asleep"
+        missed = asleep or (conduct and conduct.choose(DRAWS) == "missed")
         stage.mine(case.target + 1 + (HASH_REACH if missed else 0))
     elif stage.chain.block <= case.target + HASH_REACH:
         panel_moves.draw(stage, case)
@@ -117,20 +145,19 @@ def _seat_a_committee(stage: Stage, case: Case, conduct: Conduct | None, otherwi
             stage.mine(case.target + HASH_REACH + 1)
     elif case.rearms < MAX_REARMS:
         panel_moves.convene(stage, case)
-    elif conduct and case.convened > 1 and (conduct.mood == "asleep" or conduct.choose(["pay", "wait"]) == "pay"):
+    elif conduct and case.convened > 1 and (conduct.mood(case) == "asleep" or conduct.choose(["pay", "wait"]) == "pay"):
         task_moves.reconvene(stage, case, case.task.sponsor)
     else:
-        stage.chain.at(otherwise)
+        _until(stage, case, conduct, otherwise, "cancel", "convene", "draw", "reconvene")
 
 
 def _attest(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     everything = 2 ** (len(case.submissions) + 1) - 1
-    waiting = [p for p in range(len(case.rounds[0].seats)) if p not in case.attested]
     if stage.now >= case.attest_closes:
         panel_moves.close_attestation(stage, case)
-    elif conduct and waiting and not case.attested:
-        gaps = conduct.choose(["none"] * 6 + ["one has gaps", "all have gaps", "no holdout", "late"])
-        for position in waiting:
+    elif conduct and conduct.once(case, "attest"):
+        gaps = conduct.choose(["none"] * 8 + ["one has gaps", "all have gaps", "no holdout", "late"])
+        for position in range(len(case.rounds[0].seats)):
             bitmap = everything
             if gaps == "all have gaps" or (gaps == "one has gaps" and position == 0):
                 bitmap &= ~(2 << (position % (len(case.submissions) or 1)))
@@ -139,32 +166,30 @@ def _attest(stage: Stage, case: Case, conduct: Conduct | None) -> None:
             if gaps != "late" or position % 3:
                 panel_moves.attest(stage, case, position, bitmap, case.rounds[0].seats[position].operator)
     else:
-        stage.chain.at(case.attest_closes)
+        _until(stage, case, conduct, case.attest_closes, "attest", "close attestation")
 
 
 def _open_holdout(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     if not case.admitted & 1 or stage.now >= case.holdout_closes:
         task_moves.cancel(stage, case, STRANGER)
-    elif conduct and case.task.holdout and conduct.choose(["open", "open", "open", "open", "keep"]) == "open":
+    elif conduct and case.task.holdout and conduct.choose(["open"] * 6 + ["keep"]) == "open":
         task_moves.reveal_holdout(stage, case, case.task.sponsor, case.task.holdout)
     else:
-        stage.chain.at(case.holdout_closes)
+        _until(stage, case, conduct, case.holdout_closes, "reveal holdout", "cancel")
 
 
 def _answer(stage: Stage, case: Case, conduct: Conduct | None) -> None:
-    waiting = [i for i, entry in enumerate(case.submissions) if case.admitted >> (i + 1) & 1 and not entry.answer]
-    if conduct and waiting and not any(entry.answer for entry in case.submissions):
-        solvers = conduct.choose(["all reveal"] * 5 + ["some", "some", "none", "all decline"])
-        for index in waiting:
-            entry = case.submissions[index]
+    if conduct and conduct.once(case, "answer"):
+        solvers = conduct.choose(["all reveal"] * 8 + ["some"] * 4 + ["none", "all decline"])
+        for index, entry in enumerate(case.submissions):
+            # Those that were not admitted try as well.
             answer = solvers if solvers != "some" else conduct.choose(["all reveal", "none", "all decline"])
             if answer == "all reveal":
                 task_moves.reveal(stage, case, index, entry.entry, entry.solver)
             elif answer == "all decline":
                 task_moves.decline(stage, case, index, entry.solver)
-        if any(entry.answer for entry in case.submissions):
-            return
-    stage.chain.at(case.answers_close)
+        return
+    _until(stage, case, conduct, case.answers_close, "reveal", "decline", "commit", "settle")
 
 
 def _judge(stage: Stage, case: Case, conduct: Conduct | None) -> None:
@@ -179,7 +204,7 @@ def _judge(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     elif stage.now < case.reveals_close(round_):
         _vote(stage, case, round_, conduct)
     elif case.accepted is not None:
-        _settle(stage, case, terminal)
+        _settle(stage, case, conduct, terminal)
     elif stage.now >= terminal:
         task_moves.cancel(stage, case, STRANGER)
     elif case.convened < FREE_ROUNDS + case.extra_rounds:
@@ -187,57 +212,57 @@ def _judge(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     elif conduct and case.extra_rounds < 2 and conduct.choose(["pay", "pay", "wait"]) == "pay":
         task_moves.reconvene(stage, case, case.task.sponsor)
     else:
-        stage.chain.at(terminal)
+        _until(stage, case, conduct, terminal, "cancel", "convene", "reconvene")
 
 
 def _vote(stage: Stage, case: Case, round_: Round, conduct: Conduct | None) -> None:
     if stage.now < case.commits_close(round_):
-        if conduct and not round_.ballots:
+        if conduct and conduct.once(case, f"commit in round {round_.number}"):
             _commit_all(stage, case, round_, conduct)
         else:
-            stage.chain.at(case.commits_close(round_))
+            _until(stage, case, conduct, case.commits_close(round_), "commit", "show")
         return
-    hidden = [(position, ballot) for position, ballot in round_.ballots.items() if not ballot.shown]
-    if conduct and hidden and len(hidden) == len(round_.ballots):
-        for position, ballot in hidden:
-            if conduct.mood != "withhold" or position % 2:
+    if conduct and conduct.once(case, f"reveal in round {round_.number}"):
+        for position, ballot in round_.ballots.items():
+            if conduct.mood(case) != "withhold" or position % 2:
                 panel_moves.show(
                     stage, case, round_.number, position, ballot.verdict, ballot.salt, round_.seats[position].operator
                 )
-        if any(ballot.shown for _, ballot in hidden):
-            return
-    stage.chain.at(case.reveals_close(round_))
+        return
+    _until(stage, case, conduct, case.reveals_close(round_), "show", "convene")
 
 
 def _commit_all(stage: Stage, case: Case, round_: Round, conduct: Conduct) -> None:
-    honest, other, useless = truth(stage, case), lie(stage, case), nonsense(stage, case)
-    stray = conduct.choose(["nobody", "nobody", "one lies", "one is silent", "one votes for nothing"])
+    verdicts = {"honest": panel_moves.truth(stage, case), "lie": lie(stage, case), "nonsense": nonsense(stage, case)}
+    verdicts["nothing"] = ZERO
+    mood = conduct.mood(case)
+    stray = conduct.choose([""] * 5 + ["nonsense", "silent", "nothing"])
     for position, seat in enumerate(round_.seats):
-        verdict = {"lie": other, "nonsense": useless}.get(conduct.mood, honest)
-        if conduct.mood == "apart":
-            verdict = (honest, other)[position % 2]
-        if conduct.mood in ("absent", "asleep") and position:
-            continue
-        if position == 1 and conduct.mood not in ("apart", "absent", "asleep"):
-            if stray == "one is silent":
-                continue
-            verdict = {"one lies": useless, "one votes for nothing": ZERO}.get(stray, verdict)
-        if not case.excused(round_.number, position) or position % 2:
-            panel_moves.commit(stage, case, round_.number, position, verdict, seat.operator)
+        vote = mood if mood in verdicts else "honest"
+        if mood == "apart":
+            vote = ("honest", "lie")[position % 2]
+        elif mood in ("absent", "asleep"):
+            vote = conduct.choose(["silent"] * 4 + ["honest"])
+        elif mood == "in doubt":
+            vote = conduct.choose(["honest"] * 4 + ["lie", "silent"])
+        elif position == 1 and stray:
+            vote = stray
+        if vote != "silent" and (not case.excused(round_.number, position) or position % 2):
+            panel_moves.commit(stage, case, round_.number, position, verdicts[vote], seat.operator)
 
 
-def _settle(stage: Stage, case: Case, terminal: int) -> None:
+def _settle(stage: Stage, case: Case, conduct: Conduct | None, terminal: int) -> None:
     assert case.accepted is not None
     outcome, scores, evidence = case.known[case.accepted]
     final = case.reveals_close(case.drawn) + CHALLENGE_WINDOW
     if stage.now < final:
-        stage.chain.at(final)
+        _until(stage, case, conduct, final, "settle")
     elif outcome != SCORED or len(scores) == len(case.submissions):
-        if case.accepted != truth(stage, case):
+        if case.accepted != panel_moves.truth(stage, case):
             stage.counts.seen["vote: lie accepted"] += 1
         task_moves.settle(stage, case, outcome, scores, evidence, STRANGER)
     elif stage.now < terminal:
         task_moves.settle(stage, case, outcome, scores, evidence, STRANGER)  # refused
-        stage.chain.at(terminal)
+        _until(stage, case, conduct, terminal, "settle", "cancel")
     else:
         task_moves.cancel(stage, case, STRANGER)

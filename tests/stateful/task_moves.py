@@ -96,12 +96,17 @@ def reveal_holdout(stage: Stage, case: Case, sender: str, opening: tuple[bytes, 
 
 
 def reveal(stage: Stage, case: Case, index: int, entry: Entry, sender: str) -> None:
+    """Reveal a submission with the opening of an entry; of the same adapter, whoever entered it, that is the same."""
+    opening = (entry.sealed, entry.plain, entry.key)
+
+    def expect() -> None:
+        own = case.submissions[index].entry
+        case.answer(index, "revealed", opening == (own.sealed, own.plain, own.key), stage.now)
+
     stage.attempt(
         "Bounties.reveal_submission",
-        lambda: case.answer(index, "revealed", entry is case.submissions[index].entry, stage.now),
-        lambda: stage.bounties.reveal_submission(
-            case.task.id, index, entry.sealed, entry.plain, entry.key, sender=sender
-        ),
+        expect,
+        lambda: stage.bounties.reveal_submission(case.task.id, index, *opening, sender=sender),
     )
 
 

@@ -18,12 +18,12 @@ COMMON = settings(
     database=None,
     print_blob=True,
     phases=(Phase.generate, Phase.shrink),
-    stateful_step_count=25,
+    stateful_step_count=40,
     suppress_health_check=list(HealthCheck),
 )
-SAME = settings(COMMON, derandomize=True, max_examples=50)
-FUZZ = settings(COMMON, derandomize=False, max_examples=100)
-LEAST, LEAST_FUZZ = 2_000, 50_000
+SAME = settings(COMMON, derandomize=True, max_examples=28)
+FUZZ = settings(COMMON, derandomize=False, max_examples=30)
+LEAST, LEAST_FUZZ = 5_000, 50_000
 
 
 def test_protocol__random_histories__the_eight_invariants_hold(pytestconfig: pytest.Config) -> None:
