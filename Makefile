@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # a progress bar for who watches, quiet in CI's log
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet) -c constraints.txt
 
-.PHONY: help setup test demo lint compile anvil format abi fuzz gas clean
+.PHONY: help setup test demo lint compile anvil format abi fuzz gas test-machines clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,10 @@ fuzz: $(READY)  ## new random histories of the contracts, at least 50,000 succes
 
 gas: $(READY)  ## compare every transaction's gas with the snapshot
 	python -m tests.gas.measure --check
+
+# Other versions, an emulator and another architecture's Python go to build/machines/, some 700 MB, once.
+test-machines: $(READY)  ## exact programs on other onnxruntimes and processors, beside fp32 (some minutes)
+	python -m tests.machines
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build .build node_modules

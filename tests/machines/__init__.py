@@ -1,0 +1,1 @@
+"""One answer everywhere: the same programs on other onnxruntimes and other processors."""

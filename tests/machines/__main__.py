@@ -1,0 +1,75 @@
+"""`python -m tests.machines`: one exact digest on every machine, where float32 has several."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from tests.machines import bundle, models
+from tests.machines.environments import FOLDER, Unavailable, everywhere
+
+ROW = "{:<26} {:<12} {:<8}" + " {:<13}" * 4
+COLUMNS = ("exact-minilm", "float-minilm", "exact-decoder", "float-decoder")
+SHOWN = 12  # hexadecimal digits
+
+
+def faults(report: Mapping[str, Any], expected: Mapping[str, str]) -> list[str]:
+    """What a machine computed otherwise than the reference: vectors, and exact digests."""
+    wrong = [str(name) for name in report["wrong"]]
+    return wrong + [name for name, digest in expected.items() if report["digests"].get(name) != digest]
+
+
+def main() -> int:
+    """Print the table; 1 when any exact result differs from the reference's or a machine fails, 0 otherwise."""
+    logging.disable(logging.WARNING)  # what the exporter does without
+    warnings.simplefilter("ignore")
+    print("lowering all-MiniLM-L6-v2 and a small Llama …", flush=True)
+    expected = bundle.write(FOLDER / "bundle", [models.encoder(), models.decoder()])
+    print(
+        "\n" + ROW.format("", "onnxruntime", "vectors", *(name.replace("float", "fp32") for name in COLUMNS)).rstrip()
+    )
+    _row("reference interpreter", "-", "-", expected)
+    reports: list[Mapping[str, Any]] = []
+    skipped, failed = [], []
+    for name, place in everywhere():
+        try:
+            found = place()
+            report = found.run(FOLDER / "bundle")
+        except Unavailable as reason:
+            skipped.append(f"{name}: {reason}")
+            continue
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            failed.append(f"{name}: {error}")
+            continue
+        right = report["vectors"] - len(report["wrong"])
+        _row(found.name, report["onnxruntime"], f"{right}/{report['vectors']}", report["digests"])
+        reports.append(report)
+        failed += [f"{name}: {fault} is not what the reference computes" for fault in faults(report, expected)]
+    print()
+    for column in COLUMNS:
+        count = len({report["digests"][column] for report in reports})
+        print(
+            f"{column.replace('float', 'fp32')}: {count} digest{'s' if count != 1 else ''} on {len(reports)} machines"
+        )
+    for line in skipped:
+        print(f"skipped: {line}")
+    for line in failed:
+        print(f"FAILED: {line}")
+    return 1 if failed or not reports else 0
+
+
+def _shown(column: str) -> str:
+    return column.replace("float", "fp32")
+
+
+def _row(name: str, version: str, vectors: str, digests: Mapping[str, str]) -> None:
+    shown = (digests.get(column, "-")[:SHOWN] for column in COLUMNS)
+    print(ROW.format(name, version, vectors, *shown).rstrip(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
