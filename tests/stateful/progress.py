@@ -156,11 +156,13 @@ def _attest(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     if stage.now >= case.attest_closes:
         panel_moves.close_attestation(stage, case)
     elif conduct and conduct.once(case, "attest"):
-        gaps = conduct.choose(["none"] * 8 + ["one has gaps", "all have gaps", "no holdout", "late"])
+        gaps = conduct.choose(["none"] * 8 + ["one has gaps", "all have gaps", "one is missing", "no holdout", "late"])
         for position in range(len(case.rounds[0].seats)):
             bitmap = everything
             if gaps == "all have gaps" or (gaps == "one has gaps" and position == 0):
                 bitmap &= ~(2 << (position % (len(case.submissions) or 1)))
+            elif gaps == "one is missing":
+                bitmap &= ~2
             elif gaps == "no holdout" and position % 3:
                 bitmap &= ~1
             if gaps != "late" or position % 3:
