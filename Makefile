@@ -16,10 +16,10 @@ export PYTHONDONTWRITEBYTECODE := 1
 # a progress bar for who watches, quiet in CI's log
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet) -c constraints.txt
 
-.PHONY: help setup test demo lint compile anvil format abi fuzz gas test-machines clean
+.PHONY: help setup test demo lint compile anvil format abi fuzz gas test-machines bench clean
 
 help:  ## say what each target does
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY)  ## create .venv with everything (about two minutes, 2 GB)
 
@@ -79,9 +79,12 @@ fuzz: $(READY)  ## new random histories of the contracts, at least 50,000 succes
 gas: $(READY)  ## compare every transaction's gas with the snapshot
 	python -m tests.gas.measure --check
 
-# Other versions, an emulator and another architecture's Python go to build/machines/, some 700 MB, once.
+# Other versions, an emulator and another architecture's Python go to build/machines/, some 1.5 GB, once.
 test-machines: $(READY)  ## exact programs on other onnxruntimes and processors, beside fp32 (some minutes)
 	python -m tests.machines
+
+bench: $(READY)  ## what exactness costs beside fp32: time, memory, loading
+	python -m scripts.bench
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build .build node_modules

@@ -57,4 +57,4 @@ def _exact(path: Path, program: Program, feeds: Arrays, expected: Arrays | None 
 
 
 def _write(path: Path, graph: bytes, parts: Arrays) -> None:
-    np.savez(path, graph=np.frombuffer(graph, np.uint8), **parts)  # type: ignore[arg-type]
+    np.savez(path, graph=np.frombuffer(graph, np.uint8), **parts)

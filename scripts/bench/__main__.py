@@ -1,0 +1,70 @@
+"""`python -m scripts.bench`: exact evaluation against float32 on onnxruntime's own terms, paired in one run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import click
+import numpy as np
+
+from scripts.bench import measure, models
+
+
+@click.command()
+@click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads of both.")
+def main(threads: int) -> None:
+    """Print for each model the ratio of times, where the time goes, peak memory and load time."""
+    logging.disable(logging.WARNING)  # what the exporter does without
+    warnings.simplefilter("ignore")
+    click.echo("exporting and lowering; SmolLM2 takes some minutes")
+    for prepare in (models.minilm, models.smollm2):
+        files = prepare()
+        if files is None:
+            click.echo(models.MISSING)
+        else:
+            report(files, threads)
+
+
+def report(files: models.Files, threads: int) -> None:
+    """Everything about one model."""
+    load = os.getloadavg()[0]
+    click.echo(f"{files.name}, {threads} threads, load of the machine {load:.1f}")
+    # Memory first: these processes are measured alone.
+    cost = measure.footprint(files, threads)
+    found = measure.paired(files, threads)
+    parts = measure.shares(files, threads)
+    low, middle, high = np.percentile(found.ratios, (25, 50, 75))
+    least, most = found.ratios.min(), found.ratios.max()
+    _line("time ratio", f"{middle:.2f}  (quartiles {low:.2f} to {high:.2f}, all {least:.2f} to {most:.2f})")
+    _line("cosine, lowest", f"{found.cosine_min:.7f}")
+    if files.logits:
+        _line("argmax alike", f"{found.argmax_agreement:.2%}")
+    _line("outputs_sha256", found.digest)
+    click.echo(f"  {'':16} {'exact':>10} {'fp32':>10}")
+    _pair("time", (np.median(found.exact), np.median(found.floating)), lambda value: f"{1000 * value:.1f} ms")
+    for part in parts["exact"]:
+        _pair(part, [parts[kind][part] for kind in ("exact", "float")], lambda value: f"{value:.0%}")
+    _pair("peak memory", [cost[kind]["peak_bytes"] for kind in ("exact", "float")], _mib)
+    _pair("load time", [cost[kind]["load_seconds"] for kind in ("exact", "float")], lambda value: f"{value:.2f} s")
+    _pair("file", [file.stat().st_size for file in (files.exact_file, files.float_file)], _mib)
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"  {name:16} {text}")
+
+
+def _pair(name: str, values: Any, shown: Callable[[Any], str]) -> None:
+    exact, floating = values
+    click.echo(f"  {name:16} {shown(exact):>10} {shown(floating):>10}")
+
+
+def _mib(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / 2**20:.0f} MiB"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Paired times, where the time goes, memory and loading."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from scripts.bench.models import FOLDER, ROOT, Files
+from verifier.exact import Engine, Program, load_program, outputs_digest
+from verifier.exact.emission import emit
+from verifier.exact.engine import session_options
+
+PRODUCTS = frozenset(
+    ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "DynamicQuantizeMatMul", "Attention")
+)
+MOVES = frozenset(
+    ("Reshape", "Transpose", "Slice", "Split", "Concat", "Expand", "Squeeze", "Unsqueeze", "Gather", "GatherElements")
+)
+WARM_UP = 2
+ROUNDS = 15
+PROFILED = 5
+# onnxruntime's threads spin for a while after a run; they must not eat into the other's.
+REST = 0.05
+CPU = ["CPUExecutionProvider"]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Seconds of each round, exact and float32 in turn, and how near the results are."""
+
+    exact: np.ndarray[Any, Any]
+    floating: np.ndarray[Any, Any]
+    cosine_min: float
+    argmax_agreement: float
+    digest: str
+
+    @property
+    def ratios(self) -> np.ndarray[Any, Any]:
+        """Exact over float32, round by round."""
+        ratios: np.ndarray[Any, Any] = self.exact / self.floating
+        return ratios
+
+
+def paired(files: Files, threads: int) -> Paired:
+    """Both loaded in this process, run in turn: whatever else the machine does, it does to both."""
+    program = load_program(files.exact_file.read_bytes())
+    engine = Engine(program, threads)
+    session = ort.InferenceSession(files.float_file, _default(threads), providers=CPU)
+    exact_feeds, float_feeds = _feeds(files.exact_feeds), _feeds(files.float_feeds)
+    outputs = engine.run(exact_feeds)
+    (floats,) = session.run(None, float_feeds)
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(WARM_UP + ROUNDS):
+        for kept, run in zip(
+            times, (lambda: engine.run(exact_feeds), lambda: session.run(None, float_feeds)), strict=True
+        ):
+            seconds = _timed(run)
+            if number >= WARM_UP:
+                kept.append(seconds)
+    ((output, result),) = zip(program.outputs, outputs.values(), strict=True)
+    reals = np.ldexp(result.astype(np.float64), output.grid)
+    cosines = (reals * floats).sum(-1) / np.linalg.norm(reals, axis=-1) / np.linalg.norm(floats, axis=-1)
+    return Paired(
+        np.array(times[0]),
+        np.array(times[1]),
+        float(cosines.min()),
+        float((reals.argmax(-1) == floats.argmax(-1)).mean()),
+        outputs_digest(outputs).hex(),
+    )
+
+
+def shares(files: Files, threads: int) -> dict[str, dict[str, float]]:
+    """For exact and float: the parts of the kernels' time in products, moving and elementwise work, and their sum."""
+    program = load_program(files.exact_file.read_bytes())
+    return {
+        "exact": _profile_exact(program, _feeds(files.exact_feeds), threads),
+        "float": _profile(files.float_file, _default(threads), _feeds(files.float_feeds)),
+    }
+
+
+def footprint(files: Files, threads: int) -> dict[str, dict[str, Any]]:
+    """For exact and float: `load_seconds` and `peak_bytes` of a process that runs one batch."""
+    found = {}
+    for kind, file, feeds in (
+        ("exact", files.exact_file, files.exact_feeds),
+        ("float", files.float_file, files.float_feeds),
+    ):
+        command = [sys.executable, "-m", "scripts.bench.footprint", kind, str(file), str(feeds), str(threads)]
+        found[kind] = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
+    return found
+
+
+def _timed(run: Callable[[], Any]) -> float:
+    time.sleep(REST)
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _default(threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return options
+
+
+def _feeds(path: Path) -> dict[str, Any]:
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _profile_exact(program: Program, feeds: dict[str, Any], threads: int) -> dict[str, float]:
+    model, constants = emit(program)
+    numbered = {f"in{number}": feeds[item.name] for number, item in enumerate(program.inputs)}
+    return _profile(model.SerializeToString(), session_options(threads), numbered | constants)
+
+
+def _profile(model: bytes | Path, options: Any, feeds: dict[str, Any]) -> dict[str, float]:
+    options.enable_profiling = True
+    options.profile_file_prefix = str(FOLDER / "profile")
+    session = ort.InferenceSession(model, options, providers=CPU)
+    for _ in range(PROFILED):
+        session.run(None, feeds)
+    written = Path(session.end_profiling())
+    spent: Counter[str] = Counter()
+    for event in json.loads(written.read_text("utf-8")):
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            operator = event["args"]["op_name"]
+            spent["GEMM" if operator in PRODUCTS else "moving" if operator in MOVES else "elementwise"] += event["dur"]
+    written.unlink()
+    total = spent.total()
+    return {part: spent[part] / total for part in ("GEMM", "elementwise", "moving")}

