@@ -20,8 +20,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("verifier.commands.artifacts", "serve_command"),
     "devnet": ("verifier.commands.devnet", "devnet"),
     "run": ("verifier.commands.service", "run"),
+    "lower": ("verifier.commands.exact", "lower"),
     "check": ("verifier.commands.exact", "check"),
     "eval": ("verifier.commands.exact", "evaluate"),
+    "compare": ("verifier.commands.exact", "compare"),
     "selftest": ("verifier.commands.exact", "selftest"),
 }
 

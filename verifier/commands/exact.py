@@ -1,18 +1,110 @@
-"""Commands for exact programs: check, eval, selftest."""
+"""Commands for exact programs: lower, check, eval, compare, selftest."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
+from verifier.commands.progress import progress_bar
+
+if TYPE_CHECKING:
+    from verifier.exact import Program
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_THREADS = click.IntRange(1, 256)
+
+
+class _Input(click.ParamType):
+    """NAME=DTYPE or NAME=DTYPE:GRID."""
+
+    name = "NAME=DTYPE[:GRID]"
+    _FORM = re.compile(r"(.+)=(int8|uint8|int16|int32)(?::(-?[0-9]{1,4}))?")
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str, int | None]:
+        """The three parts; None for a grid that is left out."""
+        form = self._FORM.fullmatch(value)
+        if form is None:
+            self.fail(f"{value!r} is not like x=int16:-10, with int8, uint8, int16 or int32", param, ctx)
+        name, dtype, grid = form.groups()
+        return name, dtype, None if grid is None else int(grid)
+
+
+@click.command()
+@click.argument("model", metavar="FLOAT.onnx", type=_FILE)
+@click.option("--calibrate", "feeds", type=_FILE, required=True, help="An npz file of sample inputs, by name.")
+@click.option("--input", "inputs", type=_Input(), multiple=True, help="How an input arrives. Repeatable.")
+@click.option("--out", type=_NEW_FILE, required=True, help="A new file.")
+def lower(model: Path, feeds: Path, inputs: tuple[tuple[str, str, int | None], ...], out: Path) -> None:
+    """Make an exact program of FLOAT.onnx, prove it, and write it. Shapes have to be fixed at export.
+
+    FEEDS.npz holds an array for each graph input, of any number of batches stacked along the first axis; an array of
+    one batch alone goes with all others. Tensors saturate at twice what they reach on these samples: give some dozens
+    that look like what will be evaluated.
+
+    Exact programs take integers q that mean q * 2**GRID. Token ids, masks and bools arrive as int32; those that are
+    only 0 or 1 in the samples are clipped to 0..1, other integers are taken as they come. Floats arrive as int16, on
+    a grid that covers twice the samples' range. --input x=int8:-6 declares otherwise; also for adapters or weights that
+    are graph inputs, for which the proof then holds whatever their integers are.
+
+    A model may have 2 GiB of weights; external data is read from its folder. Prints JSON: `bytes`, `share_of_float`,
+    `inputs` (name, dtype, shape, grid), what `touchstone check` prints, and `seconds`.
+    """
+    from verifier.exact import ExactError, load_program
+    from verifier.exact.arrival import specs_for
+    from verifier.exact.float_model import batches, inputs_of, load_float_model
+    from verifier.exact.lowering import lower_graph
+
+    start = time.monotonic()
+    if out.exists():
+        raise ExactError(f"{out} exists and is not overwritten")
+    declared = {name: (dtype, grid) for name, dtype, grid in inputs}
+    floats = load_float_model(model)
+    expected = inputs_of(floats)
+    samples = batches(expected, _read(feeds))
+    specs = specs_for(expected, samples, declared)
+    with progress_bar() as show:
+        calibrated = 0
+
+        def on_feed() -> None:
+            nonlocal calibrated
+            calibrated += 1
+            show("calibrate", calibrated, len(samples))
+            if calibrated == len(samples):
+                show("lower", 0, 1)
+
+        show("calibrate", 0, len(samples))
+        lowered = lower_graph(floats, samples, specs, on_feed=on_feed)
+        data = lowered.builder.model(dict(lowered.outputs)).SerializeToString()
+        show("prove", 0, 1)
+        program = load_program(data)
+    try:
+        with out.open("xb") as file:
+            file.write(data)
+    except FileExistsError as error:
+        raise ExactError(f"{out} exists and is not overwritten") from error
+    except OSError as error:
+        raise ExactError(f"cannot write {out}: {error.strerror}") from error
+    _print(
+        file=str(out),
+        bytes=len(data),
+        share_of_float=round(len(data) / floats.ByteSize(), 4),
+        inputs=[
+            {"name": item.name, "dtype": item.dtype, "shape": list(item.shape), "grid": specs[item.name].grid}
+            for item in program.inputs
+        ],
+        **_facts(program),
+        seconds=round(time.monotonic() - start, 2),
+    )
 
 
 @click.command()
@@ -45,21 +137,25 @@ def _prove(file: Path) -> bool:
     except NotExactError as error:
         _print(exact=False, node=error.node, reason=error.reason)
         return False
-    _print(
-        exact=True,
-        instructions=program.instruction_counts,
-        macs=program.macs,
-        peak_bits=program.peak_bits,
-        peak_node=program.peak_node,
-        memory_bytes=program.memory_bytes,
-    )
+    _print(exact=True, **_facts(program))
     return True
+
+
+def _facts(program: Program) -> dict[str, Any]:
+    """What is known of a proven program."""
+    return {
+        "instructions": program.instruction_counts,
+        "macs": program.macs,
+        "peak_bits": program.peak_bits,
+        "peak_node": program.peak_node,
+        "memory_bytes": program.memory_bytes,
+    }
 
 
 @click.command(name="eval")
 @click.argument("program", metavar="EXACT.onnx", type=_FILE)
 @click.option("--feeds", type=_FILE, required=True, help="An npz file with an array for each input, by name.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="They cannot change a bit.")
+@click.option("--threads", default=1, show_default=True, type=_THREADS, help="They cannot change a bit.")
 def evaluate(program: Path, feeds: Path, threads: int) -> None:
     """Run EXACT.onnx. Prints JSON: `outputs` (name, shape, grid) and `outputs_sha256`.
 
@@ -76,9 +172,66 @@ def evaluate(program: Path, feeds: Path, threads: int) -> None:
 
 
 @click.command()
+@click.argument("model", metavar="FLOAT.onnx", type=_FILE)
+@click.argument("program", metavar="EXACT.onnx", type=_FILE)
+@click.option("--feeds", type=_FILE, required=True, help="An npz file of inputs of the float model, by name.")
+@click.option("--threads", default=1, show_default=True, type=_THREADS, help="Of both, for the time ratio.")
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 1000), help="Pairs of timed runs.")
+def compare(model: Path, program: Path, feeds: Path, threads: int, runs: int) -> None:
+    """Run FLOAT.onnx and the EXACT.onnx lowered from it on the same feeds and tell how far apart they are.
+
+    FEEDS.npz is as for `touchstone lower`: inputs of the float model, batches stacked along the first axis. Prints
+    JSON over all batches: `cosine_min` (the least of the rows along an output's last axis), `max_abs_error`,
+    `argmax_agreement` (share of those rows), each the worst of the `outputs`, null where rows have one element;
+    and `time_ratio`: seconds of a batch, exact to float32 onnxruntime with its default options, the median over pairs
+    of runs, one right after the other.
+    """
+    import onnxruntime  # type: ignore[import-untyped]
+
+    from verifier.exact import load_program
+    from verifier.exact.arrival import grid_of_input
+    from verifier.exact.compare import Pair
+    from verifier.exact.float_model import batches, load_float_model
+
+    proven = load_program(program.read_bytes())
+    grids = {item.name: grid_of_input(proven, item.name) for item in proven.inputs}
+    pair = Pair(load_float_model(model), proven, grids, threads)
+    samples = batches(pair.inputs, _read(feeds))
+    with progress_bar() as show:
+        errors = pair.errors(samples, show)
+        timing = pair.timing(samples, runs, show)
+    cosines = [item.cosine_min for item in errors if item.cosine_min is not None]
+    agreements = [item.argmax_agreement for item in errors if item.argmax_agreement is not None]
+    _print(
+        cosine_min=min(cosines, default=None),
+        max_abs_error=max(item.max_abs_error for item in errors),
+        argmax_agreement=min(agreements, default=None),
+        time_ratio=round(timing.ratio, 3),
+        outputs=[
+            {
+                "name": item.name,
+                "shape": list(item.shape),
+                "cosine_min": item.cosine_min,
+                "max_abs_error": item.max_abs_error,
+                "argmax_agreement": item.argmax_agreement,
+            }
+            for item in errors
+        ],
+        measured={
+            "batches": len(samples),
+            "runs": runs,
+            "threads": threads,
+            "float_seconds": timing.float_seconds,
+            "exact_seconds": timing.exact_seconds,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    )
+
+
+@click.command()
 def selftest() -> None:
     """Run the literal vectors on the installed onnxruntime. Prints JSON: `onnxruntime`, `vectors`."""
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     from verifier.exact import self_test
 

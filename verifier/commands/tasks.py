@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from verifier.commands.progress import progress_bar
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW = click.Path(path_type=Path)
 _POSITIVE = click.IntRange(min=1)
-
-Show = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
 
 
 @click.group(name="task")
@@ -71,7 +69,7 @@ def task_build(
         title=title or f"Classify {dataset.stem}",
         **sizes,
     )
-    with _progress() as show:
+    with progress_bar() as show:
         summary = build(choices, out, show)
     click.echo(json.dumps(summary, indent=2))
 
@@ -125,7 +123,7 @@ def score_command(
     if practice and holdout:
         raise click.UsageError("--practice or --holdout, not both")
     manifest = load_manifest(manifest_file)
-    with _progress() as show:
+    with progress_bar() as show:
         found = score(
             manifest,
             submission,
@@ -137,25 +135,3 @@ def score_command(
             on_batch=lambda done, total: show("evaluate", done, total),
         )
     click.echo(json.dumps({"score": found.score, "count": found.count, "unit": manifest.metric.unit}, indent=2))
-
-
-@contextmanager
-def _progress() -> Iterator[Show]:
-    """A bar on stderr: one line per thing that is done. Where no person watches, rich shows the lines alone."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        current: list[tuple[str, Any]] = []
-
-        def show(what: str, done: int, total: int) -> None:
-            if not current or current[-1][0] != what:
-                if current:
-                    progress.update(current[-1][1], completed=progress.tasks[-1].total)
-                current.append((what, progress.add_task(what, total=total)))
-            progress.update(current[-1][1], completed=done, total=total)
-
-        yield show
-        if current:
-            progress.update(current[-1][1], completed=progress.tasks[-1].total)
