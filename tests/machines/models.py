@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,18 @@ VOCABULARY = 128
 
 @dataclass(frozen=True)
 class Model:
-    """A float model and the exact program lowered from it, each with its feeds."""
+    """A float model and the exact file lowered from it, each with its feeds."""
 
     name: str
     float_model: onnx.ModelProto
     float_feeds: Feeds
-    program: Program
+    exact_file: bytes
     feeds: Feeds
+
+    @cached_property
+    def program(self) -> Program:
+        """The exact file, proven."""
+        return load_program(self.exact_file)
 
 
 def encoder() -> Model:
@@ -35,7 +41,7 @@ def encoder() -> Model:
     lowered = minilm.encoder(ROWS)
     rows = minilm.encoded()
     (floats, *_), (integers, *_) = lowered.batches(rows, "int64", "int64"), lowered.batches(rows, "int16", "int8")
-    return Model("minilm", lowered.float_model, floats, lowered.program, integers)
+    return Model("minilm", lowered.float_model, floats, lowered.exact_file, integers)
 
 
 class Logits(torch.nn.Module):
@@ -84,6 +90,6 @@ def decoder() -> Model:
         "decoder",
         float_model,
         {"input_ids": tokens[0]},
-        load_program(exact.SerializeToString()),
+        exact.SerializeToString(),
         {"input_ids": tokens[0].astype(np.int16)},
     )
