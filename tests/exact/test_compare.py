@@ -15,8 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.lowering.compare import node
 from verifier.cli import cli
 from verifier.exact import load_program
-from verifier.exact.arrival import grid_of_input
+from verifier.exact.arrival import grid_of_input, integers
 from verifier.exact.compare import OutputError
+from verifier.exact.float_model import batches, inputs_of
+from verifier.exact.inspection import inspect
+from verifier.exact.layer_map import LayerMap
 
 BATCH, TOKENS, WIDTH, CLASSES = 2, 5, 16, 4
 BATCHES = 6
@@ -85,7 +88,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(embedder(), path / "float.onnx")
     np.savez(path / "calibrate.npz", **arrays(1))
     np.savez(path / "feeds.npz", **arrays(2))
-    said = run("lower", path / "float.onnx", "--calibrate", path / "calibrate.npz", "--out", path / "exact.onnx")
+    said = run(
+        "lower",
+        path / "float.onnx",
+        "--calibrate",
+        path / "calibrate.npz",
+        "--out",
+        path / "exact.onnx",
+        "--map",
+        path / "map.json",
+    )
     assert said.exit_code == 0, (said.output, said.exception)
     (path / "lower.json").write_text(said.stdout)
     return path
@@ -244,3 +256,41 @@ def test_output_error__rows_of_one_element__have_no_cosine() -> None:
     error = OutputError("score", ())
     error.add(np.array(5.0), np.array(4.5))
     assert (error.cosine_min, error.max_abs_error, error.argmax_agreement) == (None, 0.5, None)
+
+
+def test_compare__report__shows_layers_ranges_saturation_and_time(folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    files = (folder / "float.onnx", folder / "exact.onnx", "--feeds", folder / "feeds.npz")
+    said = as_json(run("compare", *files, "--map", folder / "map.json", "--report", report))
+    page = report.read_text("utf-8")
+    for heading in ("Outputs", "Worst layers", "Ranges against calibration", "Saturation", "Time by instruction"):
+        assert f"<h2>{heading}</h2>" in page
+    for tensor in ("embedded", "masked", "summed", "moved", "hidden", "logits"):
+        assert f">{tensor}</span>" in page
+    assert f"<b>{said['cosine_min']:.7g}</b>" in page
+    assert "MatMul 2×4" in page
+    assert "http" not in page
+    assert "<script" not in page
+    again = run("compare", *files, "--report", report)
+    assert str(again.exception) == f"{report} exists and is not overwritten"
+
+
+def test_compare__map_of_another_program__is_refused(folder: Path, tmp_path: Path) -> None:
+    files = (folder / "float.onnx", folder / "exact.onnx", "--feeds", folder / "feeds.npz")
+    wrong = tmp_path / "map.json"
+    wrong.write_text((folder / "map.json").read_text().replace('"exact": "v', '"exact": "w'))
+    assert "the map belongs to another program: tensor 'w" in str(run("compare", *files, "--map", wrong).exception)
+    wrong.write_text("[]")
+    assert "this is no map that `touchstone lower --map` wrote" in str(run("compare", *files, "--map", wrong).exception)
+
+
+def test_inspect__operand_beyond_its_clip__is_counted_and_named(folder: Path) -> None:
+    program = load_program((folder / "exact.onnx").read_bytes())
+    known = LayerMap.from_json((folder / "map.json").read_text(), program)
+    inputs = inputs_of(embedder())
+    feed = next(iter(batches(inputs, arrays(2)))) | {"mask": np.full((BATCH, TOKENS), 7)}
+    pairs = [(feed, integers(program, inputs, feed, known.grids))]
+    _, saturations = inspect(embedder(), program, known.layers, pairs, lambda what, done, total: None)
+    (clip,) = [item for item in program.instructions if "mask" in item.inputs]
+    (mask,) = [item for item in saturations if item.node == clip.node]
+    assert (mask.low, mask.high, mask.elements) == (0, BATCH * TOKENS, BATCH * TOKENS)

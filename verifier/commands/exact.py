@@ -44,7 +44,10 @@ class _Input(click.ParamType):
 @click.option("--calibrate", "feeds", type=_FILE, required=True, help="An npz file of sample inputs, by name.")
 @click.option("--input", "inputs", type=_Input(), multiple=True, help="How an input arrives. Repeatable.")
 @click.option("--out", type=_NEW_FILE, required=True, help="A new file.")
-def lower(model: Path, feeds: Path, inputs: tuple[tuple[str, str, int | None], ...], out: Path) -> None:
+@click.option("--map", "map_file", type=_NEW_FILE, help="A new file: which float tensor became which, for compare.")
+def lower(
+    model: Path, feeds: Path, inputs: tuple[tuple[str, str, int | None], ...], out: Path, map_file: Path | None
+) -> None:
     """Make an exact program of FLOAT.onnx, prove it, and write it. Shapes have to be fixed at export.
 
     FEEDS.npz holds an array for each graph input, of any number of batches stacked along the first axis; an array of
@@ -62,11 +65,13 @@ def lower(model: Path, feeds: Path, inputs: tuple[tuple[str, str, int | None], .
     from verifier.exact import ExactError, load_program
     from verifier.exact.arrival import specs_for
     from verifier.exact.float_model import batches, inputs_of, load_float_model
+    from verifier.exact.layer_map import LayerMap
     from verifier.exact.lowering import lower_graph
 
     start = time.monotonic()
-    if out.exists():
-        raise ExactError(f"{out} exists and is not overwritten")
+    for new in (out, map_file):
+        if new is not None and new.exists():
+            raise ExactError(f"{new} exists and is not overwritten")
     declared = {name: (dtype, grid) for name, dtype, grid in inputs}
     floats = load_float_model(model)
     expected = inputs_of(floats)
@@ -87,13 +92,9 @@ def lower(model: Path, feeds: Path, inputs: tuple[tuple[str, str, int | None], .
         data = lowered.builder.model(dict(lowered.outputs)).SerializeToString()
         show("prove", 0, 1)
         program = load_program(data)
-    try:
-        with out.open("xb") as file:
-            file.write(data)
-    except FileExistsError as error:
-        raise ExactError(f"{out} exists and is not overwritten") from error
-    except OSError as error:
-        raise ExactError(f"cannot write {out}: {error.strerror}") from error
+    _write(out, data)
+    if map_file is not None:
+        _write(map_file, LayerMap.of(lowered, specs, program).to_json().encode())
     _print(
         file=str(out),
         bytes=len(data),
@@ -177,7 +178,11 @@ def evaluate(program: Path, feeds: Path, threads: int) -> None:
 @click.option("--feeds", type=_FILE, required=True, help="An npz file of inputs of the float model, by name.")
 @click.option("--threads", default=1, show_default=True, type=_THREADS, help="Of both, for the time ratio.")
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 1000), help="Pairs of timed runs.")
-def compare(model: Path, program: Path, feeds: Path, threads: int, runs: int) -> None:
+@click.option("--map", "map_file", type=_FILE, help="What `lower --map` wrote: the report then shows every layer.")
+@click.option("--report", type=_NEW_FILE, help="A new HTML file: worst layers, ranges, saturation, time, as plots.")
+def compare(
+    model: Path, program: Path, feeds: Path, threads: int, runs: int, map_file: Path | None, report: Path | None
+) -> None:
     """Run FLOAT.onnx and the EXACT.onnx lowered from it on the same feeds and tell how far apart they are.
 
     FEEDS.npz is as for `touchstone lower`: inputs of the float model, batches stacked along the first axis. Prints
@@ -188,26 +193,39 @@ def compare(model: Path, program: Path, feeds: Path, threads: int, runs: int) ->
     """
     import onnxruntime  # type: ignore[import-untyped]
 
-    from verifier.exact import load_program
+    from verifier.exact import ExactError, load_program
     from verifier.exact.arrival import grid_of_input
     from verifier.exact.compare import Pair
     from verifier.exact.float_model import batches, load_float_model
+    from verifier.exact.inspection import inspect, operator_times
+    from verifier.exact.layer_map import LayerMap
+    from verifier.exact.report import page
 
+    if report is not None and report.exists():
+        raise ExactError(f"{report} exists and is not overwritten")
     proven = load_program(program.read_bytes())
-    grids = {item.name: grid_of_input(proven, item.name) for item in proven.inputs}
-    pair = Pair(load_float_model(model), proven, grids, threads)
+    known = LayerMap.from_json(map_file.read_text("utf-8", "replace"), proven) if map_file is not None else None
+    # Without a map what first becomes of an input tells: a program multiplies it with its grid.
+    grids = known.grids if known else {item.name: grid_of_input(proven, item.name) for item in proven.inputs}
+    floats = load_float_model(model)
+    pair = Pair(floats, proven, grids, threads)
     samples = batches(pair.inputs, _read(feeds))
     with progress_bar() as show:
         errors = pair.errors(samples, show)
         timing = pair.timing(samples, runs, show)
+        if report is not None:
+            arrived = [pair.arrived(sample) for sample in samples]
+            pairs = list(zip(samples, arrived, strict=True))
+            layers, saturations = inspect(floats, proven, known.layers if known else {}, pairs, show)
+            times = operator_times(proven, arrived, threads)
     cosines = [item.cosine_min for item in errors if item.cosine_min is not None]
     agreements = [item.argmax_agreement for item in errors if item.argmax_agreement is not None]
-    _print(
-        cosine_min=min(cosines, default=None),
-        max_abs_error=max(item.max_abs_error for item in errors),
-        argmax_agreement=min(agreements, default=None),
-        time_ratio=round(timing.ratio, 3),
-        outputs=[
+    summary = {
+        "cosine_min": min(cosines, default=None),
+        "max_abs_error": max(item.max_abs_error for item in errors),
+        "argmax_agreement": min(agreements, default=None),
+        "time_ratio": round(timing.ratio, 3),
+        "outputs": [
             {
                 "name": item.name,
                 "shape": list(item.shape),
@@ -217,7 +235,7 @@ def compare(model: Path, program: Path, feeds: Path, threads: int, runs: int) ->
             }
             for item in errors
         ],
-        measured={
+        "measured": {
             "batches": len(samples),
             "runs": runs,
             "threads": threads,
@@ -225,7 +243,11 @@ def compare(model: Path, program: Path, feeds: Path, threads: int, runs: int) ->
             "exact_seconds": timing.exact_seconds,
             "onnxruntime": onnxruntime.__version__,
         },
-    )
+    }
+    if report is not None:
+        title = f"{program.name} against {model.name}"
+        _write(report, page(title, summary, layers if known else None, saturations, times).encode())
+    _print(**summary)
 
 
 @click.command()
@@ -247,6 +269,19 @@ def _read(feeds: Path) -> dict[str, NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise FeedError(f"{feeds} is no npz file of plain arrays: {error}") from error
+
+
+def _write(file: Path, data: bytes) -> None:
+    """A new file. Errors: ExactError."""
+    from verifier.exact import ExactError
+
+    try:
+        with file.open("xb") as new:
+            new.write(data)
+    except FileExistsError as error:
+        raise ExactError(f"{file} exists and is not overwritten") from error
+    except OSError as error:
+        raise ExactError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _print(**fields: Any) -> None:

@@ -90,7 +90,7 @@ class Pair:
         """Run both on every feed; one result for each output. Errors: FeedError."""
         found = [OutputError(item.name, item.shape) for item in self.program.outputs]
         for done, feed in enumerate(feeds, 1):
-            exact = self._engine.run(self._arrived(feed))
+            exact = self._engine.run(self.arrived(feed))
             floats = self._float.run(self._names, dict(feed))
             for error, item, real in zip(found, self.program.outputs, floats, strict=True):
                 if np.shape(real) != item.shape:
@@ -104,7 +104,7 @@ class Pair:
         pairs = []
         for run in range(runs):
             feed = dict(feeds[run % len(feeds)])
-            arrived = self._arrived(feed)
+            arrived = self.arrived(feed)
             start = time.perf_counter()
             self._float.run(self._names, feed)
             between = time.perf_counter()
@@ -117,7 +117,8 @@ class Pair:
             median(exact / floats for floats, exact in pairs),
         )
 
-    def _arrived(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    def arrived(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """A feed of the float model as the program takes it."""
         return integers(self.program, self.inputs, feed, self.grids)
 
 
