@@ -267,7 +267,7 @@ def test_compare__report__shows_layers_ranges_saturation_and_time(folder: Path, 
         assert f"<h2>{heading}</h2>" in page
     for tensor in ("embedded", "masked", "summed", "moved", "hidden", "logits"):
         assert f">{tensor}</span>" in page
-    assert f"<b>{said['cosine_min']:.7g}</b>" in page
+    assert f"<b>{said['cosine_min']:.9f}</b>" in page
     assert "MatMul 2×4" in page
     assert "http" not in page
     assert "<script" not in page

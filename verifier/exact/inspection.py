@@ -66,7 +66,7 @@ class Saturation:
     """How many elements a Clip left at a limit that its operand could pass."""
 
     node: str
-    tensor: str  # the float tensor that is clipped, or the exact one where none is known
+    tensor: str  # the nearest float tensor before it, or the exact one where none is known
     low: int = 0
     high: int = 0
     elements: int = 0
@@ -167,13 +167,13 @@ def _saturates(program: Program, item: Instruction) -> bool:
 
 
 def _origins(program: Program, layers: Mapping[str, Layer]) -> dict[str, str]:
-    """For every exact tensor the float tensor whose rounding, scaling or view it is, else its own name."""
+    """For every exact tensor the float tensor that it is or that it was computed from, else its own name."""
     origins = {layer.exact: name for name, layer in reversed(list(layers.items()))}
     for item in program.live_instructions:
-        if item.op in ("Round", "Mul", "Cast", "Clip", "Reshape", "Transpose", "Identity"):
-            origin = next((origins[name] for name in item.inputs if name in origins), None)
-            if origin is not None:
-                origins.setdefault(item.outputs[0], origin)
+        origin = next((origins[name] for name in item.inputs if name in origins), None)
+        if origin is not None:
+            for name in item.outputs:
+                origins.setdefault(name, origin)
     return {name: origins.get(name, name) for name in program.values}
 
 

@@ -69,7 +69,9 @@ def page(
 def _number(value: Any) -> str:
     if value is None:
         return "–"
-    return escape(f"{value:.7g}" if isinstance(value, float) else str(value))
+    if isinstance(value, float):
+        return f"{value:.9f}" if 0.999 < value < 1 else f"{value:.5g}"
+    return escape(str(value))
 
 
 def _short(value: float) -> str:
@@ -113,13 +115,14 @@ def _outputs(outputs: Sequence[dict[str, Any]]) -> str:
 def _errors(layers: Sequence[LayerError]) -> str:
     worst = sorted(layers, key=lambda item: -item.relative)[:ROWS]
     most = max((item.relative for item in worst), default=0.0) or 1.0
+    rounded = [item for item in layers if item.relative > 0]
     rows = (
         [_named(item.name), f"{item.relative:.2e}", f"{item.max_abs_error:.2e}", _bar(item.relative / most)]
         for item in worst
     )
     return (
         f"<h2>Worst layers</h2><p>Relative error (root mean square) of {len(layers)} float tensors, in the graph's "
-        f"order, and the worst {len(worst)}.</p>{_course(layers)}"
+        f"order, and the worst {len(worst)}; {len(layers) - len(rounded)} are met exactly.</p>{_course(rounded)}"
         + _table(["float tensor", "relative", "largest error", ""], rows)
     )
 
@@ -127,7 +130,7 @@ def _errors(layers: Sequence[LayerError]) -> str:
 def _course(layers: Sequence[LayerError]) -> str:
     """Relative errors along the graph, on a logarithmic axis."""
     width, height, left = 1000, 190, 48
-    logs = [math.log10(max(item.relative, 1e-12)) for item in layers]
+    logs = [math.log10(item.relative) for item in layers]
     if not logs:
         return ""
     low, high = math.floor(min(logs)), max(math.ceil(max(logs)), math.floor(min(logs)) + 1)
@@ -169,7 +172,8 @@ def _ranges(layers: Sequence[LayerError]) -> str:
 
 
 def _saturations(saturations: Sequence[Saturation]) -> str:
-    hit = sorted((item for item in saturations if item.low + item.high), key=lambda item: -(item.low + item.high))
+    hit = [item for item in saturations if item.low + item.high]
+    hit.sort(key=lambda item: -(item.low + item.high) / item.elements)
     most = max(((item.low + item.high) / item.elements for item in hit), default=1.0)
     rows = (
         [
@@ -185,7 +189,7 @@ def _saturations(saturations: Sequence[Saturation]) -> str:
     return (
         f"<h2>Saturation</h2><p>Elements at a limit, in {len(hit)} of {len(saturations)} clips. Tables and masks are "
         "meant to end; what a product or a sum reads is not.</p>"
-        + _table(["tensor", "clip", "at the low limit", "at the high limit", "share", ""], rows)
+        + _table(["nearest float tensor before it", "clip", "at the low limit", "at the high limit", "share", ""], rows)
     )
 
 
