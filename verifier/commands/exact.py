@@ -190,6 +190,9 @@ def compare(
     `argmax_agreement` (share of those rows), each the worst of the `outputs`, null where rows have one element;
     and `time_ratio`: seconds of a batch, exact to float32 onnxruntime with its default options, the median over pairs
     of runs, one right after the other.
+
+    Floats are rounded to the grids on which the program takes them. Without --map they are read from the program, which
+    first multiplies an input with its grid; for floats declared on grid 0 give the map.
     """
     import onnxruntime  # type: ignore[import-untyped]
 

@@ -162,8 +162,11 @@ def _limits(program: Program, clip: Instruction) -> tuple[int | None, int | None
 
 
 def _saturates(program: Program, item: Instruction) -> bool:
-    """Whether it is a Clip whose limits are constant and within what its operand can be."""
-    return item.op == "Clip" and all(not name or program.values[name].constant is not None for name in item.inputs[1:])
+    """Whether it is a Clip whose limits are constant and can be passed by its operand."""
+    if item.op != "Clip" or any(name and program.values[name].constant is None for name in item.inputs[1:]):
+        return False
+    operand, result = (program.values[name] for name in (item.inputs[0], item.outputs[0]))
+    return operand.aligned(result.grid) != (result.lo, result.hi)
 
 
 def _origins(program: Program, layers: Mapping[str, Layer]) -> dict[str, str]:
