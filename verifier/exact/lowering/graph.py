@@ -75,6 +75,7 @@ def lower_graph(
     context = Context(builder, ranges(model, calibration, on_feed), headroom, fused.functions)
     for tensor in model.graph.initializer:
         context.items[tensor.name] = numpy_helper.to_array(tensor)
+    context.items.update(fused.constants)
     arrived: dict[str, Value] = {}
     for info in model.graph.input:
         if info.name not in context.items:

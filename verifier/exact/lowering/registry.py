@@ -129,15 +129,18 @@ def room(bits: int) -> int:
 
 
 def clamped(array: Array) -> Array:
-    """Minus infinity and its stand-ins as MASK."""
-    return np.where(array < MASK, MASK, array) if np.issubdtype(array.dtype, np.floating) else array
+    """Minus infinity and its stand-ins as MASK; floats of any width in float64: half precision lacks the range."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    wide = array.astype(np.float64)
+    return np.where(wide < MASK, MASK, wide)
 
 
 def number(builder: Builder, array: Array, bits: int = CONSTANT_BITS, grid: int | None = None) -> Value:
     """A constant of the float graph: floats rounded to `bits` bits or to a grid, integers and bools as they are."""
     if not np.issubdtype(array.dtype, np.floating):
         return builder.constant(array.astype(np.int64) if array.dtype.kind in "iu" else array)
-    finite = clamped(array).astype(np.float64)
+    finite = clamped(array)
     if grid is None:
         grid = grid_for(float(np.abs(finite).max(initial=0)), bits)
     return builder.constant(np.ldexp(np.rint(np.ldexp(finite, -grid)), grid) + 0.0)

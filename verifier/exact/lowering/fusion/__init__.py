@@ -1,7 +1,8 @@
 """Rewrites of the float graph before it is lowered: what is best lowered as one unit becomes one node.
 
-Normalisations that an exporter decomposed become LayerNormalization or RMSNormalization; a tree of elementwise nodes
-that is a function of one tensor becomes one Univariate node, whose function is tabulated.
+Normalisations that an exporter decomposed become LayerNormalization or RMSNormalization; a BatchNormalization becomes
+part of the product before it; a tree of elementwise nodes that is a function of one tensor becomes one Univariate node,
+whose function is tabulated.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from verifier.exact.lowering.fusion import norms, univariate
+from verifier.exact.lowering.fusion import batch_norm, norms, univariate
 from verifier.exact.lowering.fusion.view import View
 
 Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -22,9 +23,10 @@ Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Fused:
-    """The nodes to lower, in order, and the function of each Univariate node by the name of its output."""
+    """The nodes to lower, in order, the constants that came new, and each Univariate node's function by its output."""
 
     nodes: tuple[onnx.NodeProto, ...]
+    constants: dict[str, NDArray[np.float32]]
     functions: dict[str, Function]
 
 
@@ -34,13 +36,17 @@ def fuse(model: onnx.ModelProto) -> Fused:
     nodes = list(view.nodes)
     for match in norms.find(view):
         nodes = [match.node if node.output[0] == match.node.output[0] else node for node in nodes]
+    constants: dict[str, NDArray[np.float32]] = {}
+    for folded in batch_norm.find(view):
+        constants |= folded.constants
+        nodes = [folded.node if node.output[0] == folded.node.output[0] else node for node in nodes]
     nodes = _reachable(nodes, view.outputs)
     functions: dict[str, Function] = {}
     for unit in univariate.find(nodes, view):
         functions[unit.output] = unit.function
         replacement = helper.make_node("Univariate", [unit.root], [unit.output], name=unit.name)
         nodes = [replacement if node.output[0] == unit.output else node for node in nodes]
-    return Fused(tuple(_reachable(nodes, view.outputs)), functions)
+    return Fused(tuple(_reachable(nodes, view.outputs)), constants, functions)
 
 
 def _reachable(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodeProto]:
