@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.lowering.compare import FloatGraph, both, node
@@ -164,3 +165,28 @@ def test_lower__constant_that_repeats__is_stored_once() -> None:
     constants = [value.shape for value in program.values.values() if value.constant is not None]
     assert (1, 6) in constants
     assert (3, 6) not in constants
+
+
+def loud_and_quiet_rows(last: onnx.NodeProto) -> FloatGraph:
+    """Rows of x times the cube of a number of their own: some are a thousand times louder than others."""
+    nodes = [node("Pow", ["y", "three"], ["loudness"]), node("Mul", ["x", "loudness"], ["rows"]), last]
+    constants = {"three": np.float32(3), "w": W, "g": np.abs(ROW)}
+    used = {name: array for name, array in constants.items() if any(name in item.input for item in nodes)}
+    return FloatGraph(nodes, {"x": (40, 6), "y": (40, 1)}, used)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [node("MatMul", ["rows", "w"], ["out"]), node("LayerNormalization", ["rows", "g"], ["out"])],
+    ids=["product with a weight", "layer norm"],
+)
+def test_lower__quiet_rows_beside_loud_ones__are_as_precise(last: onnx.NodeProto) -> None:
+    graph = loud_and_quiet_rows(last)
+    assert graph.lowered().instruction_counts["LessOrEqual"] > 0  # rows are lifted
+    exact, floats = both(graph)
+    # What is quieter still is cut by the cube's own grid.
+    heard = np.abs(np.ldexp(graph.integers(1)["y"].ravel(), -10)) > 0.4
+    loudness = np.abs(floats).max(axis=1)[heard]
+    error = np.abs(exact - floats).max(axis=1)[heard] / loudness
+    assert heard.sum() > 30
+    assert error.max() <= 5e-4

@@ -27,6 +27,7 @@ from verifier.exact.values import Value
 LOUD_BITS = 34
 # Rows are lifted only where some are quieter than others by more than two levels: the bits above suffice otherwise.
 SPARE_LEVELS = 2
+RESULT_ROOM = 8
 
 
 @lowers("MatMul")
@@ -58,19 +59,17 @@ def _by_weight(node: Node, array: NDArray[Any]) -> Value:
     if most <= 0:
         return node.narrowing(lambda bits: product(as_float(builder, node.fitted(0, bits))), LOUD_BITS)
 
+    # A lifted row's results are about as large as a loud row's, which differ more than what they are made of.
+    loudest = node.context.magnitude(node.proto.output[0]) * 2.0 ** room(LIFTED_BITS)
+
     def with_lifted_rows(bits: int) -> Value:
         reach = node.magnitude(0) * 2.0 ** room(LIFTED_BITS)
         x, lifts = lifted(node, as_float(builder, node.fitted(0, LIFTED_BITS)), reach, most + SPARE_LEVELS)
         result = product(builder.fitted(x, reach, bits))
         assert lifts is not None
-        # A lifted row's results are about as large as a loud row's.
-        return lowered_again(builder, builder.fitted(result, _loudest(node), LIFTED_BITS), lifts)
+        return lowered_again(builder, builder.fitted(result, loudest, LIFTED_BITS, RESULT_ROOM), lifts)
 
     return node.narrowing(with_lifted_rows, LOUD_BITS)
-
-
-def _loudest(node: Node) -> float:
-    return node.context.magnitude(node.proto.output[0]) * 2.0 ** (room(LIFTED_BITS) + 2)
 
 
 @lowers("Gemm")

@@ -22,7 +22,7 @@ Function = Callable[[Points], Points]
 # Points in which a function is examined.
 SAMPLES = 4001
 # Entries of a table without and with interpolation, and steps between two entries when interpolating.
-MOST_ENTRIES = 2**17
+MOST_ENTRIES = 2**18
 COARSE_ENTRIES = 2**13
 FRACTION_BITS = 12
 STEP_BITS = 12
@@ -95,7 +95,9 @@ def tabulated(node: Node, value: Value, function: Function, points: Points) -> V
     entries = builder.quantised(function(np.arange(first, last + 1) * 2.0**coarse), grid)
     base = builder.lookup(builder.table(entries[:-1], grid), index)
     rise = builder.lookup(builder.table(np.diff(entries), grid), index)
-    return builder.op("Add", base, builder.op("Mul", builder.op("Sub", place, whole), rise))
+    between = builder.op("Add", base, builder.op("Mul", builder.op("Sub", place, whole), rise))
+    # Back to the table's own bits: what it is multiplied with would have to give up as many.
+    return builder.rounded(between, grid)
 
 
 def _moving(function: Function, points: Points) -> tuple[float, float]:
