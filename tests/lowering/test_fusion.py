@@ -192,5 +192,5 @@ def test_fuse__curve_that_is_read_in_the_middle__is_kept_and_goes_on() -> None:
 
 def test_fuse__gate_over_a_wide_range__keeps_the_bits_of_what_it_gates() -> None:
     exact, floats = both(FloatGraph(silu(), X, scale=12.0))
-    assert np.abs(floats).max() > 20
+    assert np.abs(floats).max() > 8
     assert np.abs(exact - floats).max() <= 5e-5
