@@ -147,12 +147,11 @@ class Emitter:
 
     def _instruction(self, instruction: Instruction) -> None:
         value = self._values[instruction.outputs[0]]
-        handler = SPECIAL.get(instruction.op)
-        if (handler is not None and value.dtype in (FLOAT, BOOL)) or instruction.op == "Cast":
-            result = handler(self, instruction) if handler is not None else None
-            if result is not None:
-                self._emitted[instruction.outputs[0]] = result
-                return
+        handler = SPECIAL.get(instruction.op) if value.dtype == FLOAT or instruction.op == "Cast" else None
+        result = handler(self, instruction) if handler is not None else None
+        if result is not None:
+            self._emitted[instruction.outputs[0]] = result
+            return
         operands = list(instruction.inputs)
         shift = 0
         if instruction.op in ALIGNED:

@@ -33,20 +33,21 @@ class Fused:
 def fuse(model: onnx.ModelProto) -> Fused:
     """Find the units of a float graph. The model is not changed."""
     view = View(model)
-    nodes = list(view.nodes)
-    for match in norms.find(view):
-        nodes = [match.node if node.output[0] == match.node.output[0] else node for node in nodes]
+    replaced = {norm.output[0]: norm for norm in norms.find(view)}
     constants: dict[str, NDArray[np.float32]] = {}
     for folded in batch_norm.find(view):
         constants |= folded.constants
-        nodes = [folded.node if node.output[0] == folded.node.output[0] else node for node in nodes]
-    nodes = _reachable(nodes, view.outputs)
-    functions: dict[str, Function] = {}
-    for unit in univariate.find(nodes, view):
-        functions[unit.output] = unit.function
-        replacement = helper.make_node("Univariate", [unit.root], [unit.output], name=unit.name)
-        nodes = [replacement if node.output[0] == unit.output else node for node in nodes]
-    return Fused(tuple(_reachable(nodes, view.outputs)), constants, functions)
+        replaced[folded.node.output[0]] = folded.node
+    nodes = _with(replaced, view.nodes, view.outputs)
+    units = list(univariate.find(nodes, view))
+    curves = {unit.output: helper.make_node("Univariate", [unit.root], [unit.output], name=unit.name) for unit in units}
+    functions = {unit.output: unit.function for unit in units}
+    return Fused(tuple(_with(curves, nodes, view.outputs)), constants, functions)
+
+
+def _with(replaced: dict[str, onnx.NodeProto], nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodeProto]:
+    """The nodes, some replaced by others that make the same tensor, and without those that are needed no more."""
+    return _reachable([replaced.get(node.output[0], node) for node in nodes], outputs)
 
 
 def _reachable(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodeProto]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -12,15 +11,8 @@ from onnx import helper
 from verifier.exact.lowering.fusion.view import View, attribute, commuted
 
 
-@dataclass(frozen=True)
-class Norm:
-    """A normalisation: `node` makes what the last of the matched nodes made."""
-
-    node: onnx.NodeProto
-
-
-def find(view: View) -> Iterator[Norm]:
-    """All normalisations over the last axis."""
+def find(view: View) -> Iterator[onnx.NodeProto]:
+    """All normalisations over the last axis, each as the one node that makes what its last node made."""
     for node in view.nodes:
         parts = _normalised(node, view)
         if parts is None:
@@ -35,7 +27,7 @@ def find(view: View) -> Iterator[Norm]:
         operands = [source or x, weight or "", bias or ""]
         while operands[-1] == "":
             operands.pop()
-        yield Norm(helper.make_node(operator, operands, [output], name=node.name, epsilon=epsilon, axis=-1))
+        yield helper.make_node(operator, operands, [output], name=node.name, epsilon=epsilon, axis=-1)
 
 
 def _normalised(node: onnx.NodeProto, view: View) -> tuple[str, float] | None:

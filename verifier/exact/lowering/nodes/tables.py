@@ -77,8 +77,9 @@ def tabulated(node: Node, value: Value, function: Function, points: Points) -> V
     """function(value) for a value within the points' range, beyond which it stays what it is at the ends."""
     builder = node.builder
     lo, hi = _moving(function, points)
-    nearest = np.abs(np.diff(function(np.linspace(lo, hi, SAMPLES)))).max() * SAMPLES / ((hi - lo) * 2**STEP_BITS)
-    scale = max(float(np.abs(function(np.linspace(lo, hi, SAMPLES))).max()), 1e-9)
+    sampled = function(np.linspace(lo, hi, SAMPLES))
+    nearest = np.abs(np.diff(sampled)).max() * SAMPLES / ((hi - lo) * 2**STEP_BITS)
+    scale = max(float(np.abs(sampled).max()), 1e-9)
     grid = grid_for(scale, VALUE_BITS)
     if nearest <= NEAR * scale and (hi - lo) * 2**STEP_BITS < MOST_ENTRIES:
         first, last = math.floor(lo * 2**STEP_BITS), math.ceil(hi * 2**STEP_BITS)
