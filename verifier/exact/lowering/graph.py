@@ -71,8 +71,9 @@ def lower_graph(
     """
     fused = fuse(model)
     builder = Builder()
+    opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
     # Ranges are of the model as it came: what fusion makes may be no operator of its opset.
-    context = Context(builder, ranges(model, calibration, on_feed), headroom, fused.functions)
+    context = Context(builder, opset, ranges(model, calibration, on_feed), headroom, fused.functions)
     for tensor in model.graph.initializer:
         context.items[tensor.name] = numpy_helper.to_array(tensor)
     context.items.update(fused.constants)
@@ -81,9 +82,8 @@ def lower_graph(
         if info.name not in context.items:
             arrived[info.name] = builder.input(info.name, _spec(info, inputs).dtype, _shape(info))
             context.items[info.name] = _interpreted(builder, arrived[info.name], _spec(info, inputs))
-    opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
     for proto in fused.nodes:
-        _lower_node(context, proto, opset)
+        _lower_node(context, proto)
     outputs = {}
     for info in model.graph.output:
         item = context.items.get(info.name)
@@ -94,7 +94,7 @@ def lower_graph(
     return Lowered(builder, arrived, outputs, tensors, context.ranges)
 
 
-def _lower_node(context: Context, proto: onnx.NodeProto, opset: int) -> None:
+def _lower_node(context: Context, proto: onnx.NodeProto) -> None:
     attributes = {item.name: helper.get_attribute_value(item) for item in proto.attribute}
     operands = [context.items.get(name) for name in proto.input if name]
     node = Node(context, proto, attributes)
@@ -104,7 +104,7 @@ def _lower_node(context: Context, proto: onnx.NodeProto, opset: int) -> None:
         context.items[proto.output[0]] = whole[attributes.get("start", 0) : attributes.get("end")]
         return
     if all(isinstance(operand, np.ndarray) for operand in operands):
-        for name, array in zip(proto.output, _folded(node, opset), strict=True):
+        for name, array in zip(proto.output, _folded(node), strict=True):
             context.items[name] = array
         return
     lowering = REGISTRY.get(proto.op_type)
@@ -118,13 +118,13 @@ def _lower_node(context: Context, proto: onnx.NodeProto, opset: int) -> None:
         context.items[name] = result
 
 
-def _folded(node: Node, opset: int) -> list[NDArray[Any]]:
+def _folded(node: Node) -> list[NDArray[Any]]:
     """The results of a node whose operands are all constant."""
     proto = node.proto
     constants = [numpy_helper.from_array(np.asarray(node.context.items[name]), name) for name in proto.input if name]
     outputs = [onnx.ValueInfoProto(name=name) for name in proto.output]
     graph = helper.make_graph([proto], "constant", [], outputs, initializer=constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.context.opset)], ir_version=9)
     try:
         session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         return list(session.run(None, {}))

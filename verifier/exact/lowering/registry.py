@@ -32,9 +32,13 @@ MASK = -(2.0**16)
 
 @dataclass
 class Context:
-    """A graph being lowered: tensors by their float name, and how large each was in calibration."""
+    """A graph being lowered: tensors by their float name, and how large each was in calibration.
+
+    `opset` says by which version of its operators the float graph is written.
+    """
 
     builder: Builder
+    opset: int
     ranges: Mapping[str, Range]
     headroom: float
     functions: Mapping[str, Callable[[Array], Array]]
