@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from verifier.exact.lowering.fusion import batch_norm, norms, univariate
+from verifier.exact.lowering.fusion import batch_norm, logarithms, norms, univariate
 from verifier.exact.lowering.fusion.view import View
 
 Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -33,7 +33,7 @@ class Fused:
 def fuse(model: onnx.ModelProto) -> Fused:
     """Find the units of a float graph. The model is not changed."""
     view = View(model)
-    replaced = {norm.output[0]: norm for norm in norms.find(view)}
+    replaced = {unit.output[0]: unit for unit in (*norms.find(view), *logarithms.find(view))}
     constants: dict[str, NDArray[np.float32]] = {}
     for folded in batch_norm.find(view):
         constants |= folded.constants

@@ -113,6 +113,8 @@ def _read_outside(name: str, trees: dict[str, _Tree], view: View) -> bool:
 def _tree(node: onnx.NodeProto, trees: dict[str, _Tree], view: View) -> _Tree | None:
     if node.op_type not in CURVED and node.op_type not in PLAIN:
         return None
+    if node.op_type == "Log" and not (node.input[0] in trees and trees[node.input[0]].curved):
+        return None  # a logarithm of what is exact needs no range and is finer than a table over one
     scalars = [view.scalar(name) for name in node.input]
     if any(scalar is None and view.is_constant(name) for name, scalar in zip(node.input, scalars, strict=True)):
         return None

@@ -10,15 +10,19 @@ from verifier.exact.lowering.registry import WIDE_BITS, Item, Node, as_float, lo
 from verifier.exact.values import Value
 
 
+def reduced_axes(node: Node) -> list[int]:
+    """The axes over which a reduction goes: an operand or, in older opsets, an attribute; without either all."""
+    rank = len(node.value(0).shape)
+    if node.has(1):
+        return [int(axis) % rank for axis in node.needed(1, "its axes").reshape(-1)]
+    return [axis % rank for axis in node.attributes.get("axes", range(rank))]
+
+
 @lowers("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
 def lower_reduce(node: Node) -> list[Item]:
     """Exact sums and extremes; a mean is a sum times the reciprocal of the count."""
     builder, op = node.builder, node.proto.op_type
-    rank = len(node.value(0).shape)
-    if node.has(1):
-        axes = [int(axis) % rank for axis in node.needed(1, "its axes").reshape(-1)]
-    else:
-        axes = [axis % rank for axis in node.attributes.get("axes", range(rank))]
+    axes = reduced_axes(node)
     keep = node.attributes.get("keepdims", 1)
     listed = builder.constant(np.array(axes, np.int64))
     exact_op = "ReduceSum" if op == "ReduceMean" else op

@@ -15,15 +15,21 @@ REACH = 20
 EXP_BITS = 26
 
 
+def softmax_axes(node: Node) -> list[int]:
+    """The axes over which a softmax sums: one, but before opset 13 all from that one on."""
+    rank = len(node.value(0).shape)
+    if node.context.opset < 13:
+        return list(range(node.attributes.get("axis", 1) % rank, rank))
+    return [node.attributes.get("axis", -1) % rank]
+
+
 @lowers("Softmax")
 def lower_softmax(node: Node) -> list[Item]:
-    """Subtract the row's maximum, look exp up, divide by the sum with a floor."""
+    """Subtract the largest, look exp up, divide by the sum with a floor."""
     builder = node.builder
     value = as_float(builder, node.value(0))
-    axis = node.attributes.get("axis", -1) % len(value.shape)
-    if axis != len(value.shape) - 1:
-        raise node.fail("its axis is not the last: transpose before and after")
-    axes = builder.constant(np.array([axis], np.int64))
+    summed = softmax_axes(node)
+    axes = builder.constant(np.array(summed, np.int64))
 
     def below_maximum(bits: int) -> Value:
         x = as_float(builder, node.fitted(0, bits)) if bits < 52 else value
@@ -37,6 +43,7 @@ def lower_softmax(node: Node) -> list[Item]:
     weights = builder.lookup(builder.table(table, 0), index)
     total = builder.op("Max", builder.op("ReduceSum", weights, axes, keepdims=1), builder.constant(np.float64(1)))
     # A product of these with OPERAND_BITS-bit values over the row must stay below 2**53.
-    bits = min(24, 53 - OPERAND_BITS - math.ceil(math.log2(value.shape[axis] + 1)))
+    count = math.prod(value.shape[axis] for axis in summed)
+    bits = min(24, 53 - OPERAND_BITS - math.ceil(math.log2(count + 1)))
     shares = builder.quotient(builder.scale(weights, bits), total)
     return [builder.scale(builder.clipped(shares, 0, 2**bits), -bits)]
