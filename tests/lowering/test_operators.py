@@ -39,6 +39,10 @@ EXACT = {  # nothing is rounded beyond the inputs' own grid, so floats that are 
     "add": binary("Add"),
     "subtract": binary("Sub"),
     "negate": unary("Neg"),
+    "absolute": unary("Abs"),
+    "equal to infinity": FloatGraph(
+        [node("Equal", ["x", "z"], ["c"]), node("Where", ["c", "y", "x"], ["out"])], XY, {"z": np.float32(np.inf)}
+    ),
     "maximum": binary("Max"),
     "minimum": binary("Min"),
     "relu": unary("Relu"),

@@ -1,4 +1,4 @@
-"""Add, Sub, Mul, Neg, Div, Pow by small constants, Max, Min, Clip, Relu, Cast."""
+"""Add, Sub, Mul, Neg, Abs, Div, Pow by small constants, Max, Min, Clip, Relu, Cast."""
 
 from __future__ import annotations
 
@@ -69,6 +69,13 @@ def lower_mul(node: Node) -> list[Item]:
 def lower_neg(node: Node) -> list[Item]:
     """Exact."""
     return [node.builder.op("Neg", as_float(node.builder, node.value(0)))]
+
+
+@lowers("Abs")
+def lower_abs(node: Node) -> list[Item]:
+    """Exact: the larger of a number and its negative."""
+    value = as_float(node.builder, node.value(0))
+    return [node.builder.op("Max", value, node.builder.op("Neg", value))]
 
 
 @lowers("Div")

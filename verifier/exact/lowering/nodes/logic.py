@@ -17,9 +17,16 @@ def lower_logic(node: Node) -> list[Item]:
 
 @lowers("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual")
 def lower_compare(node: Node) -> list[Item]:
-    """On float64: integers take part as floats."""
+    """On float64: integers take part as floats. Nothing equals infinity, which exporters ask of a sum's largest."""
+    items = [node.item(index) for index in (0, 1)]
+    if node.proto.op_type == "Equal" and any(_infinite(item) for item in items):
+        return [np.zeros(np.broadcast_shapes(*(item.shape for item in items)), np.bool_)]
     operands = [as_float(node.builder, node.value(index)) for index in (0, 1)]
     return [node.builder.op(node.proto.op_type, *operands)]
+
+
+def _infinite(item: Item) -> bool:
+    return isinstance(item, np.ndarray) and item.dtype.kind == "f" and bool(np.isposinf(item).all())
 
 
 @lowers("Where")
