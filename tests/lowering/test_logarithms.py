@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from tests.lowering.compare import GRID, Array, FloatGraph, node, real, three_ways
 from verifier.exact import load_program
@@ -334,3 +339,49 @@ def test_fuse__exponentials_that_are_read_elsewhere__stay() -> None:
     nodes = [*decomposed(True, "softmax")[:-1], node("Sub", ["powers", "log"], ["out"])]
     graph = FloatGraph(nodes, X, {"axis": AXIS}, opset=13)
     assert sorted(kinds(graph)) == ["ReduceLogSumExp", "ReduceMax", "Sub", "Sub", "Univariate"]
+
+
+# As torch writes them
+
+
+class Logarithms(torch.nn.Module):
+    """Log-softmax by its name, by logsumexp, over the first axis, and as the logarithm of a softmax."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        summed = torch.logsumexp(x, -1, keepdim=True)
+        turned = torch.log_softmax(x, 0)
+        naive = torch.log(torch.softmax(x, -1))
+        return torch.stack([torch.log_softmax(x, -1), x - summed, turned, naive])
+
+
+def exported(by: str, x: torch.Tensor) -> onnx.ModelProto:
+    """The module as one of torch's exporters writes it; "decomposed" has torch take it to pieces first."""
+    model = Logarithms().eval()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        if by == "script":
+            file = io.BytesIO()
+            names = {"input_names": ["x"], "output_names": ["out"]}
+            torch.onnx.export(model, (x,), file, dynamo=False, opset_version=17, **names)
+            return onnx.load_from_string(file.getvalue())
+        program = torch.export.export(model, (x,))
+        program = program.run_decompositions() if by == "decomposed" else program
+        found = torch.onnx.export(program, (x,), dynamo=True, opset_version=18, output_names=["out"], verbose=False)
+        assert found is not None
+        return found.model_proto
+
+
+@pytest.mark.parametrize("by", ["script", "dynamo", "decomposed"])
+def test_lower__logarithms_as_torch_exports_them__are_within_their_bound(by: str) -> None:
+    rng = np.random.default_rng(0)
+    q = np.rint(np.ldexp(rng.normal(0, 6, (9, 20, 6)), 20)).astype(np.int32)
+    x = np.ldexp(q.astype(np.float64), -20)
+    model = exported(by, torch.from_numpy(x[0].astype(np.float32)))
+    assert [item.name for item in model.graph.input] == ["x"]
+    assert ("ReduceLogSumExp" in {item.op_type for item in model.graph.node}) == (by != "decomposed")
+    calibration = [{"x": row.astype(np.float32)} for row in x[1:]]
+    exact = lower(model, calibration, {"x": InputSpec("int32", -20)})
+    rows = log_softmax(x[0])
+    wanted = np.stack([rows, rows, log_softmax(x[0], 0), rows])
+    assert np.abs(three_ways(exact.SerializeToString(), {"x": q[0]}) - wanted).max() <= SUM_ERROR
