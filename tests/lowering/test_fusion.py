@@ -190,6 +190,17 @@ def test_fuse__curve_that_is_read_in_the_middle__is_kept_and_goes_on() -> None:
     assert np.abs(exact - floats).max() <= 2e-3
 
 
+def test_fuse__curve_of_what_becomes_constant__is_a_constant() -> None:
+    nodes = [
+        node("Shape", ["x"], ["sizes"], start=1),
+        node("Cast", ["sizes"], ["angle"], to=onnx.TensorProto.FLOAT),
+        node("Cos", ["angle"], ["cosine"]),
+        node("Add", ["x", "cosine"], ["out"]),
+    ]
+    exact, floats = both(FloatGraph(nodes, X))
+    assert np.abs(exact - floats).max() <= 1e-6
+
+
 def test_fuse__gate_over_a_wide_range__keeps_the_bits_of_what_it_gates() -> None:
     exact, floats = both(FloatGraph(silu(), X, scale=12.0))
     assert np.abs(floats).max() > 8

@@ -16,11 +16,23 @@ import verifier.exact.lowering.nodes  # noqa: F401  (fills the registry)
 from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.calibration import Feeds, Range, ranges
-from verifier.exact.lowering.fusion import fuse
+from verifier.exact.lowering.fusion import Function, fuse
+from verifier.exact.lowering.plain import MICROSOFT, opset_of, plain, static_shape
 from verifier.exact.lowering.registry import REGISTRY, Context, Node
 from verifier.exact.values import FLOAT, Value
 
 DEFAULT_HEADROOM = 2.0
+DOMAINS = ("", "ai.onnx", MICROSOFT)
+# What to do about operators that people meet.
+_FIXED = "it depends on what is computed: fix the shapes, then simplify the model so that it folds away"
+_INDEX = "it makes an index of numbers: let the metric head compare the scores themselves"
+_QUANTISED = "it quantises what is computed: lower the float model, which is quantised here"
+REMEDIES = {
+    **dict.fromkeys(("If", "Loop", "Scan", "NonZero", "Compress", "Unique"), _FIXED),
+    **dict.fromkeys(("ArgMax", "ArgMin", "TopK"), _INDEX),
+    **dict.fromkeys(("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"), _QUANTISED),
+    "ReduceProd": "products of many numbers have no exact grid: multiply them by Mul",
+}
 
 
 @dataclass(frozen=True)
@@ -69,18 +81,20 @@ def lower_graph(
 
     Tensors saturate at `headroom` times what calibration saw. Errors: LoweringError naming the node and what to change.
     """
+    own = {name for node in model.graph.node for name in node.output} | {info.name for info in model.graph.input}
+    model = plain(model)
     fused = fuse(model)
     builder = Builder()
-    opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
-    # Ranges are of the model as it came: what fusion makes may be no operator of its opset.
-    context = Context(builder, opset, ranges(model, calibration, on_feed), headroom, fused.functions)
+    # Ranges are of the model before fusion: what that makes may be no operator of its opset.
+    seen = ranges(model, [_single(feed) for feed in calibration], on_feed)
+    context = Context(builder, opset_of(model), seen, headroom, fused.functions)
     for tensor in model.graph.initializer:
         context.items[tensor.name] = numpy_helper.to_array(tensor)
     context.items.update(fused.constants)
     arrived: dict[str, Value] = {}
     for info in model.graph.input:
         if info.name not in context.items:
-            arrived[info.name] = builder.input(info.name, _spec(info, inputs).dtype, _shape(info))
+            arrived[info.name] = builder.input(info.name, _spec(info, inputs).dtype, static_shape(info))
             context.items[info.name] = _interpreted(builder, arrived[info.name], _spec(info, inputs))
     for proto in fused.nodes:
         _lower_node(context, proto)
@@ -90,7 +104,7 @@ def lower_graph(
         if item is None:
             raise LoweringError(f"output {info.name!r}", "it is a result that is not lowered")
         outputs[info.name] = builder.constant(item) if isinstance(item, np.ndarray) else item
-    tensors = {name: item for name, item in context.items.items() if isinstance(item, Value)}
+    tensors = {name: item for name, item in context.items.items() if isinstance(item, Value) and name in own}
     return Lowered(builder, arrived, outputs, tensors, context.ranges)
 
 
@@ -98,18 +112,13 @@ def _lower_node(context: Context, proto: onnx.NodeProto) -> None:
     attributes = {item.name: helper.get_attribute_value(item) for item in proto.attribute}
     operands = [context.items.get(name) for name in proto.input if name]
     node = Node(context, proto, attributes)
-    if proto.op_type == "Shape":
-        item = node.item(0)
-        whole = np.array(item.shape, np.int64)
-        context.items[proto.output[0]] = whole[attributes.get("start", 0) : attributes.get("end")]
-        return
     if all(isinstance(operand, np.ndarray) for operand in operands):
-        for name, array in zip(proto.output, _folded(node), strict=True):
+        for name, array in zip(filter(None, proto.output), _folded(node), strict=True):
             context.items[name] = array
         return
-    lowering = REGISTRY.get(proto.op_type)
+    lowering = REGISTRY.get(proto.op_type) if proto.domain in DOMAINS else None
     if lowering is None:
-        raise node.fail(f"{proto.op_type} has no lowering: express it by {', '.join(sorted(REGISTRY))}")
+        raise node.fail(_remedy(proto))
     try:
         results = lowering(node)
     except NotExactError as error:
@@ -118,18 +127,37 @@ def _lower_node(context: Context, proto: onnx.NodeProto) -> None:
         context.items[name] = result
 
 
+def _remedy(proto: onnx.NodeProto) -> str:
+    """Why an operator is not lowered, and what to do."""
+    if proto.op_type in REMEDIES:
+        return REMEDIES[proto.op_type]
+    if proto.domain == MICROSOFT:
+        return "it is one of onnxruntime's fused operators: give the model as it was before onnxruntime optimised it"
+    if proto.domain not in DOMAINS:
+        return f"it is of domain {proto.domain!r} and no function of the file: export with ONNX's own operators"
+    return f"{proto.op_type} has no lowering: express it by {', '.join(sorted(REGISTRY))}"
+
+
 def _folded(node: Node) -> list[NDArray[Any]]:
     """The results of a node whose operands are all constant."""
     proto = node.proto
+    if proto.op_type == "Univariate":
+        return [_applied(node.context.functions[proto.output[0]], node.needed(0, "its operand"))]
     constants = [numpy_helper.from_array(np.asarray(node.context.items[name]), name) for name in proto.input if name]
-    outputs = [onnx.ValueInfoProto(name=name) for name in proto.output]
+    outputs = [onnx.ValueInfoProto(name=name) for name in proto.output if name]
     graph = helper.make_graph([proto], "constant", [], outputs, initializer=constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.context.opset)], ir_version=9)
+    opsets = [helper.make_opsetid("", node.context.opset), helper.make_opsetid(MICROSOFT, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     try:
         session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         return list(session.run(None, {}))
     except Exception as error:  # onnxruntime raises many kinds
         raise node.fail(f"onnxruntime cannot compute this constant: {str(error).splitlines()[0]}") from error
+
+
+def _applied(function: Function, array: NDArray[Any]) -> NDArray[Any]:
+    """A fused function of a constant, as of the angles of a rotary embedding once shapes are fixed."""
+    return np.asarray(function(array.astype(np.float64)), array.dtype)
 
 
 def _spec(info: onnx.ValueInfoProto, inputs: Mapping[str, InputSpec]) -> InputSpec:
@@ -141,11 +169,9 @@ def _spec(info: onnx.ValueInfoProto, inputs: Mapping[str, InputSpec]) -> InputSp
     raise LoweringError(f"input {info.name!r}", "say as which integer dtype and on which grid it arrives")
 
 
-def _shape(info: onnx.ValueInfoProto) -> tuple[int, ...]:
-    dims = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
-    if not all(dims):
-        raise LoweringError(f"input {info.name!r}", "its shape is not static: export with fixed sizes")
-    return tuple(dims)
+def _single(feed: Feeds) -> Feeds:
+    """Half precision as the model in plain words takes it."""
+    return {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in feed.items()}
 
 
 def _interpreted(builder: Builder, value: Value, spec: InputSpec) -> Value:
