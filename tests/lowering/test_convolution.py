@@ -169,6 +169,36 @@ def test_lower__batch_norm_of_a_product_that_is_read_twice__is_left() -> None:
     assert np.abs(exact - floats).max() <= 2e-3
 
 
+FINE = node("Mul", ["x", "c"], ["y"])  # more bits than a product can take
+WIDE = {
+    "conv": FloatGraph(
+        [FINE, node("Conv", ["y", "w", "b"], ["out"])],
+        LINE,
+        {"c": np.float32(0.7), "w": drawn(6, 4, 3), "b": drawn(6, scale=2000.0)},
+    ),
+    "gemm": FloatGraph(
+        [FINE, node("Gemm", ["y", "w", "b"], ["out"])],
+        {"x": (3, 5)},
+        {"c": np.float32(0.7), "w": drawn(5, 6), "b": drawn(6, scale=2000.0)},
+    ),
+}
+
+
+@pytest.mark.parametrize("graph", WIDE.values(), ids=WIDE.keys())
+def test_lower__bias_of_a_product_as_wide_as_is_exact__narrows_the_product(graph: FloatGraph) -> None:
+    exact, floats = both(graph)
+    assert np.abs(floats).max() > 1000
+    assert np.abs(exact - floats).max() <= 5e-4
+
+
+def test_lower__clip_beyond_what_a_product_can_be__is_none() -> None:
+    nodes = [node("Conv", ["x", "w"], ["y"]), node("Clip", ["y", "low", "high"], ["out"])]
+    limits = {"low": np.float32(-6e6), "high": np.float32(6e6)}
+    exact, floats = both(FloatGraph(nodes, LINE, {"w": drawn(6, 4, 3), **limits}, 1e-2))
+    assert np.abs(floats).max() > 1e-2
+    assert np.abs(exact - floats).max() <= 1e-6
+
+
 @pytest.mark.parametrize(
     ("refused", "reason"),
     [

@@ -39,12 +39,15 @@ def lower_conv(node: Node) -> list[Item]:
         parts = builder.op("MatMul", builder.reshape(parts, (batch, groups, positions, cells * inner)), weight)
         return builder.reshape(builder.op("Transpose", parts, perm=[0, 2, 1, 3]), (batch, positions, outputs))
 
-    result = node.narrowing(lambda bits: builder.op("Mul", product(bits), scales), LOUD_BITS)
-    if node.has(2):
+    def emit(bits: int) -> Value:
+        result = builder.op("Mul", product(bits), scales)
+        if not node.has(2):
+            return result
         bias = node.needed(2, "its bias")
         grid = grid_for(max(node.magnitude(2), node.context.magnitude(node.proto.output[0])), WIDE_BITS)
-        result = builder.op("Add", result, number(builder, bias, grid=grid))
-    return [spread(node, result, found.shape)]
+        return builder.op("Add", result, number(builder, bias, grid=grid))
+
+    return [spread(node, node.narrowing(emit, LOUD_BITS), found.shape)]
 
 
 @lowers("BatchNormalization")

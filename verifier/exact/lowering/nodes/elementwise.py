@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 
@@ -127,9 +129,14 @@ def lower_clip(node: Node) -> list[Item]:
     low = np.float64(0.0) if node.proto.op_type == "Relu" else (node.needed(1, "its limit") if node.has(1) else None)
     high = node.needed(2, "its limit") if node.has(2) else None
     for op, limit in (("Max", low), ("Min", high)):
-        if limit is not None and np.isfinite(limit):
+        # A limit that nothing reaches may have no place on the value's grid.
+        if limit is not None and _binds(op, math.ldexp(float(limit), -value.grid), value):
             value = builder.op(op, value, _limit(builder, value, float(limit)))
     return [value]
+
+
+def _binds(op: str, steps: float, value: Value) -> bool:
+    return value.lo < steps if op == "Max" else steps < value.hi
 
 
 def _limit(builder: Builder, value: Value, limit: float) -> Value:

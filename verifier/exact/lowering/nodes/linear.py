@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,11 @@ def lower_matmul(node: Node) -> list[Item]:
     return [node.narrowing(emit, OPERAND_BITS)]
 
 
-def _by_weight(node: Node, array: NDArray[Any]) -> Value:
-    """Times a weight [in, out] whose columns have a scale each, small numbers that multiply the product."""
+def _by_weight(node: Node, array: NDArray[Any], finish: Callable[[Value], Value] = lambda result: result) -> Value:
+    """Times a weight [in, out] whose columns have a scale each, small numbers that multiply the product.
+
+    `finish` goes on with the product, which gives up bits where the proof of that needs it.
+    """
     builder = node.builder
     weight, scales = builder.scaled_weight(array, WEIGHT_BITS)
 
@@ -57,7 +61,7 @@ def _by_weight(node: Node, array: NDArray[Any]) -> Value:
 
     most = levels(node, node.magnitude(0)) - SPARE_LEVELS
     if most <= 0:
-        return node.narrowing(lambda bits: product(as_float(builder, node.fitted(0, bits))), LOUD_BITS)
+        return node.narrowing(lambda bits: finish(product(as_float(builder, node.fitted(0, bits)))), LOUD_BITS)
 
     # A lifted row's results are about as large as a loud row's, which differ more than what they are made of.
     loudest = node.context.magnitude(node.proto.output[0]) * 2.0 ** room(LIFTED_BITS)
@@ -67,7 +71,7 @@ def _by_weight(node: Node, array: NDArray[Any]) -> Value:
         x, lifts = lifted(node, as_float(builder, node.fitted(0, LIFTED_BITS)), reach, most + SPARE_LEVELS)
         result = product(builder.fitted(x, reach, bits))
         assert lifts is not None
-        return lowered_again(builder, builder.fitted(result, loudest, LIFTED_BITS, RESULT_ROOM), lifts)
+        return finish(lowered_again(builder, builder.fitted(result, loudest, LIFTED_BITS, RESULT_ROOM), lifts))
 
     return node.narrowing(with_lifted_rows, LOUD_BITS)
 
@@ -78,22 +82,26 @@ def lower_gemm(node: Node) -> list[Item]:
     builder, attributes = node.builder, node.attributes
     alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
     weight = node.constant(1)
+
+    def biased(result: Value) -> Value:
+        return builder.op("Add", result, _bias(node, beta)) if node.has(2) else result
+
     if weight is not None and not attributes.get("transA"):
         weight = np.ascontiguousarray(weight.T if attributes.get("transB") else weight)
-        result = _by_weight(node, weight * np.float32(alpha))
-    elif alpha != 1.0:
+        return [_by_weight(node, weight * np.float32(alpha), biased)]
+    if alpha != 1.0:
         raise node.fail("it scales a product of computed tensors: write it as MatMul and Mul")
-    else:
-        result = node.narrowing(lambda bits: _computed(node, bits), OPERAND_BITS)
-    if not node.has(2):
-        return [result]
+    return [node.narrowing(lambda bits: biased(_computed(node, bits)), OPERAND_BITS)]
+
+
+def _bias(node: Node, beta: float) -> Value:
     bias = node.constant(2)
-    if bias is None:
-        if beta != 1.0:
-            raise node.fail("it scales a computed bias: write it as MatMul, Mul and Add")
-        return [node.narrowing(lambda bits: builder.op("Add", result, as_float(builder, node.fitted(2, bits))), 53)]
-    grid = grid_for(max(node.magnitude(2), node.context.magnitude(node.proto.output[0])), WIDE_BITS)
-    return [builder.op("Add", result, number(builder, bias * beta, grid=grid))]
+    if bias is not None:
+        grid = grid_for(max(node.magnitude(2), node.context.magnitude(node.proto.output[0])), WIDE_BITS)
+        return number(node.builder, bias * beta, grid=grid)
+    if beta != 1.0:
+        raise node.fail("it scales a computed bias: write it as MatMul, Mul and Add")
+    return as_float(node.builder, node.fitted(2, WIDE_BITS))
 
 
 def _computed(node: Node, bits: int) -> Value:
