@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from verifier.exact.errors import FeedError, LoweringError
+from verifier.exact.lowering.plain import static_shape, widen
 
 Array = NDArray[Any]
 # protobuf writes nothing larger, and onnxruntime is handed one message.
@@ -38,13 +39,14 @@ class FloatInput:
 
 
 def load_float_model(file: Path) -> onnx.ModelProto:
-    """Read a float model; external data comes from the file's folder. Errors: LoweringError."""
+    """Read a float model, in single precision; external data comes from the file's folder. Errors: LoweringError."""
     try:
         model = onnx.load(file)
     except (DecodeError, onnx.checker.ValidationError) as error:
         raise LoweringError(f"{file}", f"it is no ONNX model: {error}") from error
     except OSError as error:
         raise LoweringError(f"{file}", f"its data cannot be read: {error}") from error
+    widen(model)
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if size > MAX_BYTES:
         raise LoweringError(
@@ -61,11 +63,8 @@ def inputs_of(model: onnx.ModelProto) -> list[FloatInput]:
     inputs = []
     for info in model.graph.input:
         if info.name not in weights:
-            tensor = info.type.tensor_type
-            dims = tuple(dim.dim_value for dim in tensor.shape.dim)
-            if not all(dims):
-                raise LoweringError(f"input {info.name!r}", "its shape is not static: export with fixed sizes")
-            inputs.append(FloatInput(info.name, helper.tensor_dtype_to_np_dtype(tensor.elem_type), dims))
+            dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+            inputs.append(FloatInput(info.name, dtype, static_shape(info)))
     return inputs
 
 

@@ -11,6 +11,7 @@ from verifier.exact.lowering.nodes import (
     pooling,
     reducing,
     roots,
+    shapes,
     softmax,
     tables,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "pooling",
     "reducing",
     "roots",
+    "shapes",
     "softmax",
     "tables",
 ]

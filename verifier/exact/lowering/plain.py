@@ -1,0 +1,195 @@
+"""A float model in plain words: what exporters abbreviate is written out before anything is calibrated.
+
+Functions are inlined, those of the file as well as operators that ONNX itself defines by others; half precision becomes
+single; onnxruntime's fused operators give back the additions that they took up; and every tensor's shape is noted, as
+far as the file tells it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnx.shape_inference
+from onnx import TensorProto, helper, numpy_helper
+
+from verifier.exact.errors import LoweringError
+
+# onnxruntime's own domain.
+MICROSOFT = "com.microsoft"
+# A tensor of a float graph may have so many elements: its memory is taken before anything is lowered.
+MOST_ELEMENTS = 2**28
+# Larger weights play no part in what shapes come of.
+SMALL = 2**10
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+# Operators that ONNX defines by others.
+DEFINED = (
+    "Attention",
+    "Celu",
+    "GroupNormalization",
+    "MeanVarianceNormalization",
+    "NegativeLogLikelihoodLoss",
+    "RotaryEmbedding",
+    "SoftmaxCrossEntropyLoss",
+    "Swish",
+)
+
+
+def plain(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model, written out; the one given is not changed. Errors: LoweringError naming the node at fault."""
+    heavy = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > SMALL]
+    known = {tensor.name for tensor in heavy}
+    light = _without(model, known)
+    # Inference and inlining know the weights by their types.
+    light.graph.input.extend(helper.make_tensor_value_info(item.name, item.data_type, item.dims) for item in heavy)
+    light = _inlined(light)
+    _separate(light)
+    widen(light)
+    _infer(light)
+    inputs = [info for info in light.graph.input if info.name not in known]
+    del light.graph.input[:]
+    light.graph.input.extend(inputs)
+    light.graph.initializer.extend(_widened(tensor) for tensor in heavy)
+    return light
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators. Errors: LoweringError where the file names none."""
+    versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    if not versions:
+        raise LoweringError("the model", "it imports none of ONNX's own operators: export it with an opset")
+    return int(versions[0])
+
+
+def static_shape(info: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """An input's shape. Errors: LoweringError for one that is not fixed."""
+    tensor = info.type.tensor_type
+    if not tensor.HasField("shape"):
+        raise LoweringError(f"input {info.name!r}", "its shape is not static: export with fixed sizes")
+    for axis, dim in enumerate(tensor.shape.dim):
+        if dim.dim_value <= 0:
+            which = f"dimension {axis}" + (f" ({dim.dim_param})" if dim.dim_param else "")
+            fix = "export with fixed sizes, or fix them with onnxruntime.tools.make_dynamic_shape_fixed"
+            raise LoweringError(f"input {info.name!r}", f"its shape is not static at {which}: {fix}")
+    return tuple(dim.dim_value for dim in tensor.shape.dim)
+
+
+def _without(model: onnx.ModelProto, weights: set[str]) -> onnx.ModelProto:
+    """All but those weights."""
+    graph = onnx.GraphProto(
+        name=model.graph.name,
+        node=model.graph.node,
+        input=[info for info in model.graph.input if info.name not in weights],
+        output=model.graph.output,
+        value_info=model.graph.value_info,
+        initializer=[tensor for tensor in model.graph.initializer if tensor.name not in weights],
+    )
+    return onnx.ModelProto(
+        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions, graph=graph
+    )
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model, convert_version=True)
+        if any(node.op_type in DEFINED and node.domain == "" for node in model.graph.node):
+            model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+            model = onnx.inliner.inline_selected_functions(
+                model, [("", name) for name in DEFINED], inline_schema_functions=True
+            )
+    except Exception as error:  # onnx raises many kinds
+        raise LoweringError(
+            "the model's functions", f"onnx cannot inline them: {str(error).splitlines()[0]}"
+        ) from error
+    return model
+
+
+def _separate(model: onnx.ModelProto) -> None:
+    """Take the additions out of onnxruntime's fused operators."""
+    nodes = [part for node in model.graph.node for part in _parts(node)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _parts(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    if node.domain != MICROSOFT:
+        yield node
+    elif node.op_type in ("BiasGelu", "FastGelu", "Gelu"):
+        source = node.input[0]
+        if len(node.input) > 1 and node.input[1]:
+            source = f"{node.output[0]}/biased"
+            yield helper.make_node("Add", list(node.input), [source], name=f"{node.name}/bias")
+        operator = "FastGelu" if node.op_type == "FastGelu" else "Gelu"
+        yield helper.make_node(operator, [source], list(node.output), name=node.name, domain=MICROSOFT)
+    elif node.op_type in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"):
+        yield from _skip_norm(node)
+    else:
+        yield node
+
+
+def _skip_norm(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """x + skip [+ bias], normalised; its fourth result is the sum."""
+    centred = node.op_type == "SkipLayerNormalization"
+    x, skip, weight, *more = node.input
+    beta, bias = (more if centred else ["", *more])[:1], (more if centred else ["", *more])[1:]
+    total = node.output[3] if len(node.output) > 3 and node.output[3] else f"{node.output[0]}/sum"
+    if bias and bias[0]:
+        partial = f"{total}/skipped"
+        yield helper.make_node("Add", [x, skip], [partial], name=f"{node.name}/skip")
+        yield helper.make_node("Add", [partial, bias[0]], [total], name=f"{node.name}/bias")
+    else:
+        yield helper.make_node("Add", [x, skip], [total], name=f"{node.name}/skip")
+    norm = helper.make_node(
+        "LayerNormalization" if centred else "SimplifiedLayerNormalization",
+        [total, weight, *(name for name in beta if name)],
+        [node.output[0]],
+        name=node.name,
+        axis=-1,
+    )
+    norm.attribute.extend(item for item in node.attribute if item.name == "epsilon")
+    yield norm
+
+
+def widen(model: onnx.ModelProto) -> None:
+    """Half precision becomes single, wherever the model writes a type: onnxruntime has few operators for halves."""
+    graph = model.graph
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        if info.type.tensor_type.elem_type in HALVES:
+            info.type.tensor_type.elem_type = TensorProto.FLOAT
+    for tensor in graph.initializer:
+        if tensor.data_type in HALVES:
+            tensor.CopyFrom(_widened(tensor))
+    for node in (*graph.node, *(node for function in model.functions for node in function.node)):
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type in HALVES:
+                attribute.t.CopyFrom(_widened(attribute.t))
+            elif attribute.name in ("to", "dtype") and attribute.i in HALVES:
+                attribute.i = TensorProto.FLOAT
+
+
+def _widened(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    if tensor.data_type not in HALVES:
+        return tensor
+    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
+
+
+def _infer(model: onnx.ModelProto) -> None:
+    """Note every shape that follows from the inputs', and refuse what nobody has the memory for."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception:  # onnx raises many kinds; without these notes less is recognised, and nothing wrongly
+        return
+    makers = {name: node for node in inferred.graph.node for name in node.output}
+    for info in (*inferred.graph.value_info, *inferred.graph.output):
+        shape = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
+        if math.prod(shape) > MOST_ELEMENTS and info.name in makers:
+            maker = makers[info.name]
+            raise LoweringError(
+                f"{maker.op_type} node {maker.name or info.name!r}",
+                f"its result has shape {shape}, at most {MOST_ELEMENTS} elements are lowered: use smaller sizes",
+            )
+    model.graph.CopyFrom(inferred.graph)
