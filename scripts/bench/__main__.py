@@ -11,22 +11,45 @@ from typing import Any
 import click
 import numpy as np
 
-from scripts.bench import measure, models
+from scripts.bench import accuracy, measure, models
+from verifier.commands.progress import progress_bar
 
 
 @click.command()
 @click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads of both.")
-def main(threads: int) -> None:
-    """Print for each model the ratio of times, where the time goes, peak memory and load time."""
+@click.option(
+    "--accuracy", "accurate", is_flag=True, help="Instead of times: results on what calibration has not seen."
+)
+def main(threads: int, accurate: bool) -> None:
+    """Print for each model the ratio of times, where the time goes, peak memory and load time.
+
+    With --accuracy: cosines, next tokens, likelihoods and file sizes beside float32's; exit 1 where one misses its bar.
+    """
     logging.disable(logging.WARNING)  # what the exporter does without
     warnings.simplefilter("ignore")
     click.echo("exporting and lowering; SmolLM2 takes some minutes")
+    kept = True
     for prepare in (models.minilm, models.smollm2):
-        files = prepare()
+        with progress_bar() as show:
+            files = prepare(show)
         if files is None:
             click.echo(models.MISSING)
+        elif accurate:
+            kept &= report_accuracy(files, threads)
         else:
             report(files, threads)
+    if not kept:
+        raise click.ClickException("not as accurate as it has to be")
+
+
+def report_accuracy(files: models.Files, threads: int) -> bool:
+    """What is kept of one model's results; whether each figure is within its bar."""
+    with progress_bar() as show:
+        figures = accuracy.measure(files, threads, show)
+    click.echo(f"{files.name}, exact and fp32 on what calibration has not seen")
+    for figure in figures:
+        _line(figure.name, figure.text + ("" if figure.kept else "  MISSED"))
+    return all(figure.kept for figure in figures)
 
 
 def report(files: models.Files, threads: int) -> None:

