@@ -28,14 +28,12 @@ def accuracy(builder: Builder, logits: Value, label: Value) -> Value:
     last = builder.constant(np.array([1], np.int64))
     numbers = builder.constant(np.arange(classes, dtype=np.float64))
     own = builder.op("Equal", builder.reshape(builder.cast(label, FLOAT), (batch, 1)), numbers)
-    is_class = builder.op("ReduceMax", builder.cast(own, "int32"), last, keepdims=0)
-    # Below every logit that can be: out of the way of both maxima.
+    # Below every logit that can be: out of the way of both maxima. A label that is no class has nothing above it.
     below = builder.constant(np.float64(np.ldexp(-float(logits.magnitude + 1), logits.grid)))
     mine = builder.op("ReduceMax", builder.op("Where", own, logits, below), last, keepdims=0)
     others = builder.op("ReduceMax", builder.op("Where", own, below, logits), last, keepdims=0)
-    right = builder.op("And", builder.op("Greater", mine, others), builder.cast(is_class, "bool"))
-    all_rows = builder.constant(np.array([0], np.int64))
-    return builder.op("ReduceSum", builder.cast(right, "int64"), all_rows, keepdims=1)
+    right = builder.cast(builder.op("Greater", mine, others), "int64")
+    return builder.op("ReduceSum", right, builder.constant(np.array([0], np.int64)), keepdims=1)
 
 
 def row_log_likelihoods(builder: Builder, logits: Value, targets: Value) -> Value:
