@@ -321,6 +321,15 @@ PIECES = {
         [node("Softmax", ["x"], ["p"], axis=-1), node("Log", ["p"], ["out"])],
         log_softmax,
     ),
+    "log of exponentials over their sum": (
+        [
+            node("Exp", ["x"], ["powers"]),
+            node("ReduceSum", ["powers", "axis"], ["total"]),
+            node("Div", ["powers", "total"], ["p"]),
+            node("Log", ["p"], ["out"]),
+        ],
+        log_softmax,
+    ),
 }
 
 
@@ -333,6 +342,45 @@ def test_fuse__log_of_exponentials_in_pieces__is_one_node_and_as_precise(
     assert not {"Log", "Exp", "Softmax", "Univariate"} & set(found)
     assert ("ReduceLogSumExp" in found) != ("LogSoftmax" in found)
     assert error(graph, function) <= SUM_ERROR
+
+
+def over_their_sum(divided: str, shift: bool, axes: list[int], opset: int) -> FloatGraph:
+    """exp(x) over its sum in pieces, of x or of what x is below its maximum."""
+    source, listed = "below" if shift else "x", {} if opset < 13 else {"axes": np.array(axes, np.int64)}
+    summed = (["powers", *listed], {} if listed else {"axes": axes})
+    nodes = [
+        node("ReduceMax", ["x"], ["largest"], axes=axes),
+        node("Sub", ["x", "largest"], ["below"]),
+        node("Exp", [source], ["powers"]),
+        node("ReduceSum", summed[0], ["total"], **summed[1]),
+        *{
+            "Div": [node("Div", ["powers", "total"], ["out"])],
+            "Reciprocal": [node("Reciprocal", ["total"], ["inverse"]), node("Mul", ["inverse", "powers"], ["out"])],
+        }[divided],
+    ]
+    return FloatGraph(nodes if shift else nodes[2:], CUBE, listed, scale=6.0, opset=opset)
+
+
+@pytest.mark.parametrize("divided", ["Div", "Reciprocal"])
+@pytest.mark.parametrize("shift", [True, False])
+@pytest.mark.parametrize(("axes", "opset"), [([-1], 13), ([1], 13), ([0, 2], 13), ([1], 11), ([2], 11)])
+def test_fuse__exponentials_over_their_sum__are_one_softmax_and_as_precise(
+    divided: str, shift: bool, axes: list[int], opset: int
+) -> None:
+    graph = over_their_sum(divided, shift, axes, opset)
+    assert kinds(graph) == (["ReduceMax", "Sub", "Softmax"] if shift else ["Softmax"])
+    assert error(graph, lambda x: softmax(x, tuple(axes))) <= SOFTMAX_ERROR
+
+
+def test_fuse__exponentials_over_the_sum_of_others__stay() -> None:
+    nodes = [
+        node("Exp", ["x"], ["powers"]),
+        node("Exp", ["y"], ["others"]),
+        node("ReduceSum", ["others", "axis"], ["total"]),
+        node("Div", ["powers", "total"], ["out"]),
+    ]
+    graph = FloatGraph(nodes, {"x": (3, 6), "y": (3, 6)}, {"axis": AXIS}, opset=13)
+    assert sorted(kinds(graph)) == ["Div", "ReduceSum", "Univariate", "Univariate"]
 
 
 def test_fuse__exponentials_that_are_read_elsewhere__stay() -> None:

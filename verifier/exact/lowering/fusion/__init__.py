@@ -1,8 +1,8 @@
 """Rewrites of the float graph before it is lowered: what is best lowered as one unit becomes one node.
 
-Normalisations that an exporter decomposed become LayerNormalization or RMSNormalization; a BatchNormalization becomes
-part of the product before it; a tree of elementwise nodes that is a function of one tensor becomes one Univariate node,
-whose function is tabulated.
+Normalisations that an exporter decomposed become LayerNormalization or RMSNormalization, exponentials over their sum
+Softmax, logarithms of either LogSoftmax or ReduceLogSumExp; a BatchNormalization becomes part of the product before it;
+a tree of elementwise nodes that is a function of one tensor becomes one Univariate node, whose function is tabulated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from verifier.exact.lowering.fusion import batch_norm, logarithms, norms, univariate
+from verifier.exact.lowering.fusion import batch_norm, norms, softmaxes, univariate
 from verifier.exact.lowering.fusion.view import View
 
 Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -33,7 +33,7 @@ class Fused:
 def fuse(model: onnx.ModelProto) -> Fused:
     """Find the units of a float graph. The model is not changed."""
     view = View(model)
-    replaced = {unit.output[0]: unit for unit in (*norms.find(view), *logarithms.find(view))}
+    replaced = {unit.output[0]: unit for unit in (*norms.find(view), *softmaxes.find(view))}
     constants: dict[str, NDArray[np.float32]] = {}
     for folded in batch_norm.find(view):
         constants |= folded.constants

@@ -16,8 +16,10 @@ EXP_BITS = 26
 
 
 def softmax_axes(node: Node) -> list[int]:
-    """The axes over which a softmax sums: one, but before opset 13 all from that one on."""
+    """The axes over which a softmax sums: one, but before opset 13 all from that one on; of one that was fused any."""
     rank = len(node.value(0).shape)
+    if "axes" in node.attributes:
+        return [axis % rank for axis in node.attributes["axes"]]
     if node.context.opset < 13:
         return list(range(node.attributes.get("axis", 1) % rank, rank))
     return [node.attributes.get("axis", -1) % rank]
