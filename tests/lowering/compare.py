@@ -44,7 +44,9 @@ class FloatGraph:
             [onnx.ValueInfoProto(name="out")],
             [numpy_helper.from_array(array, name) for name, array in self.constants.items()],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
+        opsets = [helper.make_opsetid("", self.opset)]
+        opsets += [helper.make_opsetid(domain, 1) for domain in sorted({item.domain for item in self.nodes} - {""})]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
         return onnx.shape_inference.infer_shapes(model)
 
     def integers(self, seed: int) -> dict[str, Array]:

@@ -11,6 +11,8 @@ import onnx
 import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from verifier.exact.errors import LoweringError
+
 # What is below is a mask's minus infinity, whatever its form: it says nothing of the numbers beside it.
 MASKED = -1e4
 
@@ -40,7 +42,7 @@ def ranges(
 ) -> dict[str, Range]:
     """The range of each float tensor over all feeds, masked entries left out.
 
-    `on_feed` follows progress.
+    `on_feed` follows progress. Errors: LoweringError where onnxruntime cannot load the model or run it on a feed.
     """
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
@@ -52,11 +54,19 @@ def ranges(
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    try:
+        session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises many kinds
+        raise LoweringError("the float model", f"onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
     names = [output.name for output in session.get_outputs()]
     found: dict[str, Range] = {}
     for feed in feeds:
-        for name, array in [*zip(names, session.run(names, dict(feed)), strict=True), *feed.items()]:
+        try:
+            results = session.run(names, dict(feed))
+        except Exception as error:  # onnxruntime raises many kinds
+            reason = f"onnxruntime cannot run it on a calibration feed: {str(error).splitlines()[0]}"
+            raise LoweringError("the float model", reason) from error
+        for name, array in [*zip(names, results, strict=True), *feed.items()]:
             if np.issubdtype(array.dtype, np.floating):
                 seen = _range(array)
                 if seen is not None:

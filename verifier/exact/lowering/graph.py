@@ -22,7 +22,6 @@ from verifier.exact.lowering.registry import REGISTRY, Context, Node
 from verifier.exact.values import FLOAT, Value
 
 DEFAULT_HEADROOM = 2.0
-DOMAINS = ("", "ai.onnx", MICROSOFT)
 # What to do about operators that people meet.
 _FIXED = "it depends on what is computed: fix the shapes, then simplify the model so that it folds away"
 _INDEX = "it makes an index of numbers: let the metric head compare the scores themselves"
@@ -116,7 +115,7 @@ def _lower_node(context: Context, proto: onnx.NodeProto) -> None:
         for name, array in zip(filter(None, proto.output), _folded(node), strict=True):
             context.items[name] = array
         return
-    lowering = REGISTRY.get(proto.op_type) if proto.domain in DOMAINS else None
+    lowering = REGISTRY.get(proto.op_type)
     if lowering is None:
         raise node.fail(_remedy(proto))
     try:
@@ -133,8 +132,6 @@ def _remedy(proto: onnx.NodeProto) -> str:
         return REMEDIES[proto.op_type]
     if proto.domain == MICROSOFT:
         return "it is one of onnxruntime's fused operators: give the model as it was before onnxruntime optimised it"
-    if proto.domain not in DOMAINS:
-        return f"it is of domain {proto.domain!r} and no function of the file: export with ONNX's own operators"
     return f"{proto.op_type} has no lowering: express it by {', '.join(sorted(REGISTRY))}"
 
 

@@ -20,10 +20,13 @@ from verifier.exact.errors import LoweringError
 
 # onnxruntime's own domain.
 MICROSOFT = "com.microsoft"
+DOMAINS = ("", "ai.onnx", MICROSOFT)
 # A tensor of a float graph may have so many elements: its memory is taken before anything is lowered.
 MOST_ELEMENTS = 2**28
 # Larger weights play no part in what shapes come of.
 SMALL = 2**10
+# From this version on a file may hold functions, and its weights need not be inputs.
+LEAST_IR = 8
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Operators that ONNX defines by others.
 DEFINED = (
@@ -46,6 +49,10 @@ def plain(model: onnx.ModelProto) -> onnx.ModelProto:
     # Inference and inlining know the weights by their types.
     light.graph.input.extend(helper.make_tensor_value_info(item.name, item.data_type, item.dims) for item in heavy)
     light = _inlined(light)
+    for node in light.graph.node:
+        if node.domain not in DOMAINS:
+            reason = f"it is of domain {node.domain!r} and no function of the file: export with ONNX's own operators"
+            raise LoweringError(f"{node.op_type} node {node.name or node.output[0]!r}", reason)
     _separate(light)
     widen(light)
     _infer(light)
@@ -88,7 +95,10 @@ def _without(model: onnx.ModelProto, weights: set[str]) -> onnx.ModelProto:
         initializer=[tensor for tensor in model.graph.initializer if tensor.name not in weights],
     )
     return onnx.ModelProto(
-        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions, graph=graph
+        ir_version=max(model.ir_version, LEAST_IR),
+        opset_import=model.opset_import,
+        functions=model.functions,
+        graph=graph,
     )
 
 

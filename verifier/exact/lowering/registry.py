@@ -95,6 +95,23 @@ class Node:
             raise self.fail(f"{what} is computed: fix the shapes before lowering so that it becomes a constant")
         return found
 
+    def listed(self, index: int, attribute: str, what: str) -> list[int] | None:
+        """Integers that are an operand or, in older opsets, an attribute; None when they are left out."""
+        if self.has(index):
+            return [int(item) for item in self.needed(index, what).reshape(-1)]
+        found = self.attributes.get(attribute)
+        return None if found is None else [int(item) for item in found]
+
+    @property
+    def integral(self) -> bool:
+        """Whether all operands hold integers, of which arithmetic makes integers again."""
+        items = [self.item(index) for index in range(len(self.proto.input)) if self.has(index)]
+        return all(np.dtype(item.dtype).kind in "iu" for item in items)
+
+    def restored(self, value: Value) -> Value:
+        """What was computed in float64, as integers where all operands hold such."""
+        return self.builder.cast(value, "int64") if self.integral else value
+
     def value(self, index: int) -> Value:
         """An operand as a tensor of the exact graph; constants get CONSTANT_BITS bits."""
         item = self.item(index)
@@ -153,6 +170,11 @@ def number(builder: Builder, array: Array, bits: int = CONSTANT_BITS, grid: int 
 def as_float(builder: Builder, value: Value) -> Value:
     """Integers and bools as float64, so that they take part in arithmetic."""
     return builder.cast(value, FLOAT) if value.dtype != FLOAT else value
+
+
+def absolute(builder: Builder, value: Value) -> Value:
+    """How large numbers are; proven not to be negative."""
+    return builder.op("Max", value, builder.op("Neg", value), builder.constant(np.float64(0)))
 
 
 def as_bool(builder: Builder, value: Value) -> Value:

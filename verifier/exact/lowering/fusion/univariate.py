@@ -24,10 +24,22 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
+def _tanh_gelu(x: Points) -> Points:
+    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+
+
 def _gelu(node: onnx.NodeProto, x: Points) -> Points:
     if attribute(node, "approximate", b"none") in (b"tanh", "tanh"):
-        return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+        return _tanh_gelu(x)
     return np.asarray(0.5 * x * _erfc(-x / math.sqrt(2)))
+
+
+def _number(node: onnx.NodeProto, name: str, default: float) -> float:
+    return float(attribute(node, name, default))  # type: ignore[arg-type]
+
+
+def _elu(x: Points, alpha: float) -> Points:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
 def _sigmoid(x: Points) -> Points:
@@ -37,16 +49,21 @@ def _sigmoid(x: Points) -> Points:
 # What needs a table: a tree with none of these is exact arithmetic and is lowered node by node.
 CURVED: dict[str, Callable[[onnx.NodeProto, Points], Points]] = {
     "Cos": lambda _, x: np.cos(x),
-    "Elu": lambda node, x: np.where(x > 0, x, float(attribute(node, "alpha", 1.0)) * np.expm1(np.minimum(x, 0))),  # type: ignore[arg-type]
+    "Elu": lambda node, x: _elu(x, _number(node, "alpha", 1.0)),
     "Erf": lambda _, x: _erf(x),
     "Exp": lambda _, x: np.exp(x),
+    "FastGelu": lambda _, x: _tanh_gelu(x),
     "Gelu": _gelu,
-    "HardSwish": lambda _, x: x * np.clip(x / 6 + 0.5, 0, 1),
     "Log": lambda _, x: np.log(np.maximum(x, np.finfo(np.float32).tiny)),
     "Mish": lambda _, x: x * np.tanh(np.logaddexp(0, x)),
+    "QuickGelu": lambda node, x: x * _sigmoid(_number(node, "alpha", 1.702) * x),
+    "Selu": lambda node, x: (
+        _number(node, "gamma", 1.0507009873554805) * _elu(x, _number(node, "alpha", 1.6732632423543772))
+    ),
     "Sigmoid": lambda _, x: _sigmoid(x),
     "Sin": lambda _, x: np.sin(x),
     "Softplus": lambda _, x: np.logaddexp(0, x),
+    "Softsign": lambda _, x: x / (1 + np.abs(x)),
     "Tanh": lambda _, x: np.tanh(x),
 }
 PLAIN: dict[str, Callable[..., Points]] = {
@@ -75,6 +92,8 @@ class Unit:
     function: Function
 
 
+# Powers of a base are products of at most that many copies of it; others are tabulated.
+MOST_POWER = 8
 ANY = ""  # the root of a constant
 
 
@@ -128,9 +147,18 @@ def _tree(node: onnx.NodeProto, trees: dict[str, _Tree], view: View) -> _Tree | 
         ]
         roots = {operand.root for operand in operands} - {ANY}
         if len(roots) == 1:
-            curved = node.op_type in CURVED or any(operand.curved for operand in operands)
+            curved = (
+                node.op_type in CURVED
+                or any(operand.curved for operand in operands)
+                or (node.op_type == "Pow" and not is_power(scalars[1]))
+            )
             return _Tree(roots.pop(), _composed(node, [operand.function for operand in operands]), curved)
     return None
+
+
+def is_power(exponent: float | None) -> bool:
+    """Whether a product of copies of a base or of its root, or one divided by that, is this power."""
+    return exponent is not None and 0 < abs(exponent) <= MOST_POWER and exponent * 2 % 1 == 0
 
 
 def _identity(x: Points) -> Points:

@@ -15,6 +15,15 @@ def lower_logic(node: Node) -> list[Item]:
     return [node.builder.op(node.proto.op_type, *operands)]
 
 
+@lowers("Xor")
+def lower_xor(node: Node) -> list[Item]:
+    """One of the two and not both."""
+    builder = node.builder
+    a, b = (as_bool(builder, node.value(index)) for index in (0, 1))
+    both = builder.op("And", a, b)
+    return [builder.op("And", builder.op("Or", a, b), builder.op("Not", both))]
+
+
 @lowers("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual")
 def lower_compare(node: Node) -> list[Item]:
     """On float64: integers take part as floats. Nothing equals infinity, which exporters ask of a sum's largest."""
@@ -44,14 +53,12 @@ def lower_where(node: Node) -> list[Item]:
         chosen = builder.op("And", condition, branches[0])
         other = builder.op("And", builder.op("Not", condition), branches[1])
         return [builder.op("Or", chosen, other)]
-    return [
-        node.narrowing(
-            lambda bits: builder.op(
-                "Where", condition, *(as_float(builder, node.fitted(index, bits)) for index in (1, 2))
-            ),
-            53,
-        )
-    ]
+    chosen = node.narrowing(
+        lambda bits: builder.op("Where", condition, *(as_float(builder, node.fitted(index, bits)) for index in (1, 2))),
+        53,
+    )
+    whole = all(np.dtype(node.item(index).dtype).kind in "iu" for index in (1, 2))
+    return [builder.cast(chosen, "int64") if whole else chosen]
 
 
 @lowers("IsNaN", "IsInf")

@@ -47,20 +47,23 @@ def lower_transpose(node: Node) -> list[Item]:
 @lowers("Slice")
 def lower_slice(node: Node) -> list[Item]:
     """With constant bounds."""
-    lists = [_static(node, i, "a bound") for i in range(1, len(node.proto.input)) if node.has(i)]
-    return [node.builder.op("Slice", node.value(0), *lists)]
+    names = ("starts", "ends", "axes", "steps")
+    starts, ends, axes, steps = (node.listed(index, name, "a bound") for index, name in enumerate(names, 1))
+    axes = axes if axes is not None else list(range(len(starts or [])))
+    bounds = [np.array(item, np.int64) for item in (starts, ends, axes, steps) if item is not None]
+    return [node.builder.op("Slice", node.value(0), *(node.builder.constant(bound) for bound in bounds))]
 
 
 @lowers("Split")
 def lower_split(node: Node) -> list[Item]:
-    """With constant lengths."""
+    """With constant lengths; without any, in equal parts of which the last may be shorter."""
     value, axis = node.value(0), node.attributes.get("axis", 0)
     parts = len(node.proto.output)
-    lengths = (
-        [int(x) for x in node.needed(1, "its lengths").reshape(-1)]
-        if node.has(1)
-        else [len(part) for part in np.array_split(np.empty(value.shape[axis]), parts)]
-    )
+    lengths = node.listed(1, "split", "its lengths")
+    if lengths is None:
+        size = value.shape[axis]
+        each = -(-size // parts)
+        lengths = [min(each, size - each * part) for part in range(parts)]
     listed = node.builder.constant(np.array(lengths, np.int64))
     return list(node.builder.ops("Split", (value, listed), parts, axis=axis))
 
@@ -89,7 +92,7 @@ def lower_expand(node: Node) -> list[Item]:
 def lower_squeeze(node: Node) -> list[Item]:
     """As a reshape."""
     value = node.value(0)
-    axes = [int(axis) for axis in node.needed(1, "its axes").reshape(-1)] if node.has(1) else None
+    axes = node.listed(1, "axes", "its axes")
     if node.proto.op_type == "Unsqueeze":
         assert axes is not None
         rank = len(value.shape) + len(axes)
@@ -102,7 +105,7 @@ def lower_squeeze(node: Node) -> list[Item]:
     return [node.builder.reshape(value, tuple(dim for i, dim in enumerate(value.shape) if i not in places))]
 
 
-def _index(node: Node, index: Value, length: int) -> Value:
+def index_within(node: Node, index: Value, length: int) -> Value:
     """An index as int64 within 0..length-1: constants are normalised by the caller, computed ones are clipped."""
     builder = node.builder
     wide = builder.cast(index, "int64") if index.dtype not in ("int32", "int64") else index
@@ -123,7 +126,7 @@ def lower_gather(node: Node) -> list[Item]:
     if known is not None:
         index = builder.constant(np.where(known < 0, known + length, known).astype(np.int64))
     else:
-        index = _index(node, node.value(1), length)
+        index = index_within(node, node.value(1), length)
     if data is not None:
         return [builder.op("Gather", data, index, axis=axis)]
     assert table is not None

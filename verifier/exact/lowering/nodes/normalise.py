@@ -40,7 +40,7 @@ def lower_layer_norm(node: Node) -> list[Item]:
     return [node.narrowing(emit, INPUT_BITS)]
 
 
-@lowers("RMSNormalization")
+@lowers("RMSNormalization", "SimplifiedLayerNormalization")
 def lower_rms_norm(node: Node) -> list[Item]:
     """x / sqrt(mean of squares + epsilon) * weight over the last axis."""
     weight, bias = _parameters(node)

@@ -74,9 +74,10 @@ def lower_pad(node: Node) -> list[Item]:
     mode = bytes(node.attributes.get("mode", b"constant")).decode()
     result = node.value(0)
     rank = len(result.shape)
-    pads = [int(pad) for pad in node.needed(1, "its list of pads").reshape(-1)]
+    pads = node.listed(1, "pads", "its list of pads") or [0] * (2 * rank)
     axes = [int(axis) % rank for axis in node.needed(3, "its axes")] if node.has(3) else list(range(rank))
-    filler = node.needed(2, "its padding").reshape(()) if node.has(2) else np.array(0, np.float32)
+    filler = np.array(node.attributes.get("value", 0.0), np.float32)
+    filler = node.needed(2, "its padding").reshape(()) if node.has(2) else filler
     for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         result = _cut(builder, result, axis, max(-before, 0), max(-after, 0))
         lengths = (max(before, 0), max(after, 0))

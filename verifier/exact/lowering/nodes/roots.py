@@ -19,22 +19,23 @@ def root(builder: Builder, whole: Value) -> Value:
 
     The larger of the two is right in both ranges: of one too large for the first, that saturates below the second.
     """
-    small = 2 ** (RADICAND_BITS - 2 * EXTRA_BITS)
+    small = 2 ** (RADICAND_BITS - 2 * EXTRA_BITS) >> max(whole.grid, 0)
     fine = builder.scale(builder.clipped(whole, 0, small - 1), 2 * EXTRA_BITS)
     roots = [builder.op("Floor", builder.op("Sqrt", radicand)) for radicand in (fine, whole)]
     return builder.op("Max", roots[0], builder.scale(roots[1], EXTRA_BITS))
 
 
+def square_root(builder: Builder, x: Value) -> Value:
+    """Of a number below 2**52 steps; what is below zero counts as zero. Errors: NotExactError."""
+    # On the finest even grid: the root has half as many bits as there are.
+    grid = x.grid - max(0, RADICAND_BITS - x.magnitude.bit_length())
+    grid += grid % 2
+    positive = builder.op("Max", builder.scale(x, -grid), builder.constant(np.array(0.0)))
+    return builder.scale(root(builder, positive), grid // 2 - EXTRA_BITS)
+
+
 @lowers("Sqrt")
 def lower_sqrt(node: Node) -> list[Item]:
-    """Of numbers that are never negative: what is below zero counts as zero."""
+    """Of numbers that are never negative."""
     builder = node.builder
-
-    def emit(bits: int) -> Value:
-        x = as_float(builder, node.fitted(0, bits))
-        if x.grid % 2:
-            x = builder.rounded(x, x.grid + 1)
-        positive = builder.op("Max", builder.scale(x, -x.grid), builder.constant(np.array(0.0)))
-        return builder.scale(root(builder, positive), x.grid // 2 - EXTRA_BITS)
-
-    return [node.narrowing(emit, RADICAND_BITS)]
+    return [node.narrowing(lambda bits: square_root(builder, as_float(builder, node.fitted(0, bits))), RADICAND_BITS)]

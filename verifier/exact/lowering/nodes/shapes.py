@@ -29,4 +29,5 @@ def lower_eye_like(node: Node) -> list[Item]:
     default = np.dtype(np.float32 if value.dtype == FLOAT else value.dtype)
     named = node.attributes.get("dtype")
     dtype = default if named is None else onnx.helper.tensor_dtype_to_np_dtype(named)
-    return [np.eye(*value.shape, k=node.attributes.get("k", 0), dtype=dtype)]
+    rows, columns = value.shape
+    return [np.eye(rows, columns, k=node.attributes.get("k", 0), dtype=dtype)]
