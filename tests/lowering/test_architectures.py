@@ -1,0 +1,198 @@
+"""Whole models as torch's exporters write them: lowered, proven, near float32, the same answer however they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.exact.graphs import digest_of_plain_run
+from tests.lowering import architectures
+from tests.lowering.architectures import ADAPTER_GRIDS, Architecture, Feeds, exported, input_specs
+from verifier.exact import Engine, Program, load_program, outputs_digest, reference
+from verifier.exact.compare import OutputError, Pair, float_session
+from verifier.exact.lowering import lower
+
+CALIBRATION, UNSEEN = range(1, 9), range(100, 116)  # seeds
+MODELS: dict[str, Callable[[], Architecture]] = {
+    "bert": architectures.bert,
+    "llama": architectures.llama,
+    "gpt2": architectures.gpt2,
+    "mlp": architectures.mlp,
+    "cnn": architectures.cnn,
+    "qwen3": architectures.qwen3,
+    "gemma2": architectures.gemma2,
+    "t5": architectures.t5,
+    "vit": architectures.vit,
+    "convnext": architectures.convnext,
+    "mobilenet": architectures.mobilenet,
+    "lora": architectures.adapted,
+}
+# (model, by the new exporter, opset): torch.export needs some seconds for each; decoders without a mask need it.
+EXPORTS = [
+    *((name, True, 18) for name in ("bert", "llama", "gpt2", "mlp", "cnn", "qwen3", "gemma2", "lora")),
+    *((name, False, 17) for name in ("bert", "llama", "gpt2", "mlp", "cnn", "t5", "vit", "convnext", "mobilenet")),
+    # norms and activations in pieces, and as single nodes
+    ("bert", False, 16),
+    ("bert", True, 20),
+    ("llama", True, 23),
+]
+# The lowest cosine, and the largest error as a share of the largest number.
+BOUND = (0.9999995, 5e-4)
+BOUNDS = {"mobilenet": (0.9999, 1e-2)}  # 52 layers of random weights amplify 16-bit rounding, as they do float32's
+every_export = pytest.mark.parametrize(
+    ("name", "dynamo", "opset"),
+    EXPORTS,
+    ids=[f"{name}, {'torch.export' if dynamo else 'legacy'}, opset {opset}" for name, dynamo, opset in EXPORTS],
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A float model, how its feeds are drawn, and the exact file lowered from it."""
+
+    float_model: onnx.ModelProto
+    draw: Callable[[np.random.Generator], Feeds]
+    exact_file: bytes
+
+    @cached_property
+    def program(self) -> Program:
+        """The exact file, proven."""
+        return load_program(self.exact_file)
+
+    @cached_property
+    def pair(self) -> Pair:
+        """Both, loaded."""
+        grids = {name: spec.grid for name, spec in input_specs(self.feeds(0)).items()}
+        return Pair(self.float_model, self.program, grids)
+
+    def feeds(self, seed: int) -> Feeds:
+        """What a seed draws, for the float model."""
+        return self.draw(np.random.default_rng(seed))
+
+    def errors(self) -> OutputError:
+        """Over feeds that calibration has not seen."""
+        (found,) = self.pair.errors([self.feeds(seed) for seed in UNSEEN], lambda *_: None)
+        return found
+
+    def loudest(self) -> float:
+        """The largest number in the float model's outputs."""
+        session = float_session(self.float_model, 1)
+        return max(float(np.abs(session.run(None, self.feeds(seed))[0]).max()) for seed in UNSEEN)
+
+
+def lowered(architecture: Architecture, dynamo: bool, opset: int) -> Case:
+    """Export, calibrate, lower."""
+    float_model = exported(architecture, dynamo, opset)
+    feeds = [architecture.draw(np.random.default_rng(seed)) for seed in CALIBRATION]
+    exact = lower(float_model, feeds, input_specs(feeds[0])).SerializeToString()
+    return Case(float_model, architecture.draw, exact)
+
+
+@cache
+def case(name: str, dynamo: bool, opset: int) -> Case:
+    """The same for all tests."""
+    return lowered(MODELS[name](), dynamo, opset)
+
+
+def operators(name: str, dynamo: bool, opset: int) -> set[str]:
+    return {node.op_type for node in case(name, dynamo, opset).float_model.graph.node}
+
+
+def everything_proven(program: Program, feeds: Feeds) -> None:
+    """Each tensor of a run on integers is within its proven interval."""
+    for name, q in reference.trace(program, feeds).items():
+        lo, hi = program.interval(name)
+        assert q.size == 0 or lo <= q.min() <= q.max() <= hi, name
+
+
+@every_export
+def test_lower__architecture__is_near_float32_on_what_calibration_has_not_seen(
+    name: str, dynamo: bool, opset: int
+) -> None:
+    found = case(name, dynamo, opset)
+    error, (cosine, share) = found.errors(), BOUNDS.get(name, BOUND)
+    assert error.cosine_min is not None
+    assert error.argmax_agreement is not None
+    assert error.cosine_min >= cosine
+    assert error.argmax_agreement >= 0.99
+    assert error.max_abs_error <= share * found.loudest()
+
+
+@every_export
+def test_run__architecture__engine_and_reference_and_plain_onnxruntime_have_one_digest(
+    name: str, dynamo: bool, opset: int
+) -> None:
+    found = case(name, dynamo, opset)
+    engine, grids = Engine(found.program), [output.grid for output in found.program.outputs]
+    digests = set()
+    for seed in UNSEEN[:2]:
+        feeds = found.pair.arrived(found.feeds(seed))
+        expected = outputs_digest(reference.run(found.program, feeds))
+        assert outputs_digest(engine.run(feeds)) == expected
+        assert digest_of_plain_run(found.exact_file, grids, feeds) == expected
+        digests.add(expected)
+    assert len(digests) == 2
+
+
+@every_export
+def test_run__architecture_on_extreme_feeds__stays_within_its_intervals_and_is_the_references(
+    name: str, dynamo: bool, opset: int
+) -> None:
+    program = case(name, dynamo, opset).program
+    engine = Engine(program)
+    for pattern in ("lowest", "highest", "both in turn"):
+        feeds = {}
+        for item in program.inputs:
+            limits = np.iinfo(item.dtype)
+            chosen = {"lowest": [limits.min], "highest": [limits.max], "both in turn": [limits.max, limits.min, -1]}
+            feeds[item.name] = np.resize(chosen[pattern], item.shape).astype(item.dtype)
+        everything_proven(program, feeds)
+        assert outputs_digest(engine.run(feeds)) == outputs_digest(reference.run(program, feeds))
+
+
+def test_export__norms_and_activations__come_in_pieces_and_as_single_nodes() -> None:
+    """Otherwise the tests above would not be about both."""
+    assert {"Erf", "ReduceMean", "Sqrt"} <= operators("bert", False, 16)
+    assert "LayerNormalization" not in operators("bert", False, 16)
+    assert "LayerNormalization" in operators("bert", False, 17)
+    assert {"LayerNormalization", "Gelu"} <= operators("bert", True, 20)
+    assert "RMSNormalization" not in operators("llama", True, 18)
+    assert "RMSNormalization" in operators("llama", True, 23)
+
+
+@pytest.mark.parametrize("build", [architectures.bert, architectures.llama, architectures.gpt2])
+def test_lower__model_whose_weights_dominate__takes_at_most_55_percent_of_the_float_file(
+    build: Callable[..., Architecture],
+) -> None:
+    found = lowered(build(width=384, vocabulary=8192), dynamo=False, opset=17)
+    assert len(found.exact_file) <= 0.55 * found.float_model.ByteSize()
+    error = found.errors()
+    assert error.cosine_min is not None
+    assert error.cosine_min >= BOUND[0]
+
+
+def test_lower__adapter_among_the_inputs__every_value_of_its_dtype_is_within_the_proof() -> None:
+    program = case("lora", True, 18).program
+    declared = {item.name: item.dtype for item in program.inputs}
+    assert declared == dict.fromkeys(("x", *ADAPTER_GRIDS), "int16")
+    real = case("lora", True, 18).pair.arrived(case("lora", True, 18).feeds(UNSEEN[0]))
+    engine, rng, digests = Engine(program), np.random.default_rng(0), set()
+    limits = np.array([-(2**15), 2**15 - 1])
+    # Each tensor alone at a limit beside real ones, then all of them, then signs at random.
+    adapters = [
+        *({name: np.full_like(real[name], limit)} for name in ADAPTER_GRIDS for limit in limits),
+        *({name: np.full_like(real[name], limit) for name in ADAPTER_GRIDS} for limit in limits),
+        *({name: rng.choice(limits, real[name].shape).astype(np.int16) for name in ADAPTER_GRIDS} for _ in range(4)),
+    ]
+    for adapter in adapters:
+        feeds = {**real, **adapter}
+        everything_proven(program, feeds)
+        expected = outputs_digest(reference.run(program, feeds))
+        assert outputs_digest(engine.run(feeds)) == expected
+        digests.add(expected)
+    assert len(digests) == len(adapters)
