@@ -80,13 +80,14 @@ def lower_graph(
 
     Tensors saturate at `headroom` times what calibration saw. Errors: LoweringError naming the node and what to change.
     """
+    opset = opset_of(model)
     own = {name for node in model.graph.node for name in node.output} | {info.name for info in model.graph.input}
     model = plain(model)
     fused = fuse(model)
     builder = Builder()
     # Ranges are of the model before fusion: what that makes may be no operator of its opset.
     seen = ranges(model, [_single(feed) for feed in calibration], on_feed)
-    context = Context(builder, opset_of(model), seen, headroom, fused.functions)
+    context = Context(builder, opset, seen, headroom, fused.functions)
     for tensor in model.graph.initializer:
         context.items[tensor.name] = numpy_helper.to_array(tensor)
     context.items.update(fused.constants)

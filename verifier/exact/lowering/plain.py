@@ -46,13 +46,11 @@ def plain(model: onnx.ModelProto) -> onnx.ModelProto:
     heavy = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > SMALL]
     known = {tensor.name for tensor in heavy}
     light = _without(model, known)
-    # Inference and inlining know the weights by their types.
-    light.graph.input.extend(helper.make_tensor_value_info(item.name, item.data_type, item.dims) for item in heavy)
+    # Inference and inlining know weights by their types.
+    light.graph.input.extend(_type_of(tensor) for tensor in heavy)
+    light.graph.value_info.extend(_type_of(tensor) for tensor in light.graph.initializer)
     light = _inlined(light)
-    for node in light.graph.node:
-        if node.domain not in DOMAINS:
-            reason = f"it is of domain {node.domain!r} and no function of the file: export with ONNX's own operators"
-            raise LoweringError(f"{node.op_type} node {node.name or node.output[0]!r}", reason)
+    _refuse_strangers(light)
     _separate(light)
     widen(light)
     _infer(light)
@@ -61,6 +59,17 @@ def plain(model: onnx.ModelProto) -> onnx.ModelProto:
     light.graph.input.extend(inputs)
     light.graph.initializer.extend(_widened(tensor) for tensor in heavy)
     return light
+
+
+def _refuse_strangers(model: onnx.ModelProto) -> None:
+    """No operator may be of an unknown domain once functions are inlined."""
+    functions = {(function.domain, function.name) for function in model.functions}
+    for node in model.graph.node:
+        if node.domain not in DOMAINS:
+            reason = f"it is of domain {node.domain!r} and no function of the file: export with ONNX's own operators"
+            if (node.domain, node.op_type) in functions:
+                reason = "its function is written for another opset than the model: export both for one"
+            raise LoweringError(f"{node.op_type} node {node.name or node.output[0]!r}", reason)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -102,10 +111,14 @@ def _without(model: onnx.ModelProto, weights: set[str]) -> onnx.ModelProto:
     )
 
 
+def _type_of(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+
+
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model, convert_version=True)
+            model = onnx.inliner.inline_local_functions(model)
         if any(node.op_type in DEFINED and node.domain == "" for node in model.graph.node):
             model = onnx.shape_inference.infer_shapes(model, data_prop=True)
             model = onnx.inliner.inline_selected_functions(

@@ -64,18 +64,23 @@ def lower_split(node: Node) -> list[Item]:
         size = value.shape[axis]
         each = -(-size // parts)
         lengths = [min(each, size - each * part) for part in range(parts)]
-    listed = node.builder.constant(np.array(lengths, np.int64))
-    return list(node.builder.ops("Split", (value, listed), parts, axis=axis))
+    filled = [length for length in lengths if length]
+    listed = node.builder.constant(np.array(filled, np.int64))
+    made = iter(node.builder.ops("Split", (value, listed), len(filled), axis=axis) if len(filled) > 1 else [value])
+    empty = np.empty([0 if at == axis % len(value.shape) else dim for at, dim in enumerate(value.shape)], np.float32)
+    return [next(made) if length else empty for length in lengths]
 
 
 @lowers("Concat")
 def lower_concat(node: Node) -> list[Item]:
-    """On the finest grid; operands are narrowed when they would not fit it."""
-    count = len(node.proto.input)
+    """On the finest grid; operands are narrowed when they would not fit it, and left out when they are empty."""
+    indices = [index for index in range(len(node.proto.input)) if node.item(index).size]
+    if len(indices) == 1:
+        return [node.item(indices[0])]
     return [
         node.narrowing(
             lambda bits: node.builder.op(
-                "Concat", *(node.fitted(index, bits) for index in range(count)), axis=node.attributes["axis"]
+                "Concat", *(node.fitted(index, bits) for index in indices), axis=node.attributes["axis"]
             ),
             53,
         )

@@ -1,8 +1,9 @@
-"""LayerNormalization and RMSNormalization as one unit: squares summed, one integer square root, one floor division."""
+"""Layer, RMS and instance norms as one unit: squares summed, one integer square root, one floor division."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,33 +25,61 @@ RESULT_BITS = 40
 
 @lowers("LayerNormalization")
 def lower_layer_norm(node: Node) -> list[Item]:
-    """(x - mean) / sqrt(variance + epsilon) * weight + bias over the last axis."""
+    """(x - mean) / sqrt(variance + epsilon) * weight + bias over the last axes, which become one."""
     weight, bias = _parameters(node)
-
-    def emit(bits: int) -> Value:
-        builder = node.builder
-        x = as_float(builder, node.fitted(0, bits))
-        depth = x.shape[-1]
-        # depth * (x - mean), exactly
-        total = builder.op("ReduceSum", x, last_axis(node.builder, x), keepdims=1)
-        centred = builder.op("Sub", builder.op("Mul", x, builder.constant(np.array(float(depth)))), total)
-        epsilon = node.attributes.get("epsilon", 1e-5) * float(depth) ** 3
-        return _affine(node, _unit(node, centred, 2.0 * depth * _reach(node, bits), epsilon), weight, bias)
-
-    return [node.narrowing(emit, INPUT_BITS)]
+    return [_normalised(node, _rows(node), _centred, weight, bias)]
 
 
 @lowers("RMSNormalization", "SimplifiedLayerNormalization")
 def lower_rms_norm(node: Node) -> list[Item]:
-    """x / sqrt(mean of squares + epsilon) * weight over the last axis."""
+    """x / sqrt(mean of squares + epsilon) * weight over the last axes, which become one."""
     weight, bias = _parameters(node)
+    return [_normalised(node, _rows(node), _whole, weight, bias)]
+
+
+@lowers("InstanceNormalization")
+def lower_instance_norm(node: Node) -> list[Item]:
+    """Of each channel over all of space, as LayerNormalization; a weight and a bias belong to a channel."""
+    batch, channels, *size = node.value(0).shape
+    weight, bias = (node.needed(index, what).reshape(-1, 1) for index, what in ((1, "its weight"), (2, "its bias")))
+    return [_normalised(node, (batch, channels, math.prod(size)), _centred, weight, bias)]
+
+
+def _normalised(
+    node: Node,
+    rows: tuple[int, ...],
+    taken: Callable[[Node, Value, float], tuple[Value, float, float]],
+    weight: NDArray[Any] | None,
+    bias: NDArray[Any] | None,
+) -> Value:
+    """The operand in `rows`, of which `taken` makes what is divided by its size, times a weight and plus a bias."""
 
     def emit(bits: int) -> Value:
-        x = as_float(node.builder, node.fitted(0, bits))
-        epsilon = node.attributes.get("epsilon", 1e-5) * float(x.shape[-1])
-        return _affine(node, _unit(node, x, _reach(node, bits), epsilon), weight, bias)
+        x = node.builder.reshape(as_float(node.builder, node.fitted(0, bits)), rows)
+        x, reach, epsilon = taken(node, x, _reach(node, bits))
+        return _affine(node, _unit(node, x, reach, epsilon), weight, bias)
 
-    return [node.narrowing(emit, INPUT_BITS)]
+    return node.builder.reshape(node.narrowing(emit, INPUT_BITS), node.value(0).shape)
+
+
+def _centred(node: Node, x: Value, reach: float) -> tuple[Value, float, float]:
+    """depth * (x - mean), exactly, how large it can be, and its epsilon."""
+    depth = float(x.shape[-1])
+    total = node.builder.op("ReduceSum", x, last_axis(node.builder, x), keepdims=1)
+    centred = node.builder.op("Sub", node.builder.op("Mul", x, node.builder.constant(np.array(depth))), total)
+    return centred, 2.0 * depth * reach, node.attributes.get("epsilon", 1e-5) * depth**3
+
+
+def _whole(node: Node, x: Value, reach: float) -> tuple[Value, float, float]:
+    """x as it is."""
+    return x, reach, node.attributes.get("epsilon", 1e-5) * float(x.shape[-1])
+
+
+def _rows(node: Node) -> tuple[int, ...]:
+    """The operand's shape with the axes over which it is normalised as one."""
+    shape = node.value(0).shape
+    axis = node.attributes.get("axis", -1) % len(shape)
+    return (*shape[:axis], math.prod(shape[axis:]))
 
 
 def _reach(node: Node, bits: int) -> float:
@@ -59,11 +88,9 @@ def _reach(node: Node, bits: int) -> float:
 
 
 def _parameters(node: Node) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    rank = len(node.value(0).shape)
-    if node.attributes.get("axis", -1) % rank != rank - 1:
-        raise node.fail("it normalises over more than the last axis: reshape before")
-    weight = node.needed(1, "its weight") if node.has(1) else None
-    bias = node.needed(2, "its bias") if node.has(2) else None
+    """The weight and the bias, as long as a row or one number."""
+    weight = node.needed(1, "its weight").reshape(-1) if node.has(1) else None
+    bias = node.needed(2, "its bias").reshape(-1) if node.has(2) else None
     return weight, bias
 
 
