@@ -47,6 +47,10 @@ FUSED = {
     "skip and simplified norm": skip("SkipSimplifiedLayerNormalization", "g", g=GAIN),
     "skip, bias and simplified norm": skip("SkipSimplifiedLayerNormalization", "g", "c", g=GAIN, c=ROW),
     "simplified norm": graph(node("SimplifiedLayerNormalization", ["x", "g"], ["out"], axis=-1), g=GAIN),
+    "turned product": graph(node("FusedMatMul", ["x", "y"], ["out"], transA=1, alpha=0.3, **MICROSOFT), inputs=XY),
+    "turned product with a weight": graph(
+        node("FusedMatMul", ["x", "w"], ["out"], transB=1, alpha=-2.0, **MICROSOFT), w=np.outer(GAIN, ROW)
+    ),
     "norm before it was an operator": graph(node("LayerNormalization", ["x", "g", "b"], ["out"]), g=GAIN, b=ROW),
 }
 

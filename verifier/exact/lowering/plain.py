@@ -150,8 +150,25 @@ def _parts(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         yield helper.make_node(operator, [source], list(node.output), name=node.name, domain=MICROSOFT)
     elif node.op_type in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"):
         yield from _skip_norm(node)
+    elif node.op_type in ("FusedConv", "FusedGemm") and len(node.input) < 4:
+        yield from _activated(node)
     else:
         yield node
+
+
+def _activated(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """A product, and the activation that it took up."""
+    own = [item for item in node.attribute if not item.name.startswith("activation")]
+    (activation,) = (item.s.decode() for item in node.attribute if item.name == "activation")
+    numbers = [item for item in node.attribute if item.name.startswith("activation_") and (item.f or item.floats)]
+    if numbers:
+        yield node
+        return
+    between = f"{node.output[0]}/product"
+    product = helper.make_node(node.op_type.removeprefix("Fused"), list(node.input), [between], name=node.name)
+    product.attribute.extend(own)
+    yield product
+    yield helper.make_node(activation, [between], list(node.output), name=f"{node.name}/activation")
 
 
 def _skip_norm(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:

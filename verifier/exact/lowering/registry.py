@@ -39,7 +39,7 @@ class Context:
 
     builder: Builder
     opset: int
-    ranges: Mapping[str, Range]
+    ranges: dict[str, Range]
     headroom: float
     functions: Mapping[str, Callable[[Array], Array]]
     items: dict[str, Item] = field(default_factory=dict)
