@@ -19,6 +19,8 @@ from transformers import (
     BertModel,
     ConvNextConfig,
     ConvNextForImageClassification,
+    DebertaV2Config,
+    DebertaV2Model,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
@@ -27,8 +29,12 @@ from transformers import (
     LlamaForCausalLM,
     MobileNetV2Config,
     MobileNetV2ForImageClassification,
+    ModernBertConfig,
+    ModernBertModel,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaModel,
     T5Config,
     T5EncoderModel,
     ViTConfig,
@@ -121,7 +127,7 @@ HIDDEN = "last_hidden_state"
 
 def language(cls: type, config: type, result: str, masked: bool, settings: dict[str, Any], **more: Any) -> Architecture:
     """An encoder or decoder of transformers; `settings` are its config's, `more` its constructor's."""
-    made = config(**settings, attn_implementation="eager")
+    made = config(**{"attn_implementation": "eager", **settings})
     names = MASKED if masked else MASKED[:1]
     return Architecture(seeded(lambda: Result(cls(made, **more), names, result)), padded if masked else tokens)
 
@@ -147,6 +153,31 @@ def special(pad: int = 0) -> dict[str, int]:
 def bert(width: int = 48, vocabulary: int = VOCABULARY) -> Architecture:
     """An encoder: LayerNorm, GELU by erf, a mask of padding."""
     return language(BertModel, BertConfig, HIDDEN, True, sizes(width, vocabulary), add_pooling_layer=False)
+
+
+def attention() -> Architecture:
+    """The same with attention as one function, which newer opsets have as one node."""
+    settings = {**sizes(48), "attn_implementation": "sdpa"}
+    return language(BertModel, BertConfig, HIDDEN, True, settings, add_pooling_layer=False)
+
+
+def roberta() -> Architecture:
+    """An encoder whose positions are counted over what is no padding."""
+    settings = {**sizes(48), **special(pad=1)}
+    return language(RobertaModel, RobertaConfig, HIDDEN, True, settings, add_pooling_layer=False)
+
+
+def modernbert() -> Architecture:
+    """An encoder with rotary embeddings, gates and windows, some of which see padding alone."""
+    settings = {**sizes(48), **special(), "cls_token_id": 1, "sep_token_id": 2}
+    settings |= {"global_attn_every_n_layers": 2, "local_attention": 8}
+    return language(ModernBertModel, ModernBertConfig, HIDDEN, True, settings)
+
+
+def deberta() -> Architecture:
+    """An encoder whose attention looks positions up relative to one another."""
+    settings = {**sizes(48), "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0}
+    return language(DebertaV2Model, DebertaV2Config, HIDDEN, True, settings)
 
 
 def llama(width: int = 48, vocabulary: int = VOCABULARY) -> Architecture:

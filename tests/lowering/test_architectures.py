@@ -27,6 +27,10 @@ MODELS: dict[str, Callable[[], Architecture]] = {
     "qwen3": architectures.qwen3,
     "gemma2": architectures.gemma2,
     "t5": architectures.t5,
+    "attention": architectures.attention,
+    "roberta": architectures.roberta,
+    "modernbert": architectures.modernbert,
+    "deberta": architectures.deberta,
     "vit": architectures.vit,
     "convnext": architectures.convnext,
     "mobilenet": architectures.mobilenet,
@@ -35,11 +39,13 @@ MODELS: dict[str, Callable[[], Architecture]] = {
 # (model, by the new exporter, opset): torch.export needs some seconds for each; decoders without a mask need it.
 EXPORTS = [
     *((name, True, 18) for name in ("bert", "llama", "gpt2", "mlp", "cnn", "qwen3", "gemma2", "lora")),
-    *((name, False, 17) for name in ("bert", "llama", "gpt2", "mlp", "cnn", "t5", "vit", "convnext", "mobilenet")),
-    # norms and activations in pieces, and as single nodes
+    *((name, False, 17) for name in MODELS if name not in ("attention", "qwen3", "gemma2", "lora")),
+    # norms, activations and attention in pieces, and as single nodes
     ("bert", False, 16),
+    ("gpt2", False, 11),
     ("bert", True, 20),
     ("llama", True, 23),
+    ("attention", True, 23),
 ]
 # The lowest cosine, and the largest error as a share of the largest number.
 BOUND = (0.9999995, 5e-4)
@@ -155,7 +161,7 @@ def test_run__architecture_on_extreme_feeds__stays_within_its_intervals_and_is_t
         assert outputs_digest(engine.run(feeds)) == outputs_digest(reference.run(program, feeds))
 
 
-def test_export__norms_and_activations__come_in_pieces_and_as_single_nodes() -> None:
+def test_export__norms_activations_and_attention__come_in_pieces_and_as_single_nodes() -> None:
     """Otherwise the tests above would not be about both."""
     assert {"Erf", "ReduceMean", "Sqrt"} <= operators("bert", False, 16)
     assert "LayerNormalization" not in operators("bert", False, 16)
@@ -163,6 +169,7 @@ def test_export__norms_and_activations__come_in_pieces_and_as_single_nodes() -> 
     assert {"LayerNormalization", "Gelu"} <= operators("bert", True, 20)
     assert "RMSNormalization" not in operators("llama", True, 18)
     assert "RMSNormalization" in operators("llama", True, 23)
+    assert "Attention" in operators("attention", True, 23)
 
 
 @pytest.mark.parametrize("build", [architectures.bert, architectures.llama, architectures.gpt2])

@@ -6,13 +6,16 @@ import math
 
 import numpy as np
 
-from verifier.exact.lowering.registry import OPERAND_BITS, Item, Node, as_float, lowers
+from verifier.exact.lowering.builder import Builder
+from verifier.exact.lowering.registry import MASK, OPERAND_BITS, Item, Node, as_float, lowers
 from verifier.exact.values import Value
 
 # exp(-x) is tabulated for x in steps of 2**-12 up to 20, where it is 2e-9.
 STEP_BITS = 12
 REACH = 20
 EXP_BITS = 26
+# Below this a number is what a mask left of it: a float32 mask of minus infinity leaves nothing.
+FLOOR = MASK / 2
 
 
 def softmax_axes(node: Node) -> list[int]:
@@ -25,6 +28,11 @@ def softmax_axes(node: Node) -> list[int]:
     return [node.attributes.get("axis", -1) % rank]
 
 
+def _floored(builder: Builder, x: Value) -> Value:
+    """What is masked all alike: where nothing else is in a row, as beside padding, all of it weighs the same."""
+    return builder.op("Max", x, builder.constant(np.float64(FLOOR))) if math.ldexp(x.lo, x.grid) < FLOOR else x
+
+
 @lowers("Softmax")
 def lower_softmax(node: Node) -> list[Item]:
     """Subtract the largest, look exp up, divide by the sum with a floor."""
@@ -34,7 +42,7 @@ def lower_softmax(node: Node) -> list[Item]:
     axes = builder.constant(np.array(summed, np.int64))
 
     def below_maximum(bits: int) -> Value:
-        x = as_float(builder, node.fitted(0, bits)) if bits < 52 else value
+        x = _floored(builder, as_float(builder, node.fitted(0, bits)) if bits < 52 else value)
         return builder.op("Sub", builder.op("ReduceMax", x, axes, keepdims=1), x)
 
     distance = node.narrowing(below_maximum, 52)
