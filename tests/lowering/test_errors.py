@@ -69,6 +69,10 @@ def graph(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = X, **cons
             "ScatterND node 'ScatterND_out': it computes with what was there: gather, compute, and scatter the result",
         ),
         (
+            graph(node("Einsum", ["x", "y"], ["out"], equation="ij,ik->k"), inputs=XY),
+            "Einsum node 'Einsum_out': equation ij,ik->k: write it as MatMul, Transpose and ReduceSum",
+        ),
+        (
             graph(node("Inverse", ["x"], ["out"], domain="com.microsoft"), inputs={"x": (3, 3)}),
             "Inverse node 'Inverse_out': it is one of onnxruntime's fused operators: give the model as it was before "
             "onnxruntime optimised it",

@@ -13,6 +13,7 @@ from tests.lowering.compare import FloatGraph, both, node
 
 X = {"x": (3, 6)}
 XY = {"x": (3, 6), "y": (3, 6)}
+FOURS = {"x": (2, 3, 4, 5), "y": (2, 3, 4, 5)}
 IMAGE = {"x": (1, 4, 4, 6)}
 
 
@@ -207,6 +208,22 @@ ROUNDED = {  # (graph, largest error relative to the largest result)
     "mish": (unary("Mish"), 1e-4),
     "swish": (unary("Swish", opset=24, alpha=1.5), 1e-4),
     "gelu by tanh": (unary("Gelu", opset=20, approximate="tanh"), 1e-4),
+    "sum over a shared label": (
+        graph(node("Einsum", ["x", "y"], ["out"], equation="bhqd,bhkd->bhqk"), inputs=FOURS),
+        1e-5,
+    ),
+    "sum over two shared labels": (
+        graph(node("Einsum", ["x", "y"], ["out"], equation="a b c d, a e c d -> e a b"), inputs=FOURS),
+        1e-5,
+    ),
+    "sum over labels shared with a weight": (
+        graph(
+            node("Einsum", ["x", "w"], ["out"], equation="bd,dhe->bhe"),
+            w=np.cos(np.arange(72, dtype=np.float32)).reshape(6, 3, 4),
+        ),
+        1e-4,
+    ),
+    "outer product": (graph(node("Einsum", ["x", "y"], ["out"], equation="ab,cd->cbad"), inputs=XY), 1e-6),
     "lifted from minus infinity": (
         graph(
             node("Less", ["x", "z"], ["hidden"]),

@@ -5,7 +5,6 @@ from verifier.exact.lowering.nodes import (
     convolution,
     division,
     elementwise,
-    fused,
     linear,
     logarithm,
     logic,
@@ -19,6 +18,7 @@ from verifier.exact.lowering.nodes import (
     shapes,
     softmax,
     tables,
+    turned,
 )
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "convolution",
     "division",
     "elementwise",
-    "fused",
     "linear",
     "logarithm",
     "logic",
@@ -40,4 +39,5 @@ __all__ = [
     "shapes",
     "softmax",
     "tables",
+    "turned",
 ]
