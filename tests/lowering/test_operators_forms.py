@@ -56,6 +56,7 @@ EXACT = {
     "integers: cumulative sum": of_integers(node("CumSum", ["i", "d"], ["r"]), inputs=X, d=np.int64(1)),
     "integers: one-hot": of_integers(node("OneHot", ["i", "n", "v"], ["r"]), inputs=X, n=i64(20), v=i64(0, 3)),
     "sum of many": graph(node("Sum", ["x", "y", "c"], ["out"]), inputs=XY, c=f32(0.5)),
+    "largest of integers": of_integers(node("Max", ["i", "j"], ["m"]), node("Div", ["m", "n"], ["r"]), n=i64(2)),
     "largest of many": graph(node("Max", ["c", "x", "y"], ["out"]), inputs=XY, c=f32(0.5)),
     "clip by attributes": graph(node("Clip", ["x"], ["out"], min=-1.0, max=0.5), opset=10),
     "clip above": graph(node("Clip", ["x", "", "h"], ["out"]), h=np.float32(0.5)),
@@ -109,6 +110,12 @@ EXACT = {
         node("GatherElements", ["j", "at"], ["r"]),
         zero=np.int64(0),
         two=np.int64(2),
+    ),
+    "gather of computed integers from the end": of_integers(
+        node("Clip", ["i", "low", "zero"], ["at"]),
+        node("GatherElements", ["j", "at"], ["r"], axis=1),
+        low=np.int64(-6),
+        zero=np.int64(0),
     ),
     "scatter rows": graph(node("ScatterND", ["x", "n", "y"], ["out"]), inputs={"x": (3, 6), "y": (1, 6)}, n=[[2]]),
     "scatter elements": graph(
@@ -187,6 +194,7 @@ ROUNDED = {  # (graph, largest error relative to the largest result)
     "power -2": (power(-2), 1e-5),
     "power 1.5": (power(1.5), 1e-5),
     "power 0.3": (power(0.3), 1e-4),
+    "power 10 of a wide range": (graph(node("Pow", ["x", "e"], ["out"]), e=f32(10)), 1e-3),
     "power of two": (graph(node("Pow", ["b", "x"], ["out"]), b=f32(2)), 1e-4),
     "mean of many": (graph(node("Mean", ["x", "y", "x"], ["out"]), inputs=XY), 1e-6),
     "root of a sum of squares": (graph(node("ReduceL2", ["x", "d"], ["out"]), d=i64(1)), 1e-6),

@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from verifier.exact.errors import NotExactError
 from verifier.exact.instructions import REGISTRY, Site
 from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF
 from verifier.exact.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
@@ -25,10 +26,16 @@ Array = NDArray[Any]
 SCALE_BITS = 5
 # A column quieter than the loudest by more than this shares the scale of one that is not: a product's bits are few.
 SCALE_REACH = 2**8
+NOT_FINITE = "it has NaN or infinite values"
 
 
 def grid_for(magnitude: float, bits: int) -> int:
-    """The coarsest grid on which numbers up to `magnitude` fit into `bits` bits, sign included."""
+    """The coarsest grid on which numbers up to `magnitude` fit into `bits` bits, sign included.
+
+    Errors: NotExactError for what is not finite.
+    """
+    if not math.isfinite(magnitude):
+        raise NotExactError("a constant", NOT_FINITE)
     if magnitude <= 0:
         return 0
     return math.ceil(math.log2(magnitude)) - (bits - 1)
@@ -64,16 +71,22 @@ class Builder:
         return value
 
     def constant(self, array: Array | np.generic | float) -> Value:
-        """An initialiser as it is; float64 numbers have to lie on a grid. Equal ones are stored once."""
+        """An initialiser as it is; float64 numbers have to lie on a grid. Equal ones are stored once.
+
+        Errors: NotExactError for what lies on no grid.
+        """
         data = np.ascontiguousarray(array).reshape(np.shape(array))
         known = self._known(data)
         if known is not None:
             return known
+        try:
+            q, grid = (
+                grid_of(data) if data.dtype.name == FLOAT else (data.astype(np.int8) if data.dtype == bool else data, 0)
+            )
+        except ValueError as error:
+            raise NotExactError("a constant", str(error)) from error
         name = f"k{len(self._initializers)}"
         self._initializers[name] = data
-        q, grid = (
-            grid_of(data) if data.dtype.name == FLOAT else (data.astype(np.int8) if data.dtype == bool else data, 0)
-        )
         lo, hi = (int(q.min()), int(q.max())) if q.size else (0, 0)
         value = Value(name, BOOL if data.dtype == bool else data.dtype.name, data.shape, grid, lo, hi, constant=q)
         self.values[name] = value
@@ -98,6 +111,8 @@ class Builder:
         """
         limit = 2 ** (bits - 1)
         peaks = np.abs(array).max(axis=0).astype(np.float64)
+        if not np.isfinite(peaks).all():
+            raise NotExactError("a weight", NOT_FINITE)
         quietest = max(float(peaks.max()) / SCALE_REACH, float(np.finfo(np.float32).tiny))
         scales = _rounded_up(np.maximum(peaks, quietest) / (limit - 1))
         q = np.rint(array.astype(np.float64) / scales)

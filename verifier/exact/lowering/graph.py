@@ -18,7 +18,7 @@ from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.calibration import Feeds, Range, ranges
 from verifier.exact.lowering.fusion import Function, fuse
 from verifier.exact.lowering.plain import MICROSOFT, opset_of, plain, static_shape
-from verifier.exact.lowering.registry import REGISTRY, Context, Node
+from verifier.exact.lowering.registry import REGISTRY, Context, Node, number
 from verifier.exact.values import FLOAT, Value
 
 DEFAULT_HEADROOM = 2.0
@@ -83,10 +83,10 @@ def lower_graph(
     opset = opset_of(model)
     own = {name for node in model.graph.node for name in node.output} | {info.name for info in model.graph.input}
     model = plain(model)
-    fused = fuse(model)
-    builder = Builder()
     # Ranges are of the model before fusion: what that makes may be no operator of its opset.
     seen = ranges(model, [_single(feed) for feed in calibration], on_feed)
+    fused = fuse(model)
+    builder = Builder()
     context = Context(builder, opset, seen, headroom, fused.functions)
     for tensor in model.graph.initializer:
         context.items[tensor.name] = numpy_helper.to_array(tensor)
@@ -103,7 +103,7 @@ def lower_graph(
         item = context.items.get(info.name)
         if item is None:
             raise LoweringError(f"output {info.name!r}", "it is a result that is not lowered")
-        outputs[info.name] = builder.constant(item) if isinstance(item, np.ndarray) else item
+        outputs[info.name] = number(builder, item) if isinstance(item, np.ndarray) else item
     tensors = {name: item for name, item in context.items.items() if isinstance(item, Value) and name in own}
     return Lowered(builder, arrived, outputs, tensors, context.ranges)
 
@@ -141,7 +141,8 @@ def _folded(node: Node) -> list[NDArray[Any]]:
     proto = node.proto
     if proto.op_type == "Univariate":
         return [_applied(node.context.functions[proto.output[0]], node.needed(0, "its operand"))]
-    constants = [numpy_helper.from_array(np.asarray(node.context.items[name]), name) for name in proto.input if name]
+    names = sorted({name for name in proto.input if name})
+    constants = [numpy_helper.from_array(np.asarray(node.context.items[name]), name) for name in names]
     outputs = [onnx.ValueInfoProto(name=name) for name in proto.output if name]
     graph = helper.make_graph([proto], "constant", [], outputs, initializer=constants)
     opsets = [helper.make_opsetid("", node.context.opset), helper.make_opsetid(MICROSOFT, 1)]

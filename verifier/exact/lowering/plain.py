@@ -138,8 +138,15 @@ def _separate(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
+# What has fewer operands is no such operator: onnxruntime says so.
+LEAST_INPUTS = {
+    **dict.fromkeys(("BiasGelu", "FastGelu", "Gelu"), 1),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), 3),
+}
+
+
 def _parts(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    if node.domain != MICROSOFT:
+    if node.domain != MICROSOFT or len(node.input) < LEAST_INPUTS.get(node.op_type, 0):
         yield node
     elif node.op_type in ("BiasGelu", "FastGelu", "Gelu"):
         source = node.input[0]

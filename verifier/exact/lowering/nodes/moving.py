@@ -111,13 +111,16 @@ def lower_squeeze(node: Node) -> list[Item]:
 
 
 def index_within(node: Node, index: Value, length: int) -> Value:
-    """An index as int64 within 0..length-1: constants are normalised by the caller, computed ones are clipped."""
+    """A computed index within 0..length-1: negative ones count from the end, and what is beyond is clipped."""
     builder = node.builder
     wide = builder.cast(index, "int64") if index.dtype not in ("int32", "int64") else index
     if wide.lo >= 0 and wide.hi < length:
         return wide
-    limits = [builder.constant(np.array(limit, wide.dtype)) for limit in (0, length - 1)]
-    return builder.op("Clip", wide, *limits)
+    least, whole, last = (builder.constant(np.array(limit, wide.dtype)) for limit in (0, length, length - 1))
+    if wide.lo < 0:
+        wide = builder.op("Clip", wide, builder.constant(np.array(-length, wide.dtype)), last)
+        wide = builder.op("Where", builder.op("Less", wide, least), builder.op("Add", wide, whole), wide)
+    return builder.op("Clip", wide, least, last)
 
 
 @lowers("Gather")

@@ -48,13 +48,22 @@ def lower_univariate(node: Node) -> list[Item]:
     gate = _gate(function, points)
     if gate is None:
         value = as_float(node.builder, node.fitted(0, OPERAND_BITS + 6))
-        return [tabulated(node, value, function, points)]
+        return [tabulated(node, value, _bounded(node, function), points)]
 
     def gated(bits: int) -> Value:
         x = as_float(node.builder, node.fitted(0, bits))
         return node.builder.op("Mul", x, tabulated(node, x, gate, points))
 
     return [node.narrowing(gated, OPERAND_BITS)]
+
+
+def _bounded(node: Node, function: Function) -> Function:
+    """The function within its own calibrated range: a power or an exponential of twice the operand is far beyond."""
+    output = node.proto.output[0]
+    if node.context.range(output).magnitude == 0:
+        return function
+    limit = node.context.magnitude(output)
+    return lambda x: np.clip(function(x), -limit, limit)
 
 
 def _gate(function: Function, points: Points) -> Function | None:

@@ -10,6 +10,8 @@ from onnx import helper
 from verifier.exact.lowering.nodes.linear import lower_matmul
 from verifier.exact.lowering.registry import WIDE_BITS, Item, Node, lowers, number
 
+TINY = 1e-12
+
 
 @lowers("FusedMatMul")
 def lower_fused_matmul(node: Node) -> list[Item]:
@@ -29,7 +31,7 @@ def lower_fused_matmul(node: Node) -> list[Item]:
     product = _product(node, items)
     if alpha == 1.0 or isinstance(product, np.ndarray):
         return [product]
-    wide = node.builder.fitted(product, node.context.magnitude(node.proto.output[0]) / abs(alpha), WIDE_BITS)
+    wide = node.builder.fitted(product, node.context.magnitude(node.proto.output[0]) / max(abs(alpha), TINY), WIDE_BITS)
     return [node.builder.op("Mul", wide, number(node.builder, np.array(alpha)))]
 
 
