@@ -93,6 +93,11 @@ DEFINED = {
     "norm of instances": graph(
         node("InstanceNormalization", ["x", "g", "b"], ["out"]), inputs={"x": (2, 6, 5, 2)}, g=GAIN, b=ROW
     ),
+    "norm of means and variances, axes left out": graph(
+        node("MeanVarianceNormalization", ["x"], ["out"]), inputs={"x": (2, 6, 5, 3)}
+    ),
+    "celu, slope left out": graph(node("Celu", ["x"], ["out"])),
+    "swish, slope left out": graph(node("Swish", ["x"], ["out"]), opset=24),
     "norm of means and variances": graph(
         node("MeanVarianceNormalization", ["x"], ["out"], axes=[0, 2]), inputs={"x": (2, 6, 5)}
     ),
@@ -109,12 +114,12 @@ def test_lower__operator_that_is_defined_by_others__is_near_its_definition(item:
 def with_functions(opset: int) -> onnx.ModelProto:
     """As onnxscript writes it: a function of the file's own, which calls another."""
     bent = onnx.parser.parse_function(
-        f'<domain: "example.lib", opset_import: ["": {opset}]> bent <slope> (x) => (y) '
+        f'<domain: "example.lib", opset_import: ["": {opset}]> bent <slope: float = 0.5> (x) => (y) '
         "{ s = Constant <value_float: float = @slope> () t = Mul(x, s) y = Tanh(t) }"
     )
     twice = onnx.parser.parse_function(
         f'<domain: "example.lib", opset_import: ["": {opset}, "example.lib": 1]> twice (x) => (y) '
-        "{ a = example.lib.bent <slope = 0.5> (x) y = example.lib.bent <slope = 2.0> (a) }"
+        "{ a = example.lib.bent (x) y = example.lib.bent <slope = 2.0> (a) }"
     )
     model = graph(node("twice", ["x"], ["out"], domain="example.lib"), opset=18)
     proto = helper.make_model(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
+import onnx.defs
 import onnx.inliner
 import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
@@ -116,6 +117,7 @@ def _type_of(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    _complete(model)
     try:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
@@ -129,6 +131,19 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
             "the model's functions", f"onnx cannot inline them: {str(error).splitlines()[0]}"
         ) from error
     return model
+
+
+def _complete(model: onnx.ModelProto) -> None:
+    """Give calls that are about to be inlined the attributes they leave out: the inliner forgets defaults."""
+    opset = opset_of(model)
+    defaults = {(function.domain, function.name): list(function.attribute_proto) for function in model.functions}
+    for name in DEFINED:
+        if onnx.defs.has(name, opset):
+            described = onnx.defs.get_schema(name, opset).attributes.values()
+            defaults["", name] = [item.default_value for item in described if item.default_value.type]
+    for node in (*model.graph.node, *(node for function in model.functions for node in function.node)):
+        given = {item.name for item in node.attribute}
+        node.attribute.extend(item for item in defaults.get((node.domain, node.op_type), []) if item.name not in given)
 
 
 def _separate(model: onnx.ModelProto) -> None:
