@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from onnx import TensorProto, helper
 
 from tests.lowering.compare import GRID, FloatGraph, node, real
 from verifier.exact import LoweringError
+from verifier.exact.float_model import load_float_model
 from verifier.exact.lowering import InputSpec, lower
 
 X = {"x": (3, 6)}
@@ -83,6 +86,21 @@ def graph(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = X, **cons
             "operators",
         ),
         (
+            graph(
+                node("Tile", ["c", "n"], ["y"]),
+                node("ReduceSum", ["y"], ["s"]),
+                node("Add", ["x", "s"], ["out"]),
+                c=np.ones(2, np.float32),
+                n=np.array([10**10]),
+            ),
+            "Tile node 'Tile_y': its result has shape [20000000000], at most 268435456 elements are lowered: use "
+            "smaller sizes",
+        ),
+        (
+            graph(node("Add", ["x", "c"], ["out"]), c=np.float32(np.nan)),
+            "Add node 'Add_out': no precision of 12 bits or more is provably exact: it has NaN or infinite values",
+        ),
+        (
             graph(node("Expand", ["x", "s"], ["y"]), node("Add", ["y", "x"], ["out"]), s=np.array([10**8, 3, 6])),
             "Expand node 'Expand_y': its result has shape [100000000, 3, 6], at most 268435456 elements are "
             "lowered: use smaller sizes",
@@ -105,6 +123,27 @@ def test_lower__node_that_cannot_be_lowered__is_named_with_reason_and_remedy(ref
     with pytest.raises(LoweringError) as caught:
         refused.lowered()
     assert str(caught.value).startswith(f"cannot lower {reason}")
+
+
+def test_load_float_model__weights_file_is_missing__is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    model = graph(node("Add", ["x", "c"], ["out"]), c=np.ones(6, np.float32)).model()
+    onnx.save(model, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(LoweringError, match=r"model.onnx: keep its weights' files beside it: "):
+        load_float_model(file)
+
+
+def test_load_float_model__file_of_something_else__is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"\x08\x99" * 50)
+    with pytest.raises(LoweringError, match=r"model.onnx: it is no ONNX model: "):
+        load_float_model(file)
+
+
+def test_lower__model_that_onnxruntime_refuses__is_refused_with_its_words() -> None:
+    with pytest.raises(LoweringError, match="^cannot lower the float model: onnxruntime cannot load it: "):
+        graph(node("Conv", ["x", "x"], ["out"])).lowered()
 
 
 def test_lower__computed_shape__is_named() -> None:

@@ -42,8 +42,10 @@ def load_float_model(file: Path) -> onnx.ModelProto:
     """Read a float model, in single precision; external data comes from the file's folder. Errors: LoweringError."""
     try:
         model = onnx.load(file)
-    except (DecodeError, onnx.checker.ValidationError) as error:
+    except DecodeError as error:
         raise LoweringError(f"{file}", f"it is no ONNX model: {error}") from error
+    except onnx.checker.ValidationError as error:
+        raise LoweringError(f"{file}", f"keep its weights' files beside it: {error}") from error
     except OSError as error:
         raise LoweringError(f"{file}", f"its data cannot be read: {error}") from error
     widen(model)
