@@ -147,8 +147,10 @@ def _folded(node: Node) -> list[NDArray[Any]]:
     graph = helper.make_graph([proto], "constant", [], outputs, initializer=constants)
     opsets = [helper.make_opsetid("", node.context.opset), helper.make_opsetid(MICROSOFT, 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return list(session.run(None, {}))
     except Exception as error:  # onnxruntime raises many kinds
         raise node.fail(f"onnxruntime cannot compute this constant: {str(error).splitlines()[0]}") from error

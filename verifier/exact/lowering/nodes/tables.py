@@ -33,6 +33,7 @@ NEAR = 2.0**-12
 
 
 @lowers("Univariate")
+@np.errstate(all="ignore")  # poles and overflows are looked for
 def lower_univariate(node: Node) -> list[Item]:
     """x * g(x) or f(x), from a table of g or f."""
     function = node.context.functions[node.proto.output[0]]
