@@ -3,7 +3,8 @@
 A float64 tensor is emitted as numbers that stand for value * 2**-shift. Scaling by a power of two then costs nothing:
 it changes the shift that the engine keeps in mind. Rounding is an addition and a subtraction of 1.5 * 2**(52 + k),
 which leaves a multiple of 2**k, ties to even, for every |x| <= 2**(51 + k): the check lets nothing larger be rounded.
-Scales of a product's columns go into its weight when the program is loaded.
+Scales of a product's columns go into its weight when the program is loaded; or the product is computed in bytes, where
+that is exact on this machine, see `byte_products`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 
+from verifier.exact.byte_products import BASE, OFFSET, WORTHWHILE, Shape, byte_weight, digits_of
 from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF, Attribute
 from verifier.exact.program import Instruction, Program
 from verifier.exact.values import BOOL, FLOAT, Value
@@ -27,6 +29,10 @@ from verifier.exact.values import BOOL, FLOAT, Value
 SMALL_BYTES = 1024
 # Grids reach 2**±400; with shifts up to this nothing emitted leaves float64's exponents.
 MAX_SHIFT = 200
+# Up to here what is split into bytes leaves float32's exponents neither.
+MOST_SINGLE_SHIFT = 60
+# Whether a product of bytes in that shape is right on this machine.
+BytesExact = Callable[[Shape], bool]
 # Operands and results have one shift.
 ALIGNED = frozenset(
     ("Add", "Sub", "Max", "Min", "Clip", "Where", "Concat", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual")
@@ -64,16 +70,18 @@ class Emitted:
 class Emitter:
     """Writes one graph. `constants` holds the large ones by the name of the input that they are fed to."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, bytes_exact: BytesExact) -> None:
         self.constants: dict[str, NDArray[Any]] = {}
         self._program = program
+        self._bytes_exact = bytes_exact
         self._values = program.values
         self._nodes: list[onnx.NodeProto] = []
         self._small: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._emitted: dict[str, Emitted] = {}
         self._known: dict[tuple[str, int], str] = {}  # tensors at other shifts than they were made at
-        self._scalars: dict[float, str] = {}
+        self._repeated: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._split: dict[tuple[str, int], list[str]] = {}  # tensors in bytes
         self._only_reader = _only_readers(program)
         self._waiting: dict[str, Instruction] = {}  # products whose reader scales their columns
 
@@ -120,19 +128,23 @@ class Emitter:
 
     def _add_constant(self, array: NDArray[Any]) -> str:
         name = f"c{len(self.constants) + len(self._small)}"
+        dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
         if array.nbytes > SMALL_BYTES:
             self.constants[name] = array
-            self._inputs.append(helper.make_tensor_value_info(name, PROTO_OF[array.dtype.name], array.shape))
+            self._inputs.append(helper.make_tensor_value_info(name, dtype, array.shape))
         else:
-            self._small.append(
-                helper.make_tensor(name, PROTO_OF[array.dtype.name], array.shape, array.tobytes(), raw=True)
-            )
+            self._small.append(helper.make_tensor(name, dtype, array.shape, array.tobytes(), raw=True))
         return name
 
     def _scalar(self, number: float) -> str:
-        if number not in self._scalars:
-            self._scalars[number] = self._add_constant(np.array(number, np.float64))
-        return self._scalars[number]
+        return self._known_constant(np.array(number, np.float64))
+
+    def _known_constant(self, array: NDArray[Any]) -> str:
+        """A small constant, once however often it is asked for."""
+        key = (array.dtype.name, array.shape, array.tobytes())
+        if key not in self._repeated:
+            self._repeated[key] = self._add_constant(array)
+        return self._repeated[key]
 
     def _node(
         self, op: str, operands: list[str], outputs: int = 1, attributes: Mapping[str, Attribute] | None = None
@@ -218,11 +230,84 @@ class Emitter:
             if scale and self._constant(scale) and columns > 1 and self._values[scale].shape == (columns,):
                 self._waiting[output] = instruction
                 return Emitted("", 0)
-        return self._product(instruction)
+        return self._in_bytes(*instruction.inputs) or self._product(instruction)
+
+    def _in_bytes(self, x: str, weight: str, scale: str = "") -> Emitted | None:
+        """A product of integers of one or two bytes, its columns scaled or not; None where that is not worthwhile."""
+        left, right = self._values[x], self._values[weight]
+        if self._constant(x) or right.constant is None or len(right.shape) != 2 or len(left.shape) < 2:
+            return None
+        rows, digits = left.size // left.shape[-1], digits_of(left.lo, left.hi)
+        if digits is None or rows * right.size < WORTHWHILE or abs(self._shift(x) - left.grid) > MOST_SINGLE_SHIFT:
+            return None
+        split = byte_weight(right.constant, digits)
+        if split is None or abs(left.grid + right.grid) > MAX_SHIFT:
+            return None
+        scales = materialise(self._values[scale]) if scale else np.ones(1)
+        steps = self._values[scale].magnitude if scale else 1
+        if sum(term.bound * BASE**term.order for term in split.terms) * steps >= 2**53:
+            return None
+        shapes = [(rows, split.depth * len(term.digits), right.shape[1]) for term in split.terms]
+        if not all(self._bytes_exact(shape) for shape in shapes):
+            return None
+        bytes_of_x = self._bytes(x, digits)
+        parts = []
+        for term in split.terms:
+            digit_names = [bytes_of_x[digit] for digit in term.digits]
+            operand = digit_names[0]
+            if len(digit_names) > 1:
+                operand = self._node("Concat", digit_names, attributes={"axis": len(left.shape) - 1})
+            names = [operand, self._add_constant(split.rows(term)), self._known_constant(np.array(OFFSET, np.uint8))]
+            parts.append((self._node("MatMulInteger", names), term.order, term.bound))
+        return Emitted(self._joined(parts, scales), left.grid + right.grid)
+
+    def _bytes(self, name: str, digits: int) -> list[str]:
+        """A tensor's digits, each plus OFFSET in a byte, least significant first. float32 holds all that occurs."""
+        key = (name, digits)
+        if key not in self._split:
+            emitted, single = self._emitted[name], {"to": TensorProto.FLOAT}
+            number = self._node("Cast", [emitted.name], attributes=single)
+            steps = np.array(2.0 ** (emitted.shift - self._values[name].grid), np.float32)
+            if steps != 1:
+                number = self._node("Mul", [number, self._known_constant(steps)])
+            offset = np.array(OFFSET * (BASE + 1 if digits == 2 else 1), np.float32)
+            number = self._node("Add", [number, self._known_constant(offset)])
+            byte = {"to": TensorProto.UINT8}
+            if digits == 2:
+                shifted = self._node("Mul", [number, self._known_constant(np.array(1 / BASE, np.float32))])
+                high = self._node("Cast", [shifted], attributes=byte)
+                whole = self._node("Cast", [high], attributes=single)
+                whole = self._node("Mul", [whole, self._known_constant(np.array(BASE, np.float32))])
+                low = self._node("Cast", [self._node("Sub", [number, whole])], attributes=byte)
+                self._split[key] = [low, high]
+            else:
+                self._split[key] = [self._node("Cast", [number], attributes=byte)]
+        return self._split[key]
+
+    def _joined(self, parts: list[tuple[str, int, int]], scales: NDArray[Any]) -> str:
+        """The sum of integers that count BASE**order each, times the scales; in 32 bits as long as they hold it."""
+        while len(parts) > 1:
+            (high, order, most), (low, least, rest) = parts[-2:]
+            bound = most * BASE ** (order - least) + rest
+            if bound >= 2**31:
+                break
+            factor = self._known_constant(np.array(BASE ** (order - least), np.int32))
+            parts[-2:] = [(self._node("Add", [self._node("Mul", [high, factor]), low]), least, bound)]
+        total = ""
+        for name, order, _ in parts:
+            number = self._node("Cast", [name], attributes={"to": TensorProto.DOUBLE})
+            factors = np.squeeze(scales * float(BASE**order))
+            if (factors != 1).any():
+                number = self._node("Mul", [number, self._known_constant(factors)])
+            total = self._node("Add", [total, number]) if total else number
+        return total
 
     def _scaled_matmul(self, product: str, scale: str) -> Emitted:
         """A product with its columns' scales inside the weight: what bounds the scaled product bounds its sums too."""
         x, weight = self._waiting.pop(product).inputs
+        result = self._in_bytes(x, weight, scale)
+        if result is not None:
+            return result
         columns = materialise(self._values[weight]) * materialise(self._values[scale])
         shift = self._shift(x)
         return Emitted(self._node("MatMul", [self._at(x, shift), self._add_constant(columns)]), shift)
@@ -279,9 +364,11 @@ def _only_readers(program: Program) -> dict[str, Instruction]:
     return {name: found[0] for name, found in readers.items() if len(found) == 1 and name not in outputs}
 
 
-def emit(program: Program) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+def emit(
+    program: Program, bytes_exact: BytesExact = lambda shape: False
+) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
     """The engine's own graph and its large constants, which are inputs of it."""
-    emitter = Emitter(program)
+    emitter = Emitter(program, bytes_exact)
     return emitter.model(), emitter.constants
 
 

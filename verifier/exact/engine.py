@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verifier.exact.byte_products import exact_here
 from verifier.exact.emission import emit
 from verifier.exact.errors import SelfTestError
 from verifier.exact.program import Program, Tensor
@@ -37,7 +38,7 @@ class Engine:
         Errors: SelfTestError when this onnxruntime does not offer what a pinned session needs.
         """
         self.program = program
-        model, constants = emit(program)
+        model, constants = emit(program, lambda shape: exact_here(shape, threads))
         # Values over these arrays, not copies of them; initialisers, even external ones, onnxruntime would copy.
         self._constants = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in constants.items()}
         self._session = ort.InferenceSession(model.SerializeToString(), session_options(threads), providers=[PROVIDER])

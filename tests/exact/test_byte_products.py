@@ -1,0 +1,130 @@
+"""Products in bytes: to the bit what float64 gives, and only where this machine's bytes are right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.exact.graphs import data
+from verifier.exact import Engine, byte_products, load_program, reference
+from verifier.exact.byte_products import BASE, HIGHEST, LOWEST, byte_weight, digits_of, exact_here
+from verifier.exact.emission import emit
+from verifier.exact.program import Program
+
+ROWS, DEPTH, COLUMNS = 64, 96, 48
+SCALES = np.array([1 + column % 31 for column in range(COLUMNS)]) * 2.0**-9
+WORDS = (-(2**15), HIGHEST)  # what is stored has no more bits below
+BYTES = (-128, 127)
+
+
+def product(operand: tuple[int, int], weight: np.ndarray[Any, Any], scaled: bool = True, rows: int = ROWS) -> Program:
+    """Clip(x) * 2**-3 times a weight, its columns scaled or not."""
+    nodes = [
+        ("Cast", "x", "f", {"to": 11}),
+        ("Clip", "f low high", "c"),
+        ("Mul", "c eighth", "s"),
+        ("Cast", "w", "v", {"to": 11}),
+        ("MatMul", "s v", "p" if scaled else "y"),
+        *([("Mul", "p scales", "y")] if scaled else []),
+    ]
+    low, high = (np.float64(limit) for limit in operand)
+    constants = {"w": weight, "scales": SCALES, "low": low, "high": high, "eighth": np.float64(0.125)}
+    if not scaled:
+        del constants["scales"]
+    return load_program(data(nodes, {"x": ("int16", (1, rows, DEPTH))}, constants))
+
+
+def extremes(limits: tuple[int, int], dtype: Any, *shape: int) -> np.ndarray[Any, Any]:
+    """Numbers at and near the limits, and some in between."""
+    rng = np.random.default_rng(11)
+    drawn = rng.integers(limits[0], limits[1] + 1, shape)
+    near = rng.choice([limits[0], limits[0] + 1, -129, -128, -1, 0, 1, 127, 128, limits[1] - 1, limits[1]], shape)
+    drawn = np.where(rng.random(shape) < 0.5, drawn, np.clip(near, *limits))
+    drawn[0], drawn[:, 0] = limits[0], limits[1]
+    return drawn.astype(dtype)
+
+
+def emitted(program: Program) -> Counter[str]:
+    return Counter(node.op_type for node in emit(program, lambda shape: True)[0].graph.node)
+
+
+@pytest.mark.parametrize("q", [LOWEST, LOWEST + 1, -129, -128, -1, 0, 127, 128, HIGHEST - 1, HIGHEST])
+def test_byte_weight__any_two_digits__are_the_number(q: int) -> None:
+    split = byte_weight(np.array([[q, LOWEST], [q, HIGHEST]], np.int32), 2)
+    assert split is not None
+    high, low = split.stack[:2].astype(int), split.stack[2:].astype(int)
+    assert (high * BASE + low == [[q, LOWEST], [q, HIGHEST]]).all()
+    assert [(term.order, term.digits) for term in split.terms] == [(2, (1,)), (1, (0, 1)), (0, (0,))]
+    assert [split.rows(term).shape[0] for term in split.terms] == [2, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "digits"),
+    [(-128, 127, 1), (-129, 0, 2), (0, 128, 2), (LOWEST, HIGHEST, 2), (LOWEST - 1, 0, None), (0, HIGHEST + 1, None)],
+)
+def test_digits_of__limits__are_told_apart(lo: int, hi: int, digits: int | None) -> None:
+    assert digits_of(lo, hi) == digits
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize(
+    ("operand", "weight", "products"), [(WORDS, WORDS, 3), (WORDS, BYTES, 2), (BYTES, WORDS, 2), (BYTES, BYTES, 1)]
+)
+def test_product__of_integers_of_one_or_two_bytes__is_what_the_reference_says(
+    operand: tuple[int, int], weight: tuple[int, int], products: int, scaled: bool
+) -> None:
+    program = product(operand, extremes(weight, np.int16, DEPTH, COLUMNS), scaled)
+    assert emitted(program)["MatMulInteger"] == products
+    assert emitted(program)["MatMul"] == 0
+    feeds = {"x": extremes((-(2**15), 2**15 - 1), np.int16, 1, ROWS, DEPTH)}
+    expected = reference.run(program, feeds)["y"]
+    for threads in (1, 2):
+        assert (Engine(program, threads).run(feeds)["y"] == expected).all()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        product((0, HIGHEST + 1), extremes(WORDS, np.int16, DEPTH, COLUMNS)),
+        product(WORDS, extremes((0, HIGHEST + 1), np.int16, DEPTH, COLUMNS)),
+        product(WORDS, extremes(WORDS, np.int16, DEPTH, COLUMNS), rows=8),
+    ],
+    ids=["operand beyond two bytes", "weight beyond two bytes", "too few rows"],
+)
+def test_product__that_bytes_do_not_hold_or_not_speed_up__stays_in_float64(program: Program) -> None:
+    assert emitted(program)["MatMulInteger"] == 0
+    assert emitted(program)["MatMul"] == 1
+
+
+def test_weight__in_bytes__takes_two_of_them_for_a_number() -> None:
+    program = product(WORDS, extremes(WORDS, np.int16, DEPTH, COLUMNS))
+    weights = [array for array in emit(program, lambda shape: True)[1].values() if array.dtype == np.int8]
+    owners = {id(array.base if array.base is not None else array) for array in weights}
+    assert len(weights) == 3
+    assert len(owners) == 1
+    assert max(array.nbytes for array in weights) == 2 * DEPTH * COLUMNS
+
+
+class Saturating:
+    """A processor that adds two byte products at a time in 16 bits."""
+
+    def run(self, _: None, feeds: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        x, weight = feeds["x"].astype(np.int64), feeds["weight"].astype(np.int64)
+        pairs = x.reshape(len(x), -1, 2, 1) * weight.reshape(1, -1, 2, weight.shape[1])
+        sums = np.clip(pairs.sum(axis=2), -(2**15), 2**15 - 1).sum(axis=1)
+        return [(sums - 128 * weight.sum(axis=0)).astype(np.int32)]
+
+
+def test_exact_here__processor_that_saturates__is_noticed_and_the_product_stays_in_float64(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exact_here.cache_clear()
+    monkeypatch.setattr(byte_products, "_session", lambda shape, threads: Saturating())
+    assert not exact_here((ROWS, DEPTH, COLUMNS), 1)
+    program = product(WORDS, extremes(WORDS, np.int16, DEPTH, COLUMNS))
+    feeds = {"x": extremes(WORDS, np.int16, 1, ROWS, DEPTH)}
+    assert (Engine(program).run(feeds)["y"] == reference.run(program, feeds)["y"]).all()
+    exact_here.cache_clear()
