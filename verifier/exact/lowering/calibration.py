@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +44,41 @@ def ranges(
 
     `on_feed` follows progress. Errors: LoweringError where onnxruntime cannot load the model or run it on a feed.
     """
+    names = [name for node in model.graph.node for name in node.output if name]
+    found: dict[str, Range] = {}
+    for feed, results in _runs(model, names, feeds):
+        for name, array in (results | dict(feed)).items():
+            if np.issubdtype(array.dtype, np.floating):
+                seen = _range(array)
+                if seen is not None:
+                    found[name] = found[name].joined(seen) if name in found else seen
+        on_feed()
+    return found
+
+
+def channel_peaks(
+    model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]
+) -> dict[str, NDArray[np.float64]]:
+    """The largest magnitude of each channel of those tensors, over all feeds; channels are the last axis.
+
+    Errors: as of `ranges`.
+    """
+    peaks: dict[str, NDArray[np.float64]] = {}
+    for _, results in _runs(model, names, feeds):
+        for name, array in results.items():
+            seen = np.abs(array).reshape(-1, array.shape[-1]).max(axis=0).astype(np.float64)
+            peaks[name] = np.maximum(peaks[name], seen) if name in peaks else seen
+    return peaks
+
+
+def _runs(
+    model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]
+) -> Iterator[tuple[Feeds, dict[str, NDArray[Any]]]]:
+    """Each feed with those tensors of the float model."""
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
-    known = {info.name for info in probed.graph.output}
-    for node in probed.graph.node:
-        for name in node.output:
-            if name and name not in known:
-                probed.graph.output.append(onnx.ValueInfoProto(name=name))
+    del probed.graph.output[:]
+    probed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
@@ -58,21 +86,13 @@ def ranges(
         session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises many kinds
         raise LoweringError("the float model", f"onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
-    names = [output.name for output in session.get_outputs()]
-    found: dict[str, Range] = {}
     for feed in feeds:
         try:
-            results = session.run(names, dict(feed))
+            results = session.run(list(names), dict(feed))
         except Exception as error:  # onnxruntime raises many kinds
             reason = f"onnxruntime cannot run it on a calibration feed: {str(error).splitlines()[0]}"
             raise LoweringError("the float model", reason) from error
-        for name, array in [*zip(names, results, strict=True), *feed.items()]:
-            if np.issubdtype(array.dtype, np.floating):
-                seen = _range(array)
-                if seen is not None:
-                    found[name] = found[name].joined(seen) if name in found else seen
-        on_feed()
-    return found
+        yield feed, dict(zip(names, results, strict=True))
 
 
 def _range(array: NDArray[Any]) -> Range | None:

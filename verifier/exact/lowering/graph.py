@@ -16,6 +16,7 @@ import verifier.exact.lowering.nodes  # noqa: F401  (fills the registry)
 from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.calibration import Feeds, Range, ranges
+from verifier.exact.lowering.equalising import equalise
 from verifier.exact.lowering.fusion import Function, fuse
 from verifier.exact.lowering.plain import MICROSOFT, opset_of, plain, static_shape
 from verifier.exact.lowering.registry import REGISTRY, Context, Node, number
@@ -83,8 +84,10 @@ def lower_graph(
     opset = opset_of(model)
     own = {name for node in model.graph.node for name in node.output} | {info.name for info in model.graph.input}
     model = plain(model)
+    feeds = [_single(feed) for feed in calibration]
+    equalise(model, feeds)
     # Ranges are of the model before fusion: what that makes may be no operator of its opset.
-    seen = ranges(model, [_single(feed) for feed in calibration], on_feed)
+    seen = ranges(model, feeds, on_feed)
     fused = fuse(model)
     builder = Builder()
     context = Context(builder, opset, seen, headroom, fused.functions)
