@@ -48,7 +48,7 @@ EXPORTS = [
     ("attention", True, 23),
 ]
 # The lowest cosine, and the largest error as a share of the largest number.
-BOUND = (0.9999995, 5e-4)
+BOUND = (0.999998, 1e-3)
 BOUNDS = {"mobilenet": (0.9999, 1e-2)}  # 52 layers of random weights amplify 16-bit rounding, as they do float32's
 every_export = pytest.mark.parametrize(
     ("name", "dynamo", "opset"),

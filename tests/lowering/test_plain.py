@@ -210,9 +210,9 @@ def test_lower__weights_of_half_precision__are_lowered_from_single(dtype: Any, t
     model = two_layers(dtype)
     single = widened(model, tmp_path)
     assert {tensor.data_type for tensor in single.graph.initializer} == {TensorProto.FLOAT}
-    assert computed(model, single, X) <= 1e-4
+    assert computed(model, single, X) <= 3e-4
     # The numbers are those of the file, not others of single precision.
-    assert computed(model, two_layers(np.float32), X) >= 1e-4
+    assert computed(model, two_layers(np.float32), X) >= 3e-4
 
 
 def test_load_float_model__input_of_half_precision__is_taken_in_single(tmp_path: Any) -> None:

@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from verifier.exact.byte_products import HIGHEST
 from verifier.exact.errors import NotExactError
 from verifier.exact.instructions import REGISTRY, Site
 from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF
@@ -41,6 +42,11 @@ def grid_for(magnitude: float, bits: int) -> int:
     return math.ceil(math.log2(magnitude)) - (bits - 1)
 
 
+def _limit(bits: int) -> int:
+    """One more than the largest integer of that many bits; 16 of them as two signed bytes hold it."""
+    return HIGHEST + 1 if bits == 16 else int(2 ** (bits - 1))
+
+
 def _rounded_up(numbers: Array) -> Array:
     """To numbers of SCALE_BITS bits, at least as large."""
     mantissas, exponents = np.frexp(numbers)
@@ -61,6 +67,7 @@ class Builder:
         self._inputs: list[Value] = []
         self._initializers: dict[str, Array] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
+        self._made: dict[tuple[object, ...], list[Value]] = {}
 
     def input(self, name: str, dtype: str, shape: tuple[int, ...]) -> Value:
         """Declare a graph input of an integer dtype."""
@@ -109,7 +116,7 @@ class Builder:
 
         Returns integers on grid 0 and the numbers of five bits [out] that a product with them is multiplied with.
         """
-        limit = 2 ** (bits - 1)
+        limit = _limit(bits)
         peaks = np.abs(array).max(axis=0).astype(np.float64)
         if not np.isfinite(peaks).all():
             raise NotExactError("a weight", NOT_FINITE)
@@ -130,15 +137,19 @@ class Builder:
         return self.ops(op, operands, 1, **attributes)[0]
 
     def ops(self, op: str, operands: tuple[Value | None, ...], outputs: int, **attributes: Any) -> list[Value]:
-        """Add a node. Errors: NotExactError when it would not be proven; then nothing is added."""
+        """Add a node, or find the one that does the same. Errors: NotExactError when it would not be proven."""
+        inputs = [operand.name if operand is not None else "" for operand in operands]
+        key = (op, *inputs, outputs, repr(sorted(attributes.items())))
+        if key in self._made:
+            return self._made[key]
         names = tuple(f"v{len(self._nodes)}" + (f"_{index}" if outputs > 1 else "") for index in range(outputs))
         fixed = {key: tuple(item) if isinstance(item, list) else item for key, item in attributes.items()}
         site = Site(f"{op} {names[0]}", op, operands, names, fixed)
         results = REGISTRY[op].infer(site)
         for result in results:
             self.values[result.name] = result
-        inputs = [operand.name if operand is not None else "" for operand in operands]
         self._nodes.append(helper.make_node(op, inputs, list(names), **attributes))
+        self._made[key] = results
         return results
 
     # What lowerings say often
@@ -167,7 +178,7 @@ class Builder:
     def fitted(self, value: Value, magnitude: float, bits: int, room: int = 0) -> Value:
         """In `bits` bits, sign included; the grid gives `magnitude` all but `room` of them. The rest saturates."""
         grid = grid_for(magnitude, bits - room)
-        limit = 2 ** (bits - 1)
+        limit = _limit(bits)
         if value.grid >= grid:
             steps = max(limit >> (value.grid - grid), 1)
             return self.clipped(value, -steps, steps - 1 if steps > 1 else steps)

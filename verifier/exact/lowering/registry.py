@@ -20,7 +20,9 @@ Item = Value | Array  # a lowered tensor, or a constant of the float graph not y
 
 # Weights of products and tables of embeddings.
 WEIGHT_BITS = 16
-# Operands of products: 16-bit weights with these stay below 2**53 for depths of several thousand.
+# What a weight is multiplied with: two bytes each, which many processors multiply faster than anything wider.
+PRODUCT_BITS = 16
+# Operands of products of computed tensors: in float64 these are exact for depths of several thousand.
 OPERAND_BITS = 24
 # Elementwise tensors.
 WIDE_BITS = 30

@@ -5,10 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from verifier.exact.lowering.builder import grid_for
-from verifier.exact.lowering.nodes.linear import LOUD_BITS
 from verifier.exact.lowering.nodes.windows import gathered, spread, windows
-from verifier.exact.lowering.registry import CONSTANT_BITS, WEIGHT_BITS, WIDE_BITS, Item, Node, as_float, lowers, number
+from verifier.exact.lowering.registry import (
+    CONSTANT_BITS,
+    WEIGHT_BITS,
+    WIDE_BITS,
+    Item,
+    Node,
+    as_float,
+    lowers,
+    number,
+)
 from verifier.exact.values import Value
+
+# Of what a window is multiplied with: deep networks amplify what the first layers round.
+LOUD_BITS = 34
 
 
 @lowers("Conv")

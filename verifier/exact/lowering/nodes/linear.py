@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.exact.lowering.builder import grid_for
-from verifier.exact.lowering.nodes.lifting import LIFTED_BITS, levels, lifted, lowered_again
+from verifier.exact.lowering.nodes.lifting import LIFTED_BITS, lifted, lifts, lowered_again
 from verifier.exact.lowering.registry import (
     OPERAND_BITS,
+    PRODUCT_BITS,
     WEIGHT_BITS,
     WIDE_BITS,
     Item,
@@ -23,11 +24,8 @@ from verifier.exact.lowering.registry import (
 )
 from verifier.exact.values import Value
 
-# Bits of what a weight is multiplied with: more than enough, so that loud tokens do not saturate; fewer where the
-# proof needs it.
-LOUD_BITS = 34
-# Rows are lifted only where some are quieter than others by more than two levels: the bits above suffice otherwise.
-SPARE_LEVELS = 2
+# Rows are lifted where some are quieter than others by more doublings than this: each costs them a bit.
+SPARE_LIFTS = 3
 RESULT_ROOM = 8
 
 
@@ -59,21 +57,21 @@ def _by_weight(node: Node, array: NDArray[Any], finish: Callable[[Value], Value]
     def product(x: Value) -> Value:
         return builder.op("Mul", builder.op("MatMul", x, weight), scales)
 
-    most = levels(node, node.magnitude(0)) - SPARE_LEVELS
-    if most <= 0:
-        return node.narrowing(lambda bits: finish(product(as_float(builder, node.fitted(0, bits)))), LOUD_BITS)
+    if lifts(node, node.magnitude(0)) <= SPARE_LIFTS:
+        return node.narrowing(lambda bits: finish(product(as_float(builder, node.fitted(0, bits)))), PRODUCT_BITS)
 
     # A lifted row's results are about as large as a loud row's, which differ more than what they are made of.
     loudest = node.context.magnitude(node.proto.output[0]) * 2.0 ** room(LIFTED_BITS)
 
     def with_lifted_rows(bits: int) -> Value:
         reach = node.magnitude(0) * 2.0 ** room(LIFTED_BITS)
-        x, lifts = lifted(node, as_float(builder, node.fitted(0, LIFTED_BITS)), reach, most + SPARE_LEVELS)
+        most = lifts(node, reach)  # the room above the loudest row is the quiet ones' as well
+        x, doubled = lifted(node, as_float(builder, node.fitted(0, LIFTED_BITS)), reach, most)
         result = product(builder.fitted(x, reach, bits))
-        assert lifts is not None
-        return finish(lowered_again(builder, builder.fitted(result, loudest, LIFTED_BITS, RESULT_ROOM), lifts))
+        assert doubled is not None
+        return finish(lowered_again(builder, builder.fitted(result, loudest, LIFTED_BITS, RESULT_ROOM), doubled, most))
 
-    return node.narrowing(with_lifted_rows, LOUD_BITS)
+    return node.narrowing(with_lifted_rows, PRODUCT_BITS)
 
 
 @lowers("Gemm")

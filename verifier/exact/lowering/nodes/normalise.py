@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.exact.lowering.builder import grid_for
-from verifier.exact.lowering.nodes.lifting import FACTORS, LIFTED_BITS, last_axis, levels, lifted
+from verifier.exact.lowering.nodes.lifting import LIFTED_BITS, factors, last_axis, lifted, lifts
 from verifier.exact.lowering.nodes.roots import EXTRA_BITS, root
 from verifier.exact.lowering.registry import CONSTANT_BITS, WIDE_BITS, Item, Node, as_float, lowers, number, room
 from verifier.exact.values import Value
@@ -97,14 +97,15 @@ def _parameters(node: Node) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
 def _unit(node: Node, x: Value, reach: float, epsilon: float) -> Value:
     """x * sqrt(depth) / sqrt(sum of squares + epsilon) over the last axis, for |x| up to `reach`."""
     builder, depth = node.builder, x.shape[-1]
-    x, lifts = lifted(node, builder.fitted(x, reach, LIFTED_BITS), reach, levels(node, _reach(node, INPUT_BITS)))
+    most = lifts(node, _reach(node, INPUT_BITS))
+    x, doubled = lifted(node, builder.fitted(x, reach, LIFTED_BITS), reach, most)
 
     # The sum of squares is from a narrower copy: its rounding errors average out over the row.
     wide = builder.fitted(x, reach, WIDE_BITS)
     narrow = builder.fitted(wide, reach, (RADICAND_BITS - math.ceil(math.log2(depth))) // 2 + 1)
     squares = builder.op("ReduceSum", builder.op("Mul", narrow, narrow), last_axis(node.builder, x), keepdims=1)
-    floors = np.clip(np.rint(np.ldexp(epsilon * FACTORS**2, -squares.grid)), 1, 2.0**RADICAND_BITS)
-    floor = builder.constant(floors[0]) if lifts is None else builder.lookup(builder.constant(floors), lifts)
+    floors = np.clip(np.rint(np.ldexp(epsilon * factors(most) ** 2, -squares.grid)), 1, 2.0**RADICAND_BITS)
+    floor = builder.constant(floors[0]) if doubled is None else builder.lookup(builder.constant(floors), doubled)
     whole = builder.op("Add", builder.scale(squares, -squares.grid), floor)
     divisor = builder.op("Max", root(builder, builder.clipped(whole, 1, 2**52 - 1)), builder.constant(np.array(1.0)))
 
