@@ -60,9 +60,8 @@ def report(files: models.Files, threads: int) -> None:
     cost = measure.footprint(files, threads)
     found = measure.paired(files, threads)
     parts = measure.shares(files, threads)
-    low, middle, high = np.percentile(found.ratios, (25, 50, 75))
-    least, most = found.ratios.min(), found.ratios.max()
-    _line("time ratio", f"{middle:.2f}  (quartiles {low:.2f} to {high:.2f}, all {least:.2f} to {most:.2f})")
+    _line("time ratio", _ratio(found.exact / found.floating))
+    _line("all in float64", _ratio(found.wide / found.floating))
     _line("cosine, lowest", f"{found.cosine_min:.7f}")
     if files.logits:
         _line("argmax alike", f"{found.argmax_agreement:.2%}")
@@ -74,6 +73,11 @@ def report(files: models.Files, threads: int) -> None:
     _pair("peak memory", [cost[kind]["peak_bytes"] for kind in ("exact", "float")], _mib)
     _pair("load time", [cost[kind]["load_seconds"] for kind in ("exact", "float")], lambda value: f"{value:.2f} s")
     _pair("file", [file.stat().st_size for file in (files.exact_file, files.float_file)], _mib)
+
+
+def _ratio(ratios: np.ndarray[Any, Any]) -> str:
+    low, middle, high = np.percentile(ratios, (25, 50, 75))
+    return f"{middle:.2f}  (quartiles {low:.2f} to {high:.2f}, all {ratios.min():.2f} to {ratios.max():.2f})"
 
 
 def _line(name: str, text: str) -> None:

@@ -66,7 +66,7 @@ def test_shares__exact_and_float__each_sum_to_one_and_leave_no_profile_behind(fi
 
 def test_paired__rounds__are_as_many_of_both(files: models.Files) -> None:
     found = measure.paired(files, threads=1)
-    assert len(found.exact) == len(found.floating) == len(found.ratios) == measure.ROUNDS
+    assert len(found.exact) == len(found.wide) == len(found.floating) == measure.ROUNDS
     assert (found.exact > 0).all()
     assert (found.floating > 0).all()
 

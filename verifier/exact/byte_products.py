@@ -64,6 +64,15 @@ class ByteWeight:
     depth: int
     terms: tuple[Term, ...]  # most significant first
 
+    @property
+    def bound(self) -> int:
+        """No sum of terms, each at its place, is larger in magnitude."""
+        return sum(term.bound * BASE**term.order for term in self.terms)
+
+    def shapes(self, rows: int) -> list[Shape]:
+        """The shapes of the terms' products with an operand of so many rows."""
+        return [(rows, self.depth * len(term.digits), self.stack.shape[1]) for term in self.terms]
+
     def rows(self, term: Term) -> NDArray[np.int8]:
         """The part of the stack that a term multiplies with."""
         return self.stack[term.first * self.depth : term.last * self.depth]

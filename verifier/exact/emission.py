@@ -19,7 +19,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from verifier.exact.byte_products import BASE, OFFSET, WORTHWHILE, Shape, byte_weight, digits_of
+from verifier.exact.byte_products import (
+    BASE,
+    OFFSET,
+    WORTHWHILE,
+    ByteWeight,
+    Shape,
+    Term,
+    byte_weight,
+    digits_of,
+)
 from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF, Attribute
 from verifier.exact.program import Instruction, Program
 from verifier.exact.values import BOOL, FLOAT, Value
@@ -31,6 +40,8 @@ SMALL_BYTES = 1024
 MAX_SHIFT = 200
 # Up to here what is split into bytes leaves float32's exponents neither.
 MOST_SINGLE_SHIFT = 60
+# So many numbers of a result stay in a processor's cache while its terms are joined.
+MOST_RESULTS = 2**20
 # Whether a product of bytes in that shape is right on this machine.
 BytesExact = Callable[[Shape], bool]
 # Operands and results have one shift.
@@ -81,6 +92,7 @@ class Emitter:
         self._emitted: dict[str, Emitted] = {}
         self._known: dict[tuple[str, int], str] = {}  # tensors at other shifts than they were made at
         self._repeated: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._beside: dict[str, str] = {}  # both bytes of a tensor side by side
         self._split: dict[tuple[str, int], list[str]] = {}  # tensors in bytes
         self._only_reader = _only_readers(program)
         self._waiting: dict[str, Instruction] = {}  # products whose reader scales their columns
@@ -240,26 +252,43 @@ class Emitter:
         rows, digits = left.size // left.shape[-1], digits_of(left.lo, left.hi)
         if digits is None or rows * right.size < WORTHWHILE or abs(self._shift(x) - left.grid) > MOST_SINGLE_SHIFT:
             return None
-        split = byte_weight(right.constant, digits)
-        if split is None or abs(left.grid + right.grid) > MAX_SHIFT:
+        if abs(left.grid + right.grid) > MAX_SHIFT:
             return None
-        scales = materialise(self._values[scale]) if scale else np.ones(1)
+        scales = materialise(self._values[scale]) if scale else np.ones(right.shape[1])
         steps = self._values[scale].magnitude if scale else 1
-        if sum(term.bound * BASE**term.order for term in split.terms) * steps >= 2**53:
-            return None
-        shapes = [(rows, split.depth * len(term.digits), right.shape[1]) for term in split.terms]
-        if not all(self._bytes_exact(shape) for shape in shapes):
-            return None
-        bytes_of_x = self._bytes(x, digits)
+        width = max(MOST_RESULTS // rows, 1)
+        blocks: list[tuple[ByteWeight, NDArray[Any]]] = []
+        for start in range(0, right.shape[1], width):
+            split = byte_weight(right.constant[:, start : start + width], digits)
+            if split is None or split.bound * steps >= 2**53:
+                return None
+            if not all(self._bytes_exact(shape) for shape in split.shapes(rows)):
+                return None
+            blocks.append((split, scales[start : start + width]))
+        names = [self._block(x, digits, *block) for block in blocks]
+        last = {"axis": len(left.shape) - 1}
+        return Emitted(
+            names[0] if len(names) == 1 else self._node("Concat", names, attributes=last), left.grid + right.grid
+        )
+
+    def _block(self, x: str, digits: int, split: ByteWeight, scales: NDArray[Any]) -> str:
+        """Some columns of a product."""
         parts = []
         for term in split.terms:
-            digit_names = [bytes_of_x[digit] for digit in term.digits]
-            operand = digit_names[0]
-            if len(digit_names) > 1:
-                operand = self._node("Concat", digit_names, attributes={"axis": len(left.shape) - 1})
+            operand = self._operand(x, digits, term)
             names = [operand, self._add_constant(split.rows(term)), self._known_constant(np.array(OFFSET, np.uint8))]
             parts.append((self._node("MatMulInteger", names), term.order, term.bound))
-        return Emitted(self._joined(parts, scales), left.grid + right.grid)
+        return self._joined(parts, scales)
+
+    def _operand(self, x: str, digits: int, term: Term) -> str:
+        """The digits of x that a term multiplies, side by side."""
+        names = [self._bytes(x, digits)[digit] for digit in term.digits]
+        if len(names) == 1:
+            return names[0]
+        if x not in self._beside:
+            axis = len(self._values[x].shape) - 1
+            self._beside[x] = self._node("Concat", names, attributes={"axis": axis})
+        return self._beside[x]
 
     def _bytes(self, name: str, digits: int) -> list[str]:
         """A tensor's digits, each plus OFFSET in a byte, least significant first. float32 holds all that occurs."""
@@ -296,7 +325,7 @@ class Emitter:
         total = ""
         for name, order, _ in parts:
             number = self._node("Cast", [name], attributes={"to": TensorProto.DOUBLE})
-            factors = np.squeeze(scales * float(BASE**order))
+            factors = scales * float(BASE**order)
             if (factors != 1).any():
                 number = self._node("Mul", [number, self._known_constant(factors)])
             total = self._node("Add", [total, number]) if total else number
@@ -364,9 +393,12 @@ def _only_readers(program: Program) -> dict[str, Instruction]:
     return {name: found[0] for name, found in readers.items() if len(found) == 1 and name not in outputs}
 
 
-def emit(
-    program: Program, bytes_exact: BytesExact = lambda shape: False
-) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+def never(shape: Shape) -> bool:
+    """For a processor without dot products of bytes, and for who wants every product in float64."""
+    return False
+
+
+def emit(program: Program, bytes_exact: BytesExact = never) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
     """The engine's own graph and its large constants, which are inputs of it."""
     emitter = Emitter(program, bytes_exact)
     return emitter.model(), emitter.constants

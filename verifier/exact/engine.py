@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.exact.byte_products import exact_here
-from verifier.exact.emission import emit
+from verifier.exact.emission import BytesExact, emit
 from verifier.exact.errors import SelfTestError
 from verifier.exact.program import Program, Tensor
 from verifier.exact.reference import check_feeds
@@ -32,13 +32,15 @@ PROVIDER = "CPUExecutionProvider"
 class Engine:
     """A program loaded into onnxruntime. Not for use from several threads at once."""
 
-    def __init__(self, program: Program, threads: int = 1) -> None:
+    def __init__(self, program: Program, threads: int = 1, bytes_exact: BytesExact | None = None) -> None:
         """Emit and load. `threads` computes one operator in parallel; it cannot change a bit.
+
+        `bytes_exact` says in which shapes products of bytes are right; left out, this machine is asked.
 
         Errors: SelfTestError when this onnxruntime does not offer what a pinned session needs.
         """
         self.program = program
-        model, constants = emit(program, lambda shape: exact_here(shape, threads))
+        model, constants = emit(program, bytes_exact or (lambda shape: exact_here(shape, threads)))
         # Values over these arrays, not copies of them; initialisers, even external ones, onnxruntime would copy.
         self._constants = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in constants.items()}
         self._session = ort.InferenceSession(model.SerializeToString(), session_options(threads), providers=[PROVIDER])
