@@ -86,7 +86,7 @@ def test_product__of_integers_of_one_or_two_bytes__is_what_the_reference_says(
 
 
 def test_product__of_more_columns_than_a_cache_holds__is_computed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verifier.exact.emission.MOST_RESULTS", 20 * ROWS)
+    monkeypatch.setattr("verifier.exact.byte_emission.MOST_RESULTS", 20 * ROWS)
     program = product(WORDS, extremes(WORDS, np.int16, DEPTH, COLUMNS))
     assert emitted(program)["MatMulInteger"] == 3 * 3  # 20, 20 and 8 columns
     feeds = {"x": extremes(WORDS, np.int16, 1, ROWS, DEPTH)}

@@ -10,40 +10,23 @@ that is exact on this machine, see `byte_products`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
-from verifier.exact.byte_products import (
-    BASE,
-    OFFSET,
-    WORTHWHILE,
-    ByteWeight,
-    Shape,
-    Term,
-    byte_weight,
-    digits_of,
-)
-from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF, Attribute
+from verifier.exact.byte_emission import ByteProducts, BytesExact, Operand
+from verifier.exact.byte_products import Shape
+from verifier.exact.parse import PROTO_OF
 from verifier.exact.program import Instruction, Program
 from verifier.exact.values import BOOL, FLOAT, Value
+from verifier.exact.writer import Writer
 
-# Up to here a constant is written into the graph: kernels want their shapes, axes and limits there. Larger ones become
-# inputs, which the session reads where they lie.
-SMALL_BYTES = 1024
 # Grids reach 2**±400; with shifts up to this nothing emitted leaves float64's exponents.
 MAX_SHIFT = 200
-# Up to here what is split into bytes leaves float32's exponents neither.
-MOST_SINGLE_SHIFT = 60
-# So many numbers of a result stay in a processor's cache while its terms are joined.
-MOST_RESULTS = 2**20
-# Whether a product of bytes in that shape is right on this machine.
-BytesExact = Callable[[Shape], bool]
 # Operands and results have one shift.
 ALIGNED = frozenset(
     ("Add", "Sub", "Max", "Min", "Clip", "Where", "Concat", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual")
@@ -79,21 +62,15 @@ class Emitted:
 
 
 class Emitter:
-    """Writes one graph. `constants` holds the large ones by the name of the input that they are fed to."""
+    """Writes one graph, instruction by instruction."""
 
     def __init__(self, program: Program, bytes_exact: BytesExact) -> None:
-        self.constants: dict[str, NDArray[Any]] = {}
+        self.writer = Writer()
+        self._bytes = ByteProducts(self.writer, bytes_exact)
         self._program = program
-        self._bytes_exact = bytes_exact
         self._values = program.values
-        self._nodes: list[onnx.NodeProto] = []
-        self._small: list[onnx.TensorProto] = []
-        self._inputs: list[onnx.ValueInfoProto] = []
         self._emitted: dict[str, Emitted] = {}
         self._known: dict[tuple[str, int], str] = {}  # tensors at other shifts than they were made at
-        self._repeated: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._beside: dict[str, str] = {}  # both bytes of a tensor side by side
-        self._split: dict[tuple[str, int], list[str]] = {}  # tensors in bytes
         self._only_reader = _only_readers(program)
         self._waiting: dict[str, Instruction] = {}  # products whose reader scales their columns
 
@@ -101,15 +78,12 @@ class Emitter:
         """The whole graph: inputs in0, in1, …, outputs out0, out1, … at their real size."""
         for number, item in enumerate(self._program.inputs):
             self._emitted[item.name] = Emitted(f"in{number}", 0)
-            self._inputs.append(helper.make_tensor_value_info(f"in{number}", PROTO_OF[item.dtype], item.shape))
+            self.writer.input(f"in{number}", PROTO_OF[item.dtype], item.shape)
         for instruction in self._program.live_instructions:
             self._instruction(instruction)
-        outputs = []
         for number, item in enumerate(self._program.outputs):
-            self._nodes.append(helper.make_node("Identity", [self._at(item.name, 0)], [f"out{number}"]))
-            outputs.append(helper.make_tensor_value_info(f"out{number}", PROTO_OF[item.dtype], item.shape))
-        graph = helper.make_graph(self._nodes, "touchstone", self._inputs, outputs, initializer=self._small)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSIONS[0])
+            self.writer.output(f"out{number}", self._at(item.name, 0), PROTO_OF[item.dtype], item.shape)
+        return self.writer.model()
 
     # Operands
 
@@ -130,42 +104,13 @@ class Emitter:
         key = (name, shift)
         if key not in self._known:
             if value.constant is not None:
-                self._known[key] = self._add_constant(materialise(value, shift))
+                self._known[key] = self.writer.constant(materialise(value, shift))
             elif self._emitted[name].shift == shift:
                 self._known[key] = self._emitted[name].name
             else:
-                factor = self._scalar(2.0 ** (self._emitted[name].shift - shift))
-                self._known[key] = self._node("Mul", [self._emitted[name].name, factor])
+                factor = self.writer.number(2.0 ** (self._emitted[name].shift - shift))
+                self._known[key] = self.writer.node("Mul", [self._emitted[name].name, factor])
         return self._known[key]
-
-    def _add_constant(self, array: NDArray[Any]) -> str:
-        name = f"c{len(self.constants) + len(self._small)}"
-        dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
-        if array.nbytes > SMALL_BYTES:
-            self.constants[name] = array
-            self._inputs.append(helper.make_tensor_value_info(name, dtype, array.shape))
-        else:
-            self._small.append(helper.make_tensor(name, dtype, array.shape, array.tobytes(), raw=True))
-        return name
-
-    def _scalar(self, number: float) -> str:
-        return self._known_constant(np.array(number, np.float64))
-
-    def _known_constant(self, array: NDArray[Any]) -> str:
-        """A small constant, once however often it is asked for."""
-        key = (array.dtype.name, array.shape, array.tobytes())
-        if key not in self._repeated:
-            self._repeated[key] = self._add_constant(array)
-        return self._repeated[key]
-
-    def _node(
-        self, op: str, operands: list[str], outputs: int = 1, attributes: Mapping[str, Attribute] | None = None
-    ) -> str:
-        """Add a node; the name of its first output, the others end in 1, 2, …"""
-        names = [f"v{len(self._nodes)}_{index}" for index in range(outputs)]
-        extra: dict[str, Any] = dict(attributes or {})
-        self._nodes.append(helper.make_node(op, operands, names, **extra))
-        return names[0]
 
     # Instructions
 
@@ -190,7 +135,7 @@ class Emitter:
         if instruction.op in ("Max", "Min", "Clip") and value.dtype == "int64":
             first = self._by_comparison(instruction.op, names)
         else:
-            first = self._node(instruction.op, names, len(instruction.outputs), instruction.attributes)
+            first = self.writer.node(instruction.op, names, len(instruction.outputs), instruction.attributes)
         if instruction.op in COMPARISONS or value.dtype != FLOAT:
             shift = 0
         for index, name in enumerate(instruction.outputs):
@@ -207,8 +152,8 @@ class Emitter:
         ]
         current = operands[0]
         for other, comparison in zip(operands[1:], steps[1:], strict=True):
-            current = self._node("Where", [self._node(comparison, [current, other]), other, current])
-        return self._node("Identity", [current])
+            current = self.writer.node("Where", [self.writer.node(comparison, [current, other]), other, current])
+        return self.writer.node("Identity", [current])
 
     def _mul(self, instruction: Instruction) -> Emitted | None:
         """A power of two only moves the shift."""
@@ -245,91 +190,15 @@ class Emitter:
         return self._in_bytes(*instruction.inputs) or self._product(instruction)
 
     def _in_bytes(self, x: str, weight: str, scale: str = "") -> Emitted | None:
-        """A product of integers of one or two bytes, its columns scaled or not; None where that is not worthwhile."""
+        """A product by an integer weight in bytes, its columns scaled or not; None where that is not worthwhile."""
         left, right = self._values[x], self._values[weight]
-        if self._constant(x) or right.constant is None or len(right.shape) != 2 or len(left.shape) < 2:
+        if self._constant(x) or not self._constant(weight) or abs(left.grid + right.grid) > MAX_SHIFT:
             return None
-        rows, digits = left.size // left.shape[-1], digits_of(left.lo, left.hi)
-        if digits is None or rows * right.size < WORTHWHILE or abs(self._shift(x) - left.grid) > MOST_SINGLE_SHIFT:
-            return None
-        if abs(left.grid + right.grid) > MAX_SHIFT:
-            return None
-        scales = materialise(self._values[scale]) if scale else np.ones(right.shape[1])
-        steps = self._values[scale].magnitude if scale else 1
-        width = max(MOST_RESULTS // rows, 1)
-        blocks: list[tuple[ByteWeight, NDArray[Any]]] = []
-        for start in range(0, right.shape[1], width):
-            split = byte_weight(right.constant[:, start : start + width], digits)
-            if split is None or split.bound * steps >= 2**53:
-                return None
-            if not all(self._bytes_exact(shape) for shape in split.shapes(rows)):
-                return None
-            blocks.append((split, scales[start : start + width]))
-        names = [self._block(x, digits, *block) for block in blocks]
-        last = {"axis": len(left.shape) - 1}
-        return Emitted(
-            names[0] if len(names) == 1 else self._node("Concat", names, attributes=last), left.grid + right.grid
-        )
-
-    def _block(self, x: str, digits: int, split: ByteWeight, scales: NDArray[Any]) -> str:
-        """Some columns of a product."""
-        parts = []
-        for term in split.terms:
-            operand = self._operand(x, digits, term)
-            names = [operand, self._add_constant(split.rows(term)), self._known_constant(np.array(OFFSET, np.uint8))]
-            parts.append((self._node("MatMulInteger", names), term.order, term.bound))
-        return self._joined(parts, scales)
-
-    def _operand(self, x: str, digits: int, term: Term) -> str:
-        """The digits of x that a term multiplies, side by side."""
-        names = [self._bytes(x, digits)[digit] for digit in term.digits]
-        if len(names) == 1:
-            return names[0]
-        if x not in self._beside:
-            axis = len(self._values[x].shape) - 1
-            self._beside[x] = self._node("Concat", names, attributes={"axis": axis})
-        return self._beside[x]
-
-    def _bytes(self, name: str, digits: int) -> list[str]:
-        """A tensor's digits, each plus OFFSET in a byte, least significant first. float32 holds all that occurs."""
-        key = (name, digits)
-        if key not in self._split:
-            emitted, single = self._emitted[name], {"to": TensorProto.FLOAT}
-            number = self._node("Cast", [emitted.name], attributes=single)
-            steps = np.array(2.0 ** (emitted.shift - self._values[name].grid), np.float32)
-            if steps != 1:
-                number = self._node("Mul", [number, self._known_constant(steps)])
-            offset = np.array(OFFSET * (BASE + 1 if digits == 2 else 1), np.float32)
-            number = self._node("Add", [number, self._known_constant(offset)])
-            byte = {"to": TensorProto.UINT8}
-            if digits == 2:
-                shifted = self._node("Mul", [number, self._known_constant(np.array(1 / BASE, np.float32))])
-                high = self._node("Cast", [shifted], attributes=byte)
-                whole = self._node("Cast", [high], attributes=single)
-                whole = self._node("Mul", [whole, self._known_constant(np.array(BASE, np.float32))])
-                low = self._node("Cast", [self._node("Sub", [number, whole])], attributes=byte)
-                self._split[key] = [low, high]
-            else:
-                self._split[key] = [self._node("Cast", [number], attributes=byte)]
-        return self._split[key]
-
-    def _joined(self, parts: list[tuple[str, int, int]], scales: NDArray[Any]) -> str:
-        """The sum of integers that count BASE**order each, times the scales; in 32 bits as long as they hold it."""
-        while len(parts) > 1:
-            (high, order, most), (low, least, rest) = parts[-2:]
-            bound = most * BASE ** (order - least) + rest
-            if bound >= 2**31:
-                break
-            factor = self._known_constant(np.array(BASE ** (order - least), np.int32))
-            parts[-2:] = [(self._node("Add", [self._node("Mul", [high, factor]), low]), least, bound)]
-        total = ""
-        for name, order, _ in parts:
-            number = self._node("Cast", [name], attributes={"to": TensorProto.DOUBLE})
-            factors = scales * float(BASE**order)
-            if (factors != 1).any():
-                number = self._node("Mul", [number, self._known_constant(factors)])
-            total = self._node("Add", [total, number]) if total else number
-        return total
+        emitted = self._emitted[x]
+        operand = Operand(left, emitted.name, left.grid - emitted.shift)
+        scales = materialise(self._values[scale]) if scale else np.ones(right.shape[-1:])
+        name = self._bytes.product(operand, right, scales, self._values[scale].magnitude if scale else 1)
+        return None if name is None else Emitted(name, left.grid + right.grid)
 
     def _scaled_matmul(self, product: str, scale: str) -> Emitted:
         """A product with its columns' scales inside the weight: what bounds the scaled product bounds its sums too."""
@@ -339,7 +208,7 @@ class Emitter:
             return result
         columns = materialise(self._values[weight]) * materialise(self._values[scale])
         shift = self._shift(x)
-        return Emitted(self._node("MatMul", [self._at(x, shift), self._add_constant(columns)]), shift)
+        return Emitted(self.writer.node("MatMul", [self._at(x, shift), self.writer.constant(columns)]), shift)
 
     def _product(self, instruction: Instruction) -> Emitted:
         """Shifts add."""
@@ -347,7 +216,7 @@ class Emitter:
         if abs(sum(shifts)) > MAX_SHIFT:
             shifts = [0, 0]
         names = [self._at(name, shift) for name, shift in zip(instruction.inputs, shifts, strict=True)]
-        return Emitted(self._node(instruction.op, names), sum(shifts))
+        return Emitted(self.writer.node(instruction.op, names), sum(shifts))
 
     def _round(self, instruction: Instruction) -> Emitted | None:
         (name,) = instruction.inputs
@@ -355,21 +224,21 @@ class Emitter:
         if self._constant(name) or value.grid >= 0:
             return None
         shift = self._emitted[name].shift
-        magic = self._scalar(math.ldexp(1.5, 52 - shift))
-        raised = self._node("Add", [self._emitted[name].name, magic])
-        return Emitted(self._node("Sub", [raised, magic]), shift)
+        magic = self.writer.number(math.ldexp(1.5, 52 - shift))
+        raised = self.writer.node("Add", [self._emitted[name].name, magic])
+        return Emitted(self.writer.node("Sub", [raised, magic]), shift)
 
     def _whole(self, instruction: Instruction) -> Emitted:
         """At real size: what floors, takes roots or leaves float64."""
         names = [self._at(name, 0) for name in instruction.inputs]
-        return Emitted(self._node(instruction.op, names, attributes=instruction.attributes), 0)
+        return Emitted(self.writer.node(instruction.op, names, attributes=instruction.attributes), 0)
 
     def _div(self, instruction: Instruction) -> Emitted:
         """A quotient is the same at any common shift: the smaller operand takes the larger's."""
         a, b = instruction.inputs
         larger = a if self._values[a].size >= self._values[b].size and not self._constant(a) else b
         shift = self._shift(larger)
-        return Emitted(self._node("Div", [self._at(a, shift), self._at(b, shift)]), 0)
+        return Emitted(self.writer.node("Div", [self._at(a, shift), self._at(b, shift)]), 0)
 
 
 SPECIAL: dict[str, Callable[[Emitter, Instruction], Emitted | None]] = {
@@ -401,7 +270,7 @@ def never(shape: Shape) -> bool:
 def emit(program: Program, bytes_exact: BytesExact = never) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
     """The engine's own graph and its large constants, which are inputs of it."""
     emitter = Emitter(program, bytes_exact)
-    return emitter.model(), emitter.constants
+    return emitter.model(), emitter.writer.constants
 
 
 def materialise(value: Value, shift: int = 0) -> NDArray[Any]:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verifier.exact.byte_emission import BytesExact
 from verifier.exact.byte_products import exact_here
-from verifier.exact.emission import BytesExact, emit
+from verifier.exact.emission import emit
 from verifier.exact.errors import SelfTestError
 from verifier.exact.program import Program, Tensor
 from verifier.exact.reference import check_feeds
