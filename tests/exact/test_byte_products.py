@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.exact.graphs import data
+from tests.exact.graphs import Row, data
 from verifier.exact import Engine, byte_products, load_program, reference
 from verifier.exact.byte_products import BASE, HIGHEST, LOWEST, byte_weight, digits_of, exact_here
-from verifier.exact.emission import emit
+from verifier.exact.emission import emit, never
 from verifier.exact.program import Program
 
 ROWS, DEPTH, COLUMNS = 64, 96, 48
@@ -83,6 +83,35 @@ def test_product__of_integers_of_one_or_two_bytes__is_what_the_reference_says(
     expected = reference.run(program, feeds)["y"]
     for threads in (1, 2):
         assert (Engine(program, threads).run(feeds)["y"] == expected).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_product__of_any_shape_and_spread__is_what_float64_gives(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verifier.exact.byte_emission.WORTHWHILE", 0)
+    rng = np.random.default_rng(seed)
+    rows, depth, columns = (int(rng.integers(1, most)) for most in (70, 600, 90))
+    limits = rng.choice([3, 127, 128, 5000, HIGHEST], 2)
+    weight = rng.choice([-1, 1], (depth, columns)) * rng.integers(0, limits[0] + 1, (depth, columns))
+    weight[:, 0] = limits[0]
+    nodes: list[Row] = [
+        ("Cast", "x", "f", {"to": 11}),
+        ("Clip", "f low high", "c"),
+        ("Cast", "w", "v", {"to": 11}),
+        ("MatMul", "c v", "p"),
+        ("Mul", "p scales", "y"),
+    ]
+    constants = {
+        "w": weight.astype(np.int16),
+        "scales": rng.integers(1, 32, columns) * 2.0 ** rng.integers(-12, 0),
+        "low": np.float64(-limits[1]),
+        "high": np.float64(limits[1]),
+    }
+    program = load_program(data(nodes, {"x": ("int16", (2, rows, depth))}, constants))
+    assert emitted(program)["MatMulInteger"] >= 1
+    feeds = {"x": rng.choice([-(2**15), -1, 0, 1, 2**15 - 1], (2, rows, depth)).astype(np.int16)}
+    feeds["x"][0, 0] = 2**15 - 1
+    assert (Engine(program).run(feeds)["y"] == Engine(program, 1, never).run(feeds)["y"]).all()
+    assert (Engine(program).run(feeds)["y"] == reference.run(program, feeds)["y"]).all()
 
 
 def test_product__of_more_columns_than_a_cache_holds__is_computed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
