@@ -67,7 +67,7 @@ def slow_program(steps: int = 300, width: int = 600) -> bytes:
         nodes.append(helper.make_node("Clip", [f"p{step}", "low", "high"], [f"m{step + 1}"]))
     nodes.append(helper.make_node("ReduceSum", [f"m{steps}", "axes"], ["score"], keepdims=1))
     # Wider than the two bytes that some processors multiply many times faster.
-    mixing = 40_000.0 * np.random.default_rng(0).integers(-1, 2, (width, width))
+    mixing = 40_001.0 * np.random.default_rng(0).integers(-1, 2, (width, width))
     constants = {
         "column": np.array([BATCH * FEATURES, 1]),
         "axes": np.array([0, 1]),
