@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from scripts.bench.models import FOLDER, ROOT, Files
 from verifier.exact import Engine, Program, load_program, outputs_digest
 from verifier.exact.byte_products import exact_here
 from verifier.exact.emission import emit, never
-from verifier.exact.engine import session_options
+from verifier.exact.session import session_options
 
 PRODUCTS = frozenset(
     ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "DynamicQuantizeMatMul", "Attention")
@@ -127,7 +128,7 @@ def _feeds(path: Path) -> dict[str, Any]:
 
 
 def _profile_exact(program: Program, feeds: dict[str, Any], threads: int) -> dict[str, float]:
-    model, constants = emit(program, lambda shape: exact_here(shape, threads))
+    model, constants = emit(program, partial(exact_here, threads=threads))
     numbered = {f"in{number}": feeds[item.name] for number, item in enumerate(program.inputs)}
     return _profile(model.SerializeToString(), session_options(threads), numbered | constants)
 

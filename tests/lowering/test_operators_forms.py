@@ -171,6 +171,19 @@ def power(exponent: float) -> FloatGraph:
     return positive(node("Pow", ["p", "e"], ["out"]), e=np.float32(exponent))
 
 
+def masked_by(low: float) -> FloatGraph:
+    """A softmax to whose operand a mask is added."""
+    return graph(
+        node("Less", ["x", "z"], ["hidden"]),
+        node("Cast", ["hidden"], ["h"], to=TensorProto.FLOAT),
+        node("Mul", ["h", "low"], ["mask"]),
+        node("Add", ["x", "mask"], ["seen"]),
+        node("Softmax", ["seen"], ["out"]),
+        z=f32(0),
+        low=f32(low),
+    )
+
+
 def unary(op: str, scale: float = 2.0, opset: int = 18, **attributes: Any) -> FloatGraph:
     return graph(node(op, ["x"], ["out"], **attributes), scale=scale, opset=opset)
 
@@ -242,30 +255,8 @@ ROUNDED = {  # (graph, largest error relative to the largest result)
         ),
         5e-4,
     ),
-    "added masks of half precision": (
-        graph(
-            node("Less", ["x", "z"], ["hidden"]),
-            node("Cast", ["hidden"], ["h"], to=TensorProto.FLOAT),
-            node("Mul", ["h", "low"], ["mask"]),
-            node("Add", ["x", "mask"], ["seen"]),
-            node("Softmax", ["seen"], ["out"]),
-            z=f32(0),
-            low=f32(-65504),
-        ),
-        5e-4,
-    ),
-    "added masks of a thousand millions": (
-        graph(
-            node("Less", ["x", "z"], ["hidden"]),
-            node("Cast", ["hidden"], ["h"], to=TensorProto.FLOAT),
-            node("Mul", ["h", "low"], ["mask"]),
-            node("Add", ["x", "mask"], ["seen"]),
-            node("Softmax", ["seen"], ["out"]),
-            z=f32(0),
-            low=f32(-1e9),
-        ),
-        5e-4,
-    ),
+    "added masks of half precision": (masked_by(-65504), 5e-4),
+    "added masks of a thousand millions": (masked_by(-1e9), 5e-4),
 }
 
 

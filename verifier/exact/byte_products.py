@@ -19,11 +19,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-from verifier.exact.parse import IR_VERSIONS, OPSET
+from verifier.exact.session import PROVIDER, ort, session_options
+from verifier.exact.writer import Writer
 
 Integers = NDArray[Any]
 Shape = tuple[int, int, int]  # rows, depth, columns
@@ -114,19 +114,9 @@ def exact_here(shape: Shape, threads: int) -> bool:
 
 def _session(shape: Shape, threads: int) -> Any:
     rows, depth, columns = shape
-    offset = helper.make_tensor("offset", TensorProto.UINT8, (), [OFFSET])
-    graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["x", "weight", "offset"], ["y"])],
-        "probe",
-        [
-            helper.make_tensor_value_info("x", TensorProto.UINT8, (rows, depth)),
-            helper.make_tensor_value_info("weight", TensorProto.INT8, (depth, columns)),
-        ],
-        [helper.make_tensor_value_info("y", TensorProto.INT32, (rows, columns))],
-        initializer=[offset],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSIONS[0])
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = threads
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    writer = Writer()
+    writer.input("x", TensorProto.UINT8, (rows, depth))
+    writer.input("weight", TensorProto.INT8, (depth, columns))
+    product = writer.node("MatMulInteger", ["x", "weight", writer.number(OFFSET, np.uint8)])
+    writer.output("y", product, TensorProto.INT32, (rows, columns))
+    return ort.InferenceSession(writer.model().SerializeToString(), session_options(threads), providers=[PROVIDER])

@@ -14,10 +14,11 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from verifier.exact.arrival import integers
-from verifier.exact.engine import PROVIDER, Engine
+from verifier.exact.engine import Engine
 from verifier.exact.errors import FeedError, LoweringError
 from verifier.exact.float_model import FloatInput, inputs_of
 from verifier.exact.program import Program
+from verifier.exact.session import PROVIDER
 
 Array = NDArray[Any]
 OnStep = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)

@@ -7,8 +7,8 @@ vector, scales rounded to float32), so they are off; that costs nothing measurab
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,8 @@ from verifier.exact.emission import emit
 from verifier.exact.errors import SelfTestError
 from verifier.exact.program import Program, Tensor
 from verifier.exact.reference import check_feeds
+from verifier.exact.session import PROVIDER, ort, session_options
 from verifier.exact.values import FLOAT
-
-# It would let a model file override the session's options.
-os.environ.pop("ORT_LOAD_CONFIG_FROM_MODEL", None)
-
-import onnxruntime as ort  # type: ignore[import-untyped]
-
-PROVIDER = "CPUExecutionProvider"
 
 
 class Engine:
@@ -41,7 +35,7 @@ class Engine:
         Errors: SelfTestError when this onnxruntime does not offer what a pinned session needs.
         """
         self.program = program
-        model, constants = emit(program, bytes_exact or (lambda shape: exact_here(shape, threads)))
+        model, constants = emit(program, bytes_exact or partial(exact_here, threads=threads))
         # Values over these arrays, not copies of them; initialisers, even external ones, onnxruntime would copy.
         self._constants = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in constants.items()}
         self._session = ort.InferenceSession(model.SerializeToString(), session_options(threads), providers=[PROVIDER])
@@ -58,17 +52,6 @@ class Engine:
         }
         results = self._session.run_with_ort_values(names, inputs | self._constants)
         return {item.name: _q(item, value.numpy()) for item, value in zip(self.program.outputs, results, strict=True)}
-
-
-def session_options(threads: int) -> Any:
-    """The one configuration in which programs are run."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return options
 
 
 def _q(item: Tensor, array: NDArray[Any]) -> NDArray[np.int64]:

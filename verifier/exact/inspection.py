@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from verifier.exact.compare import OnStep, float_session
 from verifier.exact.emission import emit
-from verifier.exact.engine import PROVIDER, Engine, session_options
+from verifier.exact.engine import Engine
 from verifier.exact.layer_map import Layer
 from verifier.exact.lowering.calibration import MASKED
 from verifier.exact.program import Instruction, Program, Tensor
 from verifier.exact.reference import check_feeds
+from verifier.exact.session import PROVIDER, session_options
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]

@@ -45,7 +45,6 @@ class Context:
     headroom: float
     functions: Mapping[str, Callable[[Array], Array]]
     items: dict[str, Item] = field(default_factory=dict)
-    _fitted: dict[tuple[str, int], Value] = field(default_factory=dict)
 
     def magnitude(self, name: str) -> float:
         """How large a float tensor may get: what calibration saw, with headroom."""
@@ -131,10 +130,7 @@ class Node:
         value = self.value(index)
         if value.dtype != FLOAT or value.magnitude <= 2 ** (bits - 1):
             return value
-        key = (value.name, bits)
-        if key not in self.context._fitted:
-            self.context._fitted[key] = self.builder.fitted(value, self.magnitude(index), bits, room(bits))
-        return self.context._fitted[key]
+        return self.builder.fitted(value, self.magnitude(index), bits, room(bits))
 
     def narrowing(self, emit: Callable[[int], Value], start: int, stop: int = 12) -> Value:
         """Try to emit with operands of `start` bits, then of fewer, until it is proven."""

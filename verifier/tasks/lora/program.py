@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from verifier.artifacts.tensors import TensorSpec
 from verifier.exact import Engine, Program
-from verifier.exact.engine import PROVIDER
 from verifier.exact.lowering import InputSpec, lower_graph
+from verifier.exact.session import PROVIDER
 from verifier.tasks.errors import BuildError
 from verifier.tasks.metrics import accuracy
 
