@@ -173,6 +173,40 @@ def test_of__evidence_cannot_be_kept_at_first__is_not_evaluated_again(
     assert runs == [1]
 
 
+@pytest.mark.parametrize("file", ["manifest", "program", "holdout", "submission"])
+def test_of__stored_file_damaged__is_fetched_again_and_judged_as_before(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """A flipped bit on this disk is not a fact about the task: the file is removed, and the next copy decides."""
+    state = machine.state()
+    digest = {
+        "manifest": machine.terms.manifest,
+        "program": machine.terms.program,
+        "holdout": machine.holdout.sealed,
+        "submission": machine.submission.sealed,
+    }[file]
+    good = machine.store.get(digest)
+    machine.store.path(digest).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    if file == "manifest":
+        monkeypatch.setattr(Store, "get", lambda *_: good)  # read while it was intact
+        machine.files.manifest(state)
+        monkeypatch.undo()
+    until(lambda: machine.evaluations.of(state, seconds=60), reason="cannot evaluate without")
+    assert not machine.store.has(digest)
+    assert machine.store.put(good) == digest
+    found = until(lambda: machine.evaluations.of(state, seconds=60))
+    assert (found.outcome, found.scores) == (commitments.SCORED, (machine.program.score(GOOD, seed=1),))
+
+
+def test_discard_damaged__one_bit_flipped__names_and_removes_that_file_alone(machine: Machine) -> None:
+    state = machine.state()
+    assert machine.files.discard_damaged(state) == []
+    good = machine.store.get(machine.submission.sealed)
+    machine.store.path(machine.submission.sealed).write_bytes(bytes([good[0] ^ 1]) + good[1:])
+    assert machine.files.discard_damaged(state) == ["submission 0"]
+    assert machine.files.fetch_missing(state) == {1: "submission 0 (on its way)"}
+
+
 def _refuse(*_: Any) -> None:
     raise Retry("cannot keep evidence: No space left on device")
 

@@ -12,11 +12,11 @@ import pytest
 
 from tests.end_to_end.node import ROOT
 from tests.end_to_end.program import BAD, GOOD, Program, float_program
-from tests.service.test_sandbox import case_of, ignore, sealed
+from tests.service.test_sandbox import case_of, ignore, sealed, stored
 from verifier.chain import commitments
 from verifier.service import judging
-from verifier.service.judging import TooLarge, judge
-from verifier.service.sandbox import Judgement
+from verifier.service.judging import Damaged, TooLarge, judge
+from verifier.service.sandbox import Judgement, SealedFile
 from verifier.tasks.errors import ManifestError
 
 LIMITS = {"threads": 1, "memory_bytes": 1 << 40}
@@ -101,9 +101,36 @@ def test_judge__trouble_of_this_machine__is_raised_and_never_a_verdict(
 
 
 def test_judge__manifest_that_is_none__is_raised(tmp_path: Path) -> None:
-    case = case_of(tmp_path, Program())
-    case.manifest.write_bytes(b"{}")
     with pytest.raises(ManifestError):
+        judged(tmp_path, Program(), manifest=stored(tmp_path, "none", b"{}"))
+
+
+def _flip_a_bit(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["manifest", "program", "holdout", "submission"])
+def test_judge__one_bit_flipped_on_disk__is_never_judged(tmp_path: Path, name: str) -> None:
+    case = case_of(tmp_path, Program())
+    file = case.submissions[0] if name == "submission" else getattr(case, name)
+    _flip_a_bit(file.path)
+    with pytest.raises(Damaged) as caught:
+        judge(case, tmp_path / "evidence", LIMITS, ignore)
+    assert caught.value.digest == (file.sealed if isinstance(file, SealedFile) else file.digest)
+
+
+def test_judge__practice_set_flipped_on_disk__is_never_judged(tmp_path: Path) -> None:
+    program = Program()
+    practice = program.examples_file(seed=2)
+    case = case_of(tmp_path, program)
+    manifest = stored(tmp_path, "public", program.manifest(lambda _: "https://x", practice, b"x", holdout=None))
+    case = replace(case, manifest=manifest, practice=stored(tmp_path, "practice", practice), holdout=None)
+    assert judge(case, tmp_path / "evidence", LIMITS, ignore).outcome == commitments.SCORED
+    assert case.practice is not None
+    _flip_a_bit(case.practice.path)
+    with pytest.raises(Damaged):
         judge(case, tmp_path / "evidence", LIMITS, ignore)
 
 

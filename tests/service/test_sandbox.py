@@ -16,7 +16,7 @@ from verifier.artifacts import digests, sealing
 from verifier.chain import commitments
 from verifier.service import sandbox
 from verifier.service.config import Sandbox
-from verifier.service.sandbox import Case, EvaluationFailed, SealedFile, cpu_limit_s, run
+from verifier.service.sandbox import Case, EvaluationFailed, SealedFile, StoredFile, cpu_limit_s, run
 
 LIMITS = Sandbox()
 A_MINUTE = 60.0
@@ -26,6 +26,10 @@ def write(folder: Path, name: str, data: bytes) -> Path:
     path = folder / name
     path.write_bytes(data)
     return path
+
+
+def stored(folder: Path, name: str, data: bytes) -> StoredFile:
+    return StoredFile(write(folder, name, data), digests.digest(data))
 
 
 def sealed(folder: Path, name: str, plain: bytes) -> SealedFile:
@@ -39,10 +43,10 @@ def case_of(folder: Path, program: Program) -> Case:
     practice = program.examples_file(seed=2)
     holdout = sealed(folder, "holdout", program.examples_file(seed=1))
     return Case(
-        manifest=write(
+        manifest=stored(
             folder, "manifest", program.manifest(lambda _: "https://x", practice, holdout.path.read_bytes())
         ),
-        program=write(folder, "program", program.data),
+        program=stored(folder, "program", program.data),
         practice=None,
         holdout=holdout,
         submissions=(sealed(folder, "submission", program.submission_file(GOOD)),),

@@ -20,7 +20,7 @@ from verifier.chain import commitments
 from verifier.cli import cli
 from verifier.exact import Program, load_program, reference
 from verifier.service.judging import judge
-from verifier.service.sandbox import Case, SealedFile
+from verifier.service.sandbox import Case, SealedFile, StoredFile
 from verifier.tasks.errors import TaskError
 from verifier.tasks.evaluation import Evaluation, evaluate
 from verifier.tasks.lora.architecture import load_classifier
@@ -78,8 +78,8 @@ def test_score__opened_holdout__is_what_the_service_judges(task: BuiltTask, subm
     holdout_key = bytes.fromhex((folder / "holdout.key").read_text().strip()[2:])
     assert manifest.holdout is not None
     case = Case(
-        manifest=folder / "manifest.json",
-        program=folder / "program.onnx",
+        manifest=StoredFile(folder / "manifest.json", manifest.digest()),
+        program=StoredFile(folder / "program.onnx", digests.from_hex(manifest.program.digest)),
         practice=None,
         holdout=SealedFile(
             folder / "holdout.sealed",

@@ -131,6 +131,11 @@ class Actions:
         margin = min(self._config.duties.attest_margin_s, window / 3)
         if missing and head.timestamp < duty.until - margin:
             raise Retry("waits for files: " + ", ".join(missing.values()))
+        if self._sender is not None and self._sender.busy(duty.key):
+            return Progress.WAITING, None
+        damaged = self._files.discard_damaged(state)
+        if damaged:
+            raise Retry("damaged on this disk, to be fetched again: " + ", ".join(damaged))
         bits = {OWN_FILES, *(item.index + 1 for item in state.history.submissions)} - missing.keys()
         bitmap = sum(1 << bit for bit in bits)
         return self._send(duty, self._contracts.attest(state.id, duty.position, bitmap))

@@ -43,12 +43,15 @@ def main() -> None:
     confine(limits)
 
     from verifier.errors import TouchstoneError
-    from verifier.service.judging import judge
+    from verifier.service.judging import Damaged, judge
     from verifier.service.sandbox import Case
 
     case = Case.from_json((folder / "case.json").read_text("utf-8"))
     try:
         judgement = judge(case, folder / "evidence", limits, lambda done, total: print(done, total, flush=True))
+    except Damaged as error:
+        (folder / "result.json").write_text(json.dumps({"damaged": error.digest.hex()}))
+        return
     except (TouchstoneError, OSError) as error:
         sys.exit(str(error))
     except MemoryError:

@@ -22,7 +22,15 @@ from verifier.service.jobs import Jobs, Outcome
 from verifier.service.journal import Evaluation, Journal
 from verifier.service.logs import Logger
 from verifier.service.metrics import Metrics
-from verifier.service.sandbox import Case, EvaluationFailed, Judgement, SealedFile, run
+from verifier.service.sandbox import (
+    Case,
+    EvaluationFailed,
+    Judgement,
+    SealedFile,
+    StoredFile,
+    StoredFileDamaged,
+    run,
+)
 from verifier.service.state import Submission, TaskState
 
 
@@ -86,8 +94,12 @@ class Evaluations:
             self._jobs.forget(name)
             return found
         if outcome is not None:
-            self._note_failure(state.inputs, outcome)
             self._jobs.forget(name)
+            if isinstance(outcome.error, StoredFileDamaged):
+                self._files.discard(outcome.error.digest)
+                self._logger.warning("damaged file", digest=outcome.error.digest.hex(), note="it is fetched again")
+            else:
+                self._note_failure(state.inputs, outcome)
         self._require_worth_trying(state.inputs)
         case = self._case(state)
         folder = self._work / state.inputs.hex()
@@ -172,13 +184,16 @@ class Evaluations:
         holdout = state.history.holdout
         terms = state.terms
         return Case(
-            manifest=self._files.path(terms.manifest),
-            program=self._files.path(terms.program),
-            practice=None if state.sealed else self._files.path(terms.practice),
+            manifest=self._stored(terms.manifest),
+            program=self._stored(terms.program),
+            practice=None if state.sealed else self._stored(terms.practice),
             holdout=None if holdout is None else self._holdout(state),
             submissions=tuple(self._sealed(item, state) for item in state.history.submissions),
             macs=terms.macs,
         )
+
+    def _stored(self, digest: bytes) -> StoredFile:
+        return StoredFile(self._files.path(digest), digest)
 
     def _holdout(self, state: TaskState) -> SealedFile:
         opening = state.history.holdout

@@ -64,6 +64,11 @@ class Files:
     def path(self, digest: bytes) -> Path:
         return self._store.path(digest)
 
+    def discard(self, digest: bytes) -> None:
+        """Remove a damaged file, so that it is fetched again."""
+        self._store.remove(digest)
+        self._manifests.pop(digest, None)
+
     def size(self) -> int:
         """Bytes on disk."""
         return self._store.total_bytes()
@@ -112,6 +117,18 @@ class Files:
             if not self._store.has(need.digest):
                 missing[need.bit] = f"{need.label} ({self._fetch(need)})"
         return missing
+
+    def discard_damaged(self, state: TaskState) -> list[str]:
+        """Read every stored file of the task and remove those that do not have their digest; returns their labels."""
+        damaged = []
+        for need in self._needs(state, {}):
+            try:
+                if self._store.has(need.digest):
+                    self._store.check(need.digest)
+            except StoreError:
+                self._manifests.pop(need.digest, None)
+                damaged.append(need.label)
+        return damaged
 
     def _needs(self, state: TaskState, missing: dict[int, str]) -> Iterator[Need]:
         terms = state.terms

@@ -30,6 +30,14 @@ from verifier.tasks.manifest import Manifest
 Tensors = Mapping[str, NDArray[Any]]
 
 
+class Damaged(TouchstoneError):
+    """A file on this machine that does not have its digest: nothing about the task follows from it."""
+
+    def __init__(self, digest: bytes) -> None:
+        super().__init__(f"the stored file {digests.to_hex(digest)} does not have its digest")
+        self.digest = digest
+
+
 class TooLarge(TouchstoneError):
     """A program that needs more memory than the operator allows."""
 
@@ -37,12 +45,14 @@ class TooLarge(TouchstoneError):
 def judge(case: Case, evidence: Path, limits: Mapping[str, int], on_batch: Callable[[int, int], None]) -> Judgement:
     """Judge a case and write the evidence file. `on_batch` gets (batches done, batches in all).
 
-    Of `limits`, `threads` and `memory_bytes` are looked at. Errors: TooLarge, ManifestError, MemoryError, and whatever
-    onnxruntime raises when it cannot load or run what is proven exact: none of these is a verdict.
+    Every file is checked against its digest as it is read, so that what this machine's disk did to it is never judged.
+    Of `limits`, `threads` and `memory_bytes` are looked at. Errors: Damaged, TooLarge, ManifestError, MemoryError, and
+    whatever onnxruntime raises when it cannot load or run what is proven exact: none of these is a verdict.
     """
-    manifest = Manifest.from_bytes(case.manifest.read_bytes())
+    manifest = Manifest.from_bytes(_read(case.manifest.path, case.manifest.digest))
+    program_bytes = _read(case.program.path, case.program.digest)
     try:
-        program = load_program(case.program.read_bytes())
+        program = load_program(program_bytes)
         check_program(program, manifest)
     except (NotExactError, ProgramMismatch) as error:
         return _fault(commitments.PROGRAM_INVALID, error)
@@ -72,16 +82,24 @@ def _evaluation_set(case: Case, manifest: Manifest) -> Tensors:
     schema = manifest.set_schema(manifest.evaluation_count)
     if case.holdout is None:
         assert case.practice is not None
-        return tensors.decode(schema, case.practice.read_bytes())
+        return tensors.decode(schema, _read(case.practice.path, case.practice.digest))
     assert manifest.holdout is not None
     if digests.to_hex(case.holdout.sealed) != manifest.holdout.sealed_digest:
         raise Misfit("the holdout that was revealed is not the one of the manifest")
     return _open(case.holdout, schema)
 
 
+def _read(path: Path, digest: bytes) -> bytes:
+    """A file's bytes. Errors: Damaged when they do not have that digest."""
+    data = path.read_bytes()
+    if digests.digest(data) != digest:
+        raise Damaged(digest)
+    return data
+
+
 def _open(file: SealedFile, schema: Schema) -> Tensors:
-    """Unseal and decode. Errors: Misfit by digest, length or header: the one definition there is."""
-    plain = sealing.unseal(file.key, file.path.read_bytes())
+    """Unseal and decode. Errors: Misfit by digest, length or header (the only definition); Damaged."""
+    plain = sealing.unseal(file.key, _read(file.path, file.sealed))
     if digests.digest(plain) != file.plain:
         raise Misfit("the unsealed bytes do not have the revealed digest")
     return tensors.decode(schema, plain)

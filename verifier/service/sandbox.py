@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from verifier.artifacts.digests import to_hex
 from verifier.artifacts.policy import printable
 from verifier.chain import commitments
 from verifier.service.config import Sandbox
@@ -32,6 +33,22 @@ STDERR_TAIL = 400  # characters of the child's last words that go into the reaso
 
 class EvaluationFailed(Retry):
     """The child ended without a result: it may be run again, and in the end the service abstains."""
+
+
+class StoredFileDamaged(Retry):
+    """A stored file that does not have its digest: it is fetched again, and nothing is judged from it."""
+
+    def __init__(self, digest: bytes) -> None:
+        super().__init__(f"the stored file {to_hex(digest)} is damaged and will be fetched again")
+        self.digest = digest
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A public file on disk, and the digest that its bytes must have."""
+
+    path: Path
+    digest: bytes
 
 
 @dataclass(frozen=True)
@@ -49,9 +66,9 @@ class Case:
     """Everything an evaluation depends on. A submission that is not scored is None; exactly one of practice and
     holdout is the evaluation set; `macs` is what the sponsor declared for one submission."""
 
-    manifest: Path
-    program: Path
-    practice: Path | None
+    manifest: StoredFile
+    program: StoredFile
+    practice: StoredFile | None
     holdout: SealedFile | None
     submissions: tuple[SealedFile | None, ...]
     macs: int
@@ -65,6 +82,9 @@ class Case:
         """What `to_json` wrote."""
         raw: dict[str, Any] = json.loads(text)
 
+        def stored(entry: dict[str, str]) -> StoredFile:
+            return StoredFile(Path(entry["path"]), bytes.fromhex(entry["digest"]))
+
         def sealed(entry: dict[str, str] | None) -> SealedFile | None:
             if entry is None:
                 return None
@@ -72,9 +92,9 @@ class Case:
             return SealedFile(Path(entry["path"]), *digests)
 
         return cls(
-            manifest=Path(raw["manifest"]),
-            program=Path(raw["program"]),
-            practice=Path(raw["practice"]) if raw["practice"] else None,
+            manifest=stored(raw["manifest"]),
+            program=stored(raw["program"]),
+            practice=stored(raw["practice"]) if raw["practice"] else None,
             holdout=sealed(raw["holdout"]),
             submissions=tuple(sealed(entry) for entry in raw["submissions"]),
             macs=int(raw["macs"]),
@@ -106,7 +126,8 @@ def run(
 ) -> Judgement:
     """Evaluate `case` in a child, of use for `seconds` from now; `on_progress` gets (batches done, batches in all).
 
-    Errors: EvaluationFailed with the reason; OSError when the child cannot even be started.
+    Errors: StoredFileDamaged when a file does not have its digest; EvaluationFailed with the reason; OSError when the
+    child cannot even be started.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -182,11 +203,14 @@ def _result(folder: Path, status: int, cpu_s: int) -> Judgement:
     try:
         with (folder / "result.json").open("rb") as file:
             result = json.loads(file.read(RESULT_BYTES))
+        damaged = bytes.fromhex(result.get("damaged", ""))
+        if damaged:
+            raise StoredFileDamaged(damaged)
         outcome = int(result["outcome"])
         scores = tuple(int(score) for score in result["scores"])
         digest = bytes.fromhex(result["evidence"])
         fault = printable(str(result["fault"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationFailed(f"the evaluation left no readable result: {error}") from error
     return Judgement(outcome, scores, digest, folder / "evidence" if outcome == commitments.SCORED else None, fault)
 
