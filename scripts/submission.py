@@ -11,8 +11,8 @@ import click
 
 from scripts import _chain, _records, _sealed, _state, _steps, _units
 from verifier.artifacts import digests
-from verifier.chain import commitments
 from verifier.chain.contracts import COMMITTING, REVEALING
+from verifier.protocol import commitments
 from verifier.service.state import Submission
 from verifier.tasks.manifest import MAX_URI_CHARACTERS
 

@@ -11,8 +11,8 @@ import click
 
 from scripts import _chain, _records, _sealed, _state, _steps, _terms, _units
 from verifier.artifacts import digests
-from verifier.chain import commitments
 from verifier.chain.contracts import HOLDOUT
+from verifier.protocol import commitments
 from verifier.service.state import OWN_FILES
 from verifier.tasks.manifest import MAX_MANIFEST_BYTES, MAX_URI_CHARACTERS, Manifest
 

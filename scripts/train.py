@@ -2,7 +2,7 @@
 
 `python -m scripts.train --task task/manifest.json --base MODEL/ --data task/train.tsv --out adapter/`
 
-Model, tokens and length are the task's own (verifier.tasks.lora), so that what is trained is what is judged.
+Model, tokens and length are the task's own (verifier.tasks.kinds.classify), so that what is trained is what is judged.
 """
 
 import time
@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from verifier.tasks.errors import BuildError
-from verifier.tasks.lora.architecture import load_classifier, with_adapter
-from verifier.tasks.lora.dataset import Encoding, read_rows
+from verifier.tasks.kinds.classify.architecture import load_classifier, with_adapter
+from verifier.tasks.kinds.classify.dataset import Encoding, read_rows
 from verifier.tasks.scoring import load_manifest
 
 BATCH = 16

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.evm import NATIVE, ZERO, Chain, Contract, Receipt, account, compiled, word
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 ETHER = 10**18
 SEAT = 8 * ETHER

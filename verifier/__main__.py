@@ -1,5 +1,5 @@
 """`python -m verifier` is `touchstone`."""
 
-from verifier.cli import main
+from verifier.cli.main import main
 
 main()

@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from scripts.bench import accuracy, measure, models
-from verifier.commands.progress import progress_bar
+from verifier.cli.progress import progress_bar
 
 
 @click.command()

@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 
 from scripts.bench.models import Files
-from verifier.commands.progress import Show
+from verifier.cli.progress import Show
 from verifier.exact import Engine, load_program
-from verifier.exact.arrival import integers
-from verifier.exact.compare import OutputError, float_session
-from verifier.exact.float_model import batches, inputs_of
+from verifier.exact.analysis.compare import OutputError, float_session
+from verifier.exact.lowering.float_model import batches, inputs_of
+from verifier.exact.lowering.input_quantisation import integers
 
 Array = np.ndarray[Any, Any]
 

@@ -18,9 +18,9 @@ import onnxruntime as ort
 
 from scripts.bench.models import FOLDER, ROOT, Files
 from verifier.exact import Engine, Program, load_program, outputs_digest
-from verifier.exact.byte_products import exact_here
-from verifier.exact.emission import emit, never
-from verifier.exact.session import session_options
+from verifier.exact.runtime.byte_products import exact_here
+from verifier.exact.runtime.emission import emit, never
+from verifier.exact.runtime.session import session_options
 
 PRODUCTS = frozenset(
     ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "DynamicQuantizeMatMul", "Attention")

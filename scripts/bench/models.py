@@ -15,10 +15,10 @@ import onnx
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from verifier.commands.progress import Show
+from verifier.cli.progress import Show
 from verifier.exact.lowering import InputSpec, lower_graph
-from verifier.tasks.lora.architecture import load_classifier
-from verifier.tasks.lora.dataset import Encoding, Row
+from verifier.tasks.kinds.classify.architecture import load_classifier
+from verifier.tasks.kinds.classify.dataset import Encoding, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "bench"

@@ -13,7 +13,7 @@ from verifier.artifacts import sealing
 from verifier.artifacts.digests import digest, to_hex
 from verifier.artifacts.errors import ArtifactError
 from verifier.artifacts.store import Store
-from verifier.cli import cli
+from verifier.cli.main import cli
 
 DATA = b"adapter" * 1000
 Touchstone = Callable[..., Result]

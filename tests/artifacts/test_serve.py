@@ -180,7 +180,15 @@ def test_start__port_taken__is_an_error(mirror: Mirror, store: Store) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_command__told_to_stop__ends_cleanly(store: Store, number: signal.Signals, tmp_path: Path) -> None:
     store.put(DATA)
-    command = [sys.executable, "-c", "from verifier.cli import main; main()", "serve", str(store.folder), "--port", "0"]
+    command = [
+        sys.executable,
+        "-c",
+        "from verifier.cli.main import main; main()",
+        "serve",
+        str(store.folder),
+        "--port",
+        "0",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.getcwd())
     assert process.stdout is not None
     ready = process.stdout.readline()

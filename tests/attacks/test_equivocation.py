@@ -13,7 +13,7 @@ from tests.attacks.weakened import Guard
 from tests.contracts.conftest import SEATS
 from tests.evm import reverts, word
 from tests.harness import RIVAL, SOLVER, SPONSOR, STRANGER, Entry, World
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 # A naive protocol commits to the secret alone.
 COMMITMENTS_BIND_ALL = Guard(

@@ -21,7 +21,7 @@ from tests.harness import (
     WINDOWS,
     World,
 )
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 SEATS = 12
 SCORE_BOUND = 2**96

@@ -8,7 +8,7 @@ from eth_utils.crypto import keccak
 from tests.contracts import amounts
 from tests.evm import ZERO, reverts, word
 from tests.harness import LIMITS, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, World
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 WORK = WINDOWS[4] * LIMITS["reference_rate"]
 

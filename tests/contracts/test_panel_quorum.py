@@ -6,7 +6,7 @@ import pytest
 
 from tests.evm import ZERO, reverts, word
 from tests.harness import ACCEPTED, CHALLENGE_WINDOW, FINAL, HOLDOUT_INVALID, NO_VERDICT, Task, World
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 SEATS = 12
 SALT = word("some salt")

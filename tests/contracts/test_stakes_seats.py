@@ -10,7 +10,7 @@ import pytest
 from tests.contracts.draws import JURY, draw, slash
 from tests.evm import NATIVE, ZERO, Chain, compiled, reverts, word
 from tests.harness import DEPLOYER, EXIT_DELAY, OPERATOR, OWNER, RESERVATION, RIVAL, SEAT, STRANGER, World
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 STAKES = "contracts/Stakes.vy"
 UNKNOWN = word("no such stake")

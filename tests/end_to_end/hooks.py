@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from verifier.chain.transactions import Sender
-from verifier.cli import main
+from verifier.cli.main import main
 from verifier.service import evaluations
 from verifier.service.actions import Actions
 from verifier.service.evaluations import Evaluations

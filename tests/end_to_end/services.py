@@ -98,7 +98,7 @@ class Verifier:
     def start(self, hook: str | None = None) -> None:
         """Run `touchstone run`; with a hook, the same in a process that misbehaves as hooks.py says."""
         self.may_end = hook is not None and hook.startswith("die")
-        entry = ["-m", "tests.end_to_end.hooks", hook] if hook else ["-c", "from verifier.cli import main; main()"]
+        entry = ["-m", "tests.end_to_end.hooks", hook] if hook else ["-c", "from verifier.cli.main import main; main()"]
         command = [sys.executable, *entry, "run", "--config", str(self.folder / "service.toml")]
         with (self.folder / "log.jsonl").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)

@@ -8,7 +8,7 @@ from tests.end_to_end.hostile import hostile_manifests, hostile_programs
 from tests.end_to_end.hosts import FileHost
 from tests.end_to_end.program import BAD, GOOD, Program
 from tests.end_to_end.world import REWARD, SEAT, Sealed, World
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 
 def hostile_uris(world: World, inside: FileHost) -> dict[str, tuple[str, str]]:

@@ -130,7 +130,7 @@ def test_stop__in_the_middle_of_an_evaluation__leaves_no_process(world: World) -
     world.until_drawn()
     world.until_attested(1)
     world.until_judging(entry)
-    wait_for(lambda: any("evaluate_child" in line for line in processes_of(verifier)), "an evaluation is under way")
+    wait_for(lambda: any("execution.child" in line for line in processes_of(verifier)), "an evaluation is under way")
     assert verifier.stop() == 0
     wait_for(lambda: not processes_of(verifier), "all its processes have ended", timeout_s=10)
     assert verifier.log()[-1]["event"] == "stopped"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.end_to_end.program import BAD, GOOD, Program, float_program
 from tests.end_to_end.world import REWARD, SEAT, Sealed, World
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 
 def test_verdicts__four_tasks_at_the_same_time__each_gets_its_own(world: World) -> None:

@@ -20,7 +20,7 @@ from tests.end_to_end.node import ROOT, Anvil, wait_for
 from tests.end_to_end.program import Program
 from tests.end_to_end.services import Verifier
 from verifier.artifacts import digests, sealing
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 ETHER = 10**18
 SEAT = 80 * ETHER // 10

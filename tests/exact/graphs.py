@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
-from verifier.exact.parse import PROTO_OF
+from verifier.exact.program.parse import PROTO_OF
 
 # (operator, inputs, outputs, attributes); inputs and outputs are separated by spaces, "-" is an input left out.
 Row = tuple[str, str, str] | tuple[str, str, str, dict[str, Any]]

@@ -13,8 +13,8 @@ import torch
 
 from verifier.exact import Program, load_program
 from verifier.exact.lowering import InputSpec, lower
-from verifier.tasks.lora.architecture import load_classifier
-from verifier.tasks.lora.dataset import Encoding, Row
+from verifier.tasks.kinds.classify.architecture import load_classifier
+from verifier.tasks.kinds.classify.dataset import Encoding, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTENCES = ROOT / "data" / "vader-movie-reviews" / "sentences.tsv"

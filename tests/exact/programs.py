@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from verifier.exact import NotExactError
 from verifier.exact.lowering.builder import Builder
-from verifier.exact.parse import PROTO_OF
-from verifier.exact.values import BOOL, DTYPES, FLOAT, INTEGER_RANGES, MAX_STEPS, WIDE_INTEGERS, Value
+from verifier.exact.program.parse import PROTO_OF
+from verifier.exact.program.values import BOOL, DTYPES, FLOAT, INTEGER_RANGES, MAX_STEPS, WIDE_INTEGERS, Value
 
 SHAPES: tuple[tuple[int, ...], ...] = (
     (),

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.exact.graphs import Row, data
-from verifier.exact import Engine, byte_products, load_program, reference
-from verifier.exact.byte_products import BASE, HIGHEST, LOWEST, byte_weight, digits_of, exact_here
-from verifier.exact.emission import emit, never
+from verifier.exact import Engine, load_program, reference
 from verifier.exact.program import Program
+from verifier.exact.runtime import byte_products
+from verifier.exact.runtime.byte_products import BASE, HIGHEST, LOWEST, byte_weight, digits_of, exact_here
+from verifier.exact.runtime.emission import emit, never
 
 ROWS, DEPTH, COLUMNS = 64, 96, 48
 SCALES = np.array([1 + column % 31 for column in range(COLUMNS)]) * 2.0**-9
@@ -87,7 +88,7 @@ def test_product__of_integers_of_one_or_two_bytes__is_what_the_reference_says(
 
 @pytest.mark.parametrize("seed", range(12))
 def test_product__of_any_shape_and_spread__is_what_float64_gives(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verifier.exact.byte_emission.WORTHWHILE", 0)
+    monkeypatch.setattr("verifier.exact.runtime.byte_emission.WORTHWHILE", 0)
     rng = np.random.default_rng(seed)
     rows, depth, columns = (int(rng.integers(1, most)) for most in (70, 600, 90))
     limits = rng.choice([3, 127, 128, 5000, HIGHEST], 2)
@@ -115,7 +116,7 @@ def test_product__of_any_shape_and_spread__is_what_float64_gives(seed: int, monk
 
 
 def test_product__of_more_columns_than_a_cache_holds__is_computed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verifier.exact.byte_emission.MOST_RESULTS", 20 * ROWS)
+    monkeypatch.setattr("verifier.exact.runtime.byte_emission.MOST_RESULTS", 20 * ROWS)
     program = product(WORDS, extremes(WORDS, np.int16, DEPTH, COLUMNS))
     assert emitted(program)["MatMulInteger"] == 3 * 3  # 20, 20 and 8 columns
     feeds = {"x": extremes(WORDS, np.int16, 1, ROWS, DEPTH)}

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.exact.graphs import data, digest_of_plain_run
-from verifier.cli import cli
+from verifier.cli.main import cli
 from verifier.exact.vectors import load_vectors
 
 FLOAT = 11  # TensorProto.DOUBLE

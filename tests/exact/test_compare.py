@@ -13,13 +13,13 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.lowering.compare import node
-from verifier.cli import cli
+from verifier.cli.main import cli
 from verifier.exact import load_program
-from verifier.exact.arrival import grid_of_input, integers
-from verifier.exact.compare import OutputError
-from verifier.exact.float_model import batches, inputs_of
-from verifier.exact.inspection import inspect
-from verifier.exact.layer_map import LayerMap
+from verifier.exact.analysis.compare import OutputError
+from verifier.exact.analysis.inspect import inspect
+from verifier.exact.analysis.layer_map import LayerMap
+from verifier.exact.lowering.float_model import batches, inputs_of
+from verifier.exact.lowering.input_quantisation import grid_of_input, integers
 
 BATCH, TOKENS, WIDTH, CLASSES = 2, 5, 16, 4
 BATCHES = 6

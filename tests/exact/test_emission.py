@@ -10,8 +10,8 @@ import pytest
 
 from tests.exact.graphs import Row, data
 from verifier.exact import Engine, load_program, reference
-from verifier.exact.emission import emit
 from verifier.exact.program import Program
+from verifier.exact.runtime.emission import emit
 
 X = {"x": ("int16", (3, 4))}
 WEIGHT = np.arange(-8, 12, dtype=np.float64).reshape(4, 5)

@@ -13,7 +13,8 @@ import onnxruntime as ort
 import pytest
 
 from tests.exact.graphs import data, plain_run
-from verifier.exact import Engine, FeedError, Program, SelfTestError, engine, load_program, outputs_digest, reference
+from verifier.exact import Engine, FeedError, Program, SelfTestError, load_program, outputs_digest, reference
+from verifier.exact.runtime import engine
 
 DOUBLE = onnx.TensorProto.DOUBLE
 

@@ -10,9 +10,9 @@ from tests.exact.graphs import Row, data, plain_run
 from tests.exact.oracle import evaluate, same
 from tests.exact.programs import feeds_of
 from verifier.exact import Engine, NotExactError, Program, load_program, reference
-from verifier.exact.instructions import REGISTRY
-from verifier.exact.parse import PROTO_OF
-from verifier.exact.values import DTYPES
+from verifier.exact.program.instructions import REGISTRY
+from verifier.exact.program.parse import PROTO_OF
+from verifier.exact.program.values import DTYPES
 
 ALL = set(DTYPES)
 WIDE = {"int32", "int64", "float64"}

@@ -18,9 +18,9 @@ from tests.exact import oracle
 from tests.exact.graphs import constant, plain_run
 from tests.exact.programs import STEPS, Step, feeds_of, grown
 from verifier.exact import Engine, NotExactError, load_program
-from verifier.exact.instructions import REGISTRY, Site, products, registry
-from verifier.exact.parse import PROTO_OF
-from verifier.exact.values import Value
+from verifier.exact.program.instructions import REGISTRY, Site, products, registry
+from verifier.exact.program.parse import PROTO_OF
+from verifier.exact.program.values import Value
 
 # What a seed gives depends on the modules that are loaded: batches go on until everything happened so often.
 OFTEN = 3

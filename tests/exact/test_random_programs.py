@@ -12,7 +12,7 @@ from tests.exact import oracle
 from tests.exact.graphs import plain_run
 from tests.exact.programs import STEPS, Step, feeds_of, grown
 from verifier.exact import Engine, load_program, reference
-from verifier.exact.instructions import REGISTRY
+from verifier.exact.program.instructions import REGISTRY
 
 USED: Counter[str] = Counter()
 OFTEN = 10

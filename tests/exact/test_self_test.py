@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
-from verifier.exact import SelfTestError, engine, self_test
-from verifier.exact.instructions import REGISTRY
+from verifier.exact import SelfTestError, self_test
+from verifier.exact.program.instructions import REGISTRY
+from verifier.exact.runtime import engine
 from verifier.exact.vectors import load_vectors
 
 # fesetround's constants in the C library's <fenv.h>.
@@ -92,6 +93,6 @@ def test_self_test__runtime_cannot_load_a_graph__is_refused(monkeypatch: pytest.
 
 
 def test_self_test__no_vectors_installed__is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["verifier.exact.self_test"], "load_vectors", tuple)
+    monkeypatch.setattr(sys.modules["verifier.exact.runtime.self_test"], "load_vectors", tuple)
     with pytest.raises(SelfTestError, match="no vectors are installed"):
         self_test()

@@ -14,7 +14,7 @@ from tests.exact.graphs import digest_of_plain_run
 from tests.lowering import architectures
 from tests.lowering.architectures import ADAPTER_GRIDS, Architecture, Feeds, exported, input_specs
 from verifier.exact import Engine, Program, load_program, outputs_digest, reference
-from verifier.exact.compare import OutputError, Pair, float_session
+from verifier.exact.analysis.compare import OutputError, Pair, float_session
 from verifier.exact.lowering import lower
 
 CALIBRATION, UNSEEN = range(1, 9), range(100, 116)  # seeds

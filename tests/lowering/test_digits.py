@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.lowering.architectures import Architecture, exported
 from verifier.exact import Engine, load_program, reference
-from verifier.exact.compare import float_session
+from verifier.exact.analysis.compare import float_session
 from verifier.exact.lowering import InputSpec, lower
 
 Array = np.ndarray[Any, Any]

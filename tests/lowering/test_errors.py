@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 
 from tests.lowering.compare import GRID, FloatGraph, node, real
 from verifier.exact import LoweringError
-from verifier.exact.float_model import load_float_model
 from verifier.exact.lowering import InputSpec, lower
+from verifier.exact.lowering.float_model import load_float_model
 
 X = {"x": (3, 6)}
 XY = {"x": (3, 6), "y": (3, 6)}

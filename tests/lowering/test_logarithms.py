@@ -17,8 +17,8 @@ from tests.lowering.compare import GRID, Array, FloatGraph, node, real, three_wa
 from verifier.exact import load_program
 from verifier.exact.lowering import Builder, InputSpec, lower
 from verifier.exact.lowering.fusion import fuse
-from verifier.exact.lowering.nodes.logarithm import log_sum_exp, logarithm
-from verifier.exact.values import FLOAT
+from verifier.exact.lowering.operators.logarithm import log_sum_exp, logarithm
+from verifier.exact.program.values import FLOAT
 
 LOG_ERROR = 2.0**-26
 SUM_ERROR = 2.0**-20

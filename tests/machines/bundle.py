@@ -12,8 +12,8 @@ import numpy as np
 
 from tests.machines.models import Model
 from verifier.exact import Program, load_program, outputs_digest, reference
-from verifier.exact.emission import emit
-from verifier.exact.session import session_options
+from verifier.exact.runtime.emission import emit
+from verifier.exact.runtime.session import session_options
 from verifier.exact.vectors import load_vectors
 
 # The options that the engine sets; threads are each machine's own.

@@ -16,7 +16,7 @@ from scripts.bench import __main__ as bench
 from scripts.bench import accuracy, measure, models
 from tests.machines.models import ROWS, TOKENS, VOCABULARY, Model, decoder
 from verifier.exact import Engine, load_program, outputs_digest, reference
-from verifier.exact.compare import OutputError
+from verifier.exact.analysis.compare import OutputError
 
 UNSEEN = 24
 

@@ -12,10 +12,10 @@ from tests.end_to_end.node import ROOT
 from tests.end_to_end.program import Program
 from tests.scripts.conftest import SEPOLIA, Node, Wallets
 from verifier.artifacts import digests, sealing
-from verifier.chain import commitments
 from verifier.chain.client import Client
 from verifier.chain.contracts import Contracts
 from verifier.chain.header import encode_header
+from verifier.protocol import commitments
 
 ETHER = 10**18
 HOUR = 3600

@@ -14,8 +14,9 @@ import structlog
 from tests.end_to_end.program import GOOD, Program
 from verifier.artifacts import digests, sealing
 from verifier.artifacts.store import Store
-from verifier.chain import commitments
 from verifier.chain.contracts import JUDGING, PanelView, TaskView, Terms
+from verifier.execution.sandbox import EvaluationFailed
+from verifier.protocol import commitments
 from verifier.service import evaluations
 from verifier.service.config import Chain, Config, Operator, Sandbox
 from verifier.service.config import Store as StoreLimits
@@ -25,7 +26,6 @@ from verifier.service.files import Files
 from verifier.service.jobs import Jobs
 from verifier.service.journal import Journal
 from verifier.service.metrics import Metrics
-from verifier.service.sandbox import EvaluationFailed
 from verifier.service.state import Opening, Submission, TaskHistory, TaskState
 
 PANEL = "0x" + "11" * 20

@@ -13,7 +13,7 @@ UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}
 COMMAND = """
 import ctypes, sys
 assert ctypes.CDLL(None).fesetround(int(sys.argv.pop(1))) == 0
-from verifier.cli import main
+from verifier.cli.main import main
 main()
 """
 

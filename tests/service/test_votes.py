@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from verifier.chain import commitments
+from verifier.protocol import commitments
 from verifier.service.errors import Stop
 from verifier.service.votes import Seat, load_seed, salt, vote
 

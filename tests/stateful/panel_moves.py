@@ -12,7 +12,7 @@ from tests.harness import RESERVATION, SCORED, SILENCE
 from tests.stateful.case import Ballot, Case
 from tests.stateful.seats import Seat
 from tests.stateful.stage import STRANGER, Stage
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 
 def convene(stage: Stage, case: Case, sender: str = STRANGER) -> None:

@@ -7,7 +7,7 @@ from tests.harness import SEAT
 from tests.stateful.ledger import Ledger
 from tests.stateful.seats import Seat
 from tests.stateful.stage import JURY, Stage
-from verifier.chain import commitments
+from verifier.protocol import commitments
 
 
 def join(stage: Stage, owner: str, operator: str, value: int = SEAT) -> Seat | None:

@@ -11,8 +11,8 @@ import torch
 from peft import PeftModel
 
 from tests.tasks.tiny import write_dataset, write_model
-from verifier.tasks.lora.architecture import load_classifier, with_adapter
-from verifier.tasks.lora.build import Choices, build
+from verifier.tasks.kinds.classify.architecture import load_classifier, with_adapter
+from verifier.tasks.kinds.classify.build import Choices, build
 from verifier.tasks.manifest import Manifest
 from verifier.tasks.scoring import load_manifest
 

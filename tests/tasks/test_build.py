@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from tests.tasks.conftest import BATCH, HOLDOUT, PRACTICE, RANK, BuiltTask
 from verifier.artifacts import digests, sealing, tensors
 from verifier.artifacts.fetch import artifact_uri
-from verifier.cli import cli
+from verifier.cli.main import cli
 from verifier.exact import load_program
 from verifier.tasks.errors import BuildError
 from verifier.tasks.evaluation import check_program
-from verifier.tasks.lora.build import CALIBRATION_BATCHES, Choices, build
-from verifier.tasks.lora.dataset import read_rows
+from verifier.tasks.kinds.classify.build import CALIBRATION_BATCHES, Choices, build
+from verifier.tasks.kinds.classify.dataset import read_rows
 
 
 def test_build__a_task__writes_these_files_and_names_the_public_ones(task: BuiltTask) -> None:
@@ -88,7 +88,7 @@ def test_build__submission__has_the_layers_of_the_encoder_and_the_head(task: Bui
 def test_build__program_that_is_not_the_model__is_never_published(
     choices: Choices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("verifier.tasks.lora.program.HEADROOM", 2.0**-6)  # everything saturates
+    monkeypatch.setattr("verifier.tasks.kinds.classify.program.HEADROOM", 2.0**-6)  # everything saturates
     with pytest.raises(BuildError, match=r"the exact program gives only \d\d\.\d% of 32 texts the model's class"):
         build(choices, tmp_path / "task")
     assert not (tmp_path / "task").exists()

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.lowering.compare import node, three_ways
 from verifier.exact import Engine, load_program
 from verifier.exact.lowering import Builder, InputSpec, lower_graph
-from verifier.exact.values import FLOAT, Value
+from verifier.exact.program.values import FLOAT, Value
 from verifier.tasks.evaluation import evaluate
 from verifier.tasks.metrics import accuracy, log_likelihood, preference_wins, row_log_likelihoods
 

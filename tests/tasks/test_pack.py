@@ -13,9 +13,9 @@ from safetensors.numpy import load_file, save_file
 
 from tests.tasks.conftest import RANK, BuiltTask, adapted
 from verifier.artifacts import digests, tensors
-from verifier.cli import cli
+from verifier.cli.main import cli
 from verifier.tasks.errors import PackError
-from verifier.tasks.lora.pack import pack
+from verifier.tasks.kinds.classify.pack import pack
 
 QUERY = "encoder.layer.0.attention.self.query"
 PREFIX = "base_model.model.encoder."

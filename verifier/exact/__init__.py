@@ -5,12 +5,11 @@ integers, `lower` (of verifier.exact.lowering) makes an exact file from a float 
 machine may sign what it computes.
 """
 
-from verifier.exact import reference
-from verifier.exact.engine import Engine
 from verifier.exact.errors import ExactError, FeedError, LoweringError, NotExactError, SelfTestError
 from verifier.exact.outputs import outputs_digest
-from verifier.exact.program import Instruction, Program, Tensor, load_program
-from verifier.exact.self_test import self_test
+from verifier.exact.program import Instruction, Program, Tensor, load_program, reference
+from verifier.exact.runtime.engine import Engine
+from verifier.exact.runtime.self_test import self_test
 
 __all__ = [
     "Engine",

@@ -12,12 +12,12 @@ from enum import StrEnum
 
 from eth_utils.crypto import keccak
 
-from verifier.chain import commitments
 from verifier.chain.client import Block
 from verifier.chain.contracts import Call, Contracts
 from verifier.chain.errors import Reverted
 from verifier.chain.header import encode_header
 from verifier.chain.transactions import Change, Sender
+from verifier.protocol import commitments
 from verifier.service import votes
 from verifier.service.config import Config
 from verifier.service.duties import OPEN_CALLS, Duty, Kind

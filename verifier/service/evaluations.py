@@ -14,15 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verifier.artifacts.digests import from_hex
-from verifier.chain import commitments
-from verifier.service.config import Sandbox
-from verifier.service.errors import Retry, Skip
-from verifier.service.files import Files
-from verifier.service.jobs import Jobs, Outcome
-from verifier.service.journal import Evaluation, Journal
-from verifier.service.logs import Logger
-from verifier.service.metrics import Metrics
-from verifier.service.sandbox import (
+from verifier.execution.sandbox import (
     Case,
     EvaluationFailed,
     Judgement,
@@ -31,6 +23,14 @@ from verifier.service.sandbox import (
     StoredFileDamaged,
     run,
 )
+from verifier.protocol import commitments
+from verifier.service.config import Sandbox
+from verifier.service.errors import Retry, Skip
+from verifier.service.files import Files
+from verifier.service.jobs import Jobs, Outcome
+from verifier.service.journal import Evaluation, Journal
+from verifier.service.logs import Logger
+from verifier.service.metrics import Metrics
 from verifier.service.state import Submission, TaskState
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from verifier.chain import commitments
+from verifier.protocol import commitments
 from verifier.service.errors import Stop
 from verifier.service.keys import read_secret
 

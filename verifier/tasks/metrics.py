@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from verifier.exact.lowering import Builder, log_sum_exp
-from verifier.exact.values import FLOAT, Value
+from verifier.exact.program.values import FLOAT, Value
 
 # A log-likelihood counts units of 2**-16 nat.
 NAT_BITS = 16

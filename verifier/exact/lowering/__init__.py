@@ -7,6 +7,6 @@ at the calibrated range. The result need not be reproducible: it is what is pinn
 
 from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.graph import InputSpec, Lowered, lower, lower_graph
-from verifier.exact.lowering.nodes.logarithm import log_sum_exp
+from verifier.exact.lowering.operators.logarithm import log_sum_exp
 
 __all__ = ["Builder", "InputSpec", "Lowered", "log_sum_exp", "lower", "lower_graph"]

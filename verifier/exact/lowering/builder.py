@@ -15,11 +15,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from verifier.exact.byte_products import HIGHEST
 from verifier.exact.errors import NotExactError
-from verifier.exact.instructions import REGISTRY, Site
-from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF
-from verifier.exact.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
+from verifier.exact.program.instructions import REGISTRY, Site
+from verifier.exact.program.parse import IR_VERSIONS, OPSET, PROTO_OF
+from verifier.exact.program.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
+from verifier.exact.runtime.byte_products import HIGHEST
 
 Array = NDArray[Any]
 

@@ -12,15 +12,15 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-import verifier.exact.lowering.nodes  # noqa: F401  (fills the registry)
+import verifier.exact.lowering.operators  # noqa: F401  (fills the registry)
 from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.builder import Builder
-from verifier.exact.lowering.calibration import Feeds, Range, ranges
-from verifier.exact.lowering.equalising import equalise
+from verifier.exact.lowering.calibrate import Feeds, Range, ranges
+from verifier.exact.lowering.canonicalise import MICROSOFT, opset_of, plain, static_shape
+from verifier.exact.lowering.equalise import equalise
 from verifier.exact.lowering.fusion import Function, fuse
-from verifier.exact.lowering.plain import MICROSOFT, opset_of, plain, static_shape
 from verifier.exact.lowering.registry import REGISTRY, Context, Node, number
-from verifier.exact.values import FLOAT, Value
+from verifier.exact.program.values import FLOAT, Value
 
 DEFAULT_HEADROOM = 2.0
 # What to do about operators that people meet.

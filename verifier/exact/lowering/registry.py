@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.builder import Builder, grid_for
-from verifier.exact.lowering.calibration import Range
-from verifier.exact.values import BOOL, FLOAT, Value
+from verifier.exact.lowering.calibrate import Range
+from verifier.exact.program.values import BOOL, FLOAT, Value
 
 Array = NDArray[Any]
 Item = Value | Array  # a lowered tensor, or a constant of the float graph not yet used

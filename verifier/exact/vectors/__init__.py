@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
-from verifier.exact.parse import IR_VERSIONS, OPSET, PROTO_OF
+from verifier.exact.program.parse import IR_VERSIONS, OPSET, PROTO_OF
 
 Raw = Mapping[str, Any]
 

@@ -1,0 +1,162 @@
+"""What is a fact and can be voted, and what is only this machine's trouble and must not be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.node import ROOT
+from tests.end_to_end.program import BAD, GOOD, Program, float_program
+from tests.execution.test_sandbox import case_of, ignore, sealed, stored
+from verifier.execution.sandbox import Judgement, SealedFile
+from verifier.protocol import commitments
+from verifier.tasks import judge as judging
+from verifier.tasks.errors import ManifestError
+from verifier.tasks.judge import Damaged, TooLarge, judge
+
+LIMITS = {"threads": 1, "memory_bytes": 1 << 40}
+
+
+def judged(folder: Path, program: Program, **changes: Any) -> Judgement:
+    """Judge a good case with `changes`."""
+    return judge(replace(case_of(folder, program), **changes), folder / "evidence", LIMITS, ignore)
+
+
+def test_judge__good_case__is_scored(tmp_path: Path) -> None:
+    program = Program()
+    found = judged(tmp_path, program)
+    assert (found.outcome, found.scores, found.fault) == (commitments.SCORED, (program.score(GOOD, seed=1),), "")
+
+
+def test_judge__submission_not_scored__has_zero(tmp_path: Path) -> None:
+    assert judged(tmp_path, Program(), submissions=(None,)).scores == (0,)
+
+
+SPOILED = {
+    "trailing byte": lambda data: data + b"\0",
+    "too short": lambda data: data[:-1],
+    "floats": lambda data: data.replace(b"I16", b"F16"),
+    "another shape": lambda data: data.replace(b"[4]", b"[2]"),
+    "another header": lambda data: data.replace(b'"w"', b'"v"'),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
+def test_judge__submission_of_other_bytes__gets_the_misfit_score(tmp_path: Path, spoil: Any) -> None:
+    program = Program()
+    bad = sealed(tmp_path, "bad", spoil(program.submission_file(GOOD)))
+    assert judged(tmp_path, program, submissions=(bad,)).scores == (commitments.MISFIT_SCORE,)
+
+
+def test_judge__submission_with_another_digest_than_revealed__gets_the_misfit_score(tmp_path: Path) -> None:
+    program = Program()
+    bad = replace(sealed(tmp_path, "bad", program.submission_file(BAD)), plain=b"\x01" * 32)
+    assert judged(tmp_path, program, submissions=(bad,)).scores == (commitments.MISFIT_SCORE,)
+
+
+def test_judge__program_not_exact__is_a_fact_with_its_reason(tmp_path: Path) -> None:
+    found = judged(tmp_path, Program(float_program()))
+    assert (found.outcome, found.scores, found.evidence) == (commitments.PROGRAM_INVALID, (), None)
+    assert found.fault.startswith("not exact at input 'w'")
+
+
+def test_judge__macs_understated__is_a_fact(tmp_path: Path) -> None:
+    found = judged(tmp_path, Program(cost=1))
+    assert (found.outcome, found.fault) == (commitments.PROGRAM_INVALID, "macs: 81 for 3 batches, the manifest says 1")
+
+
+def test_judge__other_holdout_than_announced__is_a_fact(tmp_path: Path) -> None:
+    program = Program()
+    other = sealed(tmp_path, "other", program.examples_file(seed=9))
+    assert judged(tmp_path, program, holdout=other).outcome == commitments.HOLDOUT_INVALID
+
+
+def test_judge__holdout_that_does_not_open__is_a_fact(tmp_path: Path) -> None:
+    case = case_of(tmp_path, Program())
+    assert case.holdout is not None
+    wrong_key = replace(case.holdout, key=b"\x01" * 32)
+    found = judge(replace(case, holdout=wrong_key), tmp_path / "evidence", LIMITS, ignore)
+    assert (found.outcome, found.fault) == (
+        commitments.HOLDOUT_INVALID,
+        "the unsealed bytes do not have the revealed digest",
+    )
+
+
+@pytest.mark.parametrize("trouble", [MemoryError, RecursionError, OSError, RuntimeError])
+@pytest.mark.parametrize("where", ["load_program", "Engine", "evaluate"])
+def test_judge__trouble_of_this_machine__is_raised_and_never_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, trouble: type[Exception]
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise trouble
+
+    monkeypatch.setattr(judging, where, fail)
+    with pytest.raises(trouble):
+        judged(tmp_path, Program())
+
+
+def test_judge__manifest_that_is_none__is_raised(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError):
+        judged(tmp_path, Program(), manifest=stored(tmp_path, "none", b"{}"))
+
+
+def _flip_a_bit(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["manifest", "program", "holdout", "submission"])
+def test_judge__one_bit_flipped_on_disk__is_never_judged(tmp_path: Path, name: str) -> None:
+    case = case_of(tmp_path, Program())
+    file = case.submissions[0] if name == "submission" else getattr(case, name)
+    _flip_a_bit(file.path)
+    with pytest.raises(Damaged) as caught:
+        judge(case, tmp_path / "evidence", LIMITS, ignore)
+    assert caught.value.digest == (file.sealed if isinstance(file, SealedFile) else file.digest)
+
+
+def test_judge__practice_set_flipped_on_disk__is_never_judged(tmp_path: Path) -> None:
+    program = Program()
+    practice = program.examples_file(seed=2)
+    case = case_of(tmp_path, program)
+    manifest = stored(tmp_path, "public", program.manifest(lambda _: "https://x", practice, b"x", holdout=None))
+    case = replace(case, manifest=manifest, practice=stored(tmp_path, "practice", practice), holdout=None)
+    assert judge(case, tmp_path / "evidence", LIMITS, ignore).outcome == commitments.SCORED
+    assert case.practice is not None
+    _flip_a_bit(case.practice.path)
+    with pytest.raises(Damaged):
+        judge(case, tmp_path / "evidence", LIMITS, ignore)
+
+
+def test_judge__program_needs_more_memory_than_allowed__says_how_much(tmp_path: Path) -> None:
+    with pytest.raises(TooLarge, match=r"needs \d+ bytes of memory, sandbox.memory_bytes allows 10"):
+        judge(case_of(tmp_path, Program()), tmp_path / "evidence", {**LIMITS, "memory_bytes": 10}, ignore)
+
+
+def test_load_program__no_memory_left_to_parse__is_not_called_invalid(tmp_path: Path) -> None:
+    """protobuf reports memory that ran out as a malformed file: believed, an honest verifier would vote a lie."""
+    script = """
+import resource
+from verifier.exact import ExactError, NotExactError, load_program
+nodes = b"\\x0a\\x00" * 1_000_000
+length, size = b"", len(nodes)
+while size:
+    length, size = length + bytes([size & 127 | (128 if size > 127 else 0)]), size >> 7
+data = b"\\x3a" + length + nodes
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 30_000_000,) * 2)
+try:
+    load_program(data)
+except NotExactError as error:
+    print("a fact:", error)
+except (ExactError, MemoryError) as error:
+    print("no fact:", error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("no fact:"), done.stdout + done.stderr

@@ -1,0 +1,291 @@
+"""Commands for exact programs: lower, check, eval, compare, selftest."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from verifier.exact import Program
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_THREADS = click.IntRange(1, 256)
+
+
+class _Input(click.ParamType):
+    """NAME=DTYPE or NAME=DTYPE:GRID."""
+
+    name = "NAME=DTYPE[:GRID]"
+    _FORM = re.compile(r"(.+)=(int8|uint8|int16|int32)(?::(-?[0-9]{1,4}))?")
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str, int | None]:
+        """The three parts; None for a grid that is left out."""
+        form = self._FORM.fullmatch(value)
+        if form is None:
+            self.fail(f"{value!r} is not like x=int16:-10, with int8, uint8, int16 or int32", param, ctx)
+        name, dtype, grid = form.groups()
+        return name, dtype, None if grid is None else int(grid)
+
+
+@click.command()
+@click.argument("model", metavar="FLOAT.onnx", type=_FILE)
+@click.option("--calibrate", "feeds", type=_FILE, required=True, help="An npz file of sample inputs, by name.")
+@click.option("--input", "inputs", type=_Input(), multiple=True, help="How an input arrives. Repeatable.")
+@click.option("--out", type=_NEW_FILE, required=True, help="A new file.")
+@click.option("--map", "map_file", type=_NEW_FILE, help="A new file: which float tensor became which, for compare.")
+def lower(
+    model: Path, feeds: Path, inputs: tuple[tuple[str, str, int | None], ...], out: Path, map_file: Path | None
+) -> None:
+    """Make an exact program of FLOAT.onnx, prove it, and write it. Shapes have to be fixed at export.
+
+    FEEDS.npz holds an array for each graph input, of any number of batches stacked along the first axis; an array of
+    one batch alone goes with all others. Tensors saturate at twice what they reach on these samples: give some dozens
+    that look like what will be evaluated.
+
+    Exact programs take integers q that mean q * 2**GRID. Token ids, masks and bools arrive as int32; those that are
+    only 0 or 1 in the samples are clipped to 0..1, other integers are taken as they come. Floats arrive as int16, on
+    a grid that covers twice the samples' range. --input x=int8:-6 declares otherwise; also for adapters or weights that
+    are graph inputs, for which the proof then holds whatever their integers are.
+
+    A model may have 2 GiB of weights; external data is read from its folder. Prints JSON: `bytes`, `share_of_float`,
+    `inputs` (name, dtype, shape, grid), what `touchstone check` prints, and `seconds`.
+    """
+    from verifier.exact import ExactError, load_program
+    from verifier.exact.analysis.layer_map import LayerMap
+    from verifier.exact.lowering import lower_graph
+    from verifier.exact.lowering.float_model import batches, inputs_of, load_float_model
+    from verifier.exact.lowering.input_quantisation import specs_for
+
+    start = time.monotonic()
+    for new in (out, map_file):
+        if new is not None and new.exists():
+            raise ExactError(f"{new} exists and is not overwritten")
+    declared = {name: (dtype, grid) for name, dtype, grid in inputs}
+    floats = load_float_model(model)
+    expected = inputs_of(floats)
+    samples = batches(expected, _read(feeds))
+    specs = specs_for(expected, samples, declared)
+    with progress_bar() as show:
+        calibrated = 0
+
+        def on_feed() -> None:
+            nonlocal calibrated
+            calibrated += 1
+            show("calibrate", calibrated, len(samples))
+            if calibrated == len(samples):
+                show("lower", 0, 1)
+
+        show("calibrate", 0, len(samples))
+        lowered = lower_graph(floats, samples, specs, on_feed=on_feed)
+        data = lowered.builder.model(dict(lowered.outputs)).SerializeToString()
+        show("prove", 0, 1)
+        program = load_program(data)
+    _write(out, data)
+    if map_file is not None:
+        _write(map_file, LayerMap.of(lowered, specs, program).to_json().encode())
+    _print(
+        file=str(out),
+        bytes=len(data),
+        share_of_float=round(len(data) / floats.ByteSize(), 4),
+        inputs=[
+            {"name": item.name, "dtype": item.dtype, "shape": list(item.shape), "grid": specs[item.name].grid}
+            for item in program.inputs
+        ],
+        **_facts(program),
+        seconds=round(time.monotonic() - start, 2),
+    )
+
+
+@click.command()
+@click.argument("program", metavar="EXACT.onnx", type=_FILE, required=False)
+@click.option("--config", "config_file", type=_FILE, help="Examine a service's configuration instead.")
+def check(program: Path | None, config_file: Path | None) -> None:
+    """Prove that EXACT.onnx is exact, without running it; or examine a service before it is trusted with a stake.
+
+    Prints JSON: `exact`, and `instructions`, `macs`, `peak_bits`, `peak_node`, `memory_bytes`, or `node` and `reason`.
+    Exit status 1 for a graph that is not exact, and for a service with anything amiss.
+    """
+    if (program is None) == (config_file is None):
+        raise click.UsageError("name a program, or a configuration with --config")
+    if config_file is not None:
+        from verifier.cli.service import preflight
+
+        passed = preflight(config_file)
+    else:
+        assert program is not None
+        passed = _prove(program)
+    if not passed:
+        sys.exit(1)
+
+
+def _prove(file: Path) -> bool:
+    from verifier.exact import NotExactError, load_program
+
+    try:
+        program = load_program(file.read_bytes())
+    except NotExactError as error:
+        _print(exact=False, node=error.node, reason=error.reason)
+        return False
+    _print(exact=True, **_facts(program))
+    return True
+
+
+def _facts(program: Program) -> dict[str, Any]:
+    """What is known of a proven program."""
+    return {
+        "instructions": program.instruction_counts,
+        "macs": program.macs,
+        "peak_bits": program.peak_bits,
+        "peak_node": program.peak_node,
+        "memory_bytes": program.memory_bytes,
+    }
+
+
+@click.command(name="eval")
+@click.argument("program", metavar="EXACT.onnx", type=_FILE)
+@click.option("--feeds", type=_FILE, required=True, help="An npz file with an array for each input, by name.")
+@click.option("--threads", default=1, show_default=True, type=_THREADS, help="They cannot change a bit.")
+def evaluate(program: Path, feeds: Path, threads: int) -> None:
+    """Run EXACT.onnx. Prints JSON: `outputs` (name, shape, grid) and `outputs_sha256`.
+
+    The digest is over all outputs in graph order, each as its integers value / 2**grid: int64, little-endian, C order.
+    """
+    from verifier.exact import Engine, load_program, outputs_digest
+
+    proven = load_program(program.read_bytes())
+    outputs = Engine(proven, threads).run(_read(feeds))
+    _print(
+        outputs=[{"name": item.name, "shape": list(item.shape), "grid": item.grid} for item in proven.outputs],
+        outputs_sha256=outputs_digest(outputs).hex(),
+    )
+
+
+@click.command()
+@click.argument("model", metavar="FLOAT.onnx", type=_FILE)
+@click.argument("program", metavar="EXACT.onnx", type=_FILE)
+@click.option("--feeds", type=_FILE, required=True, help="An npz file of inputs of the float model, by name.")
+@click.option("--threads", default=1, show_default=True, type=_THREADS, help="Of both, for the time ratio.")
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 1000), help="Pairs of timed runs.")
+@click.option("--map", "map_file", type=_FILE, help="What `lower --map` wrote: the report then shows every layer.")
+@click.option("--report", type=_NEW_FILE, help="A new HTML file: worst layers, ranges, saturation, time, as plots.")
+def compare(
+    model: Path, program: Path, feeds: Path, threads: int, runs: int, map_file: Path | None, report: Path | None
+) -> None:
+    """Run FLOAT.onnx and the EXACT.onnx lowered from it on the same feeds and tell how far apart they are.
+
+    FEEDS.npz is as for `touchstone lower`: inputs of the float model, batches stacked along the first axis. Prints
+    JSON over all batches: `cosine_min` (the least of the rows along an output's last axis), `max_abs_error`,
+    `argmax_agreement` (share of those rows), each the worst of the `outputs`, null where rows have one element;
+    and `time_ratio`: seconds of a batch, exact to float32 onnxruntime with its default options, the median over pairs
+    of runs, one right after the other.
+
+    Floats are rounded to the grids on which the program takes them. Without --map they are read from the program, which
+    first multiplies an input with its grid; for floats declared on grid 0 give the map.
+    """
+    import onnxruntime  # type: ignore[import-untyped]
+
+    from verifier.exact import ExactError, load_program
+    from verifier.exact.analysis.compare import Pair
+    from verifier.exact.analysis.inspect import inspect, operator_times
+    from verifier.exact.analysis.layer_map import LayerMap
+    from verifier.exact.analysis.report import page
+    from verifier.exact.lowering.float_model import batches, load_float_model
+    from verifier.exact.lowering.input_quantisation import grid_of_input
+
+    if report is not None and report.exists():
+        raise ExactError(f"{report} exists and is not overwritten")
+    proven = load_program(program.read_bytes())
+    known = LayerMap.from_json(map_file.read_text("utf-8", "replace"), proven) if map_file is not None else None
+    # Without a map what first becomes of an input tells: a program multiplies it with its grid.
+    grids = known.grids if known else {item.name: grid_of_input(proven, item.name) for item in proven.inputs}
+    floats = load_float_model(model)
+    pair = Pair(floats, proven, grids, threads)
+    samples = batches(pair.inputs, _read(feeds))
+    with progress_bar() as show:
+        errors = pair.errors(samples, show)
+        timing = pair.timing(samples, runs, show)
+        if report is not None:
+            arrived = [pair.arrived(sample) for sample in samples]
+            pairs = list(zip(samples, arrived, strict=True))
+            layers, saturations = inspect(floats, proven, known.layers if known else {}, pairs, show)
+            times = operator_times(proven, arrived, threads)
+    cosines = [item.cosine_min for item in errors if item.cosine_min is not None]
+    agreements = [item.argmax_agreement for item in errors if item.argmax_agreement is not None]
+    summary = {
+        "cosine_min": min(cosines, default=None),
+        "max_abs_error": max(item.max_abs_error for item in errors),
+        "argmax_agreement": min(agreements, default=None),
+        "time_ratio": round(timing.ratio, 3),
+        "outputs": [
+            {
+                "name": item.name,
+                "shape": list(item.shape),
+                "cosine_min": item.cosine_min,
+                "max_abs_error": item.max_abs_error,
+                "argmax_agreement": item.argmax_agreement,
+            }
+            for item in errors
+        ],
+        "measured": {
+            "batches": len(samples),
+            "runs": runs,
+            "threads": threads,
+            "float_seconds": timing.float_seconds,
+            "exact_seconds": timing.exact_seconds,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
+    if report is not None:
+        title = f"{program.name} against {model.name}"
+        _write(report, page(title, summary, layers if known else None, saturations, times).encode())
+    _print(**summary)
+
+
+@click.command()
+def selftest() -> None:
+    """Run the literal vectors on the installed onnxruntime. Prints JSON: `onnxruntime`, `vectors`."""
+    import onnxruntime
+
+    from verifier.exact import self_test
+
+    _print(vectors=self_test(), onnxruntime=onnxruntime.__version__)
+
+
+def _read(feeds: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file. Errors: FeedError."""
+    from verifier.exact import FeedError
+
+    try:
+        with np.load(feeds, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise FeedError(f"{feeds} is no npz file of plain arrays: {error}") from error
+
+
+def _write(file: Path, data: bytes) -> None:
+    """A new file. Errors: ExactError."""
+    from verifier.exact import ExactError
+
+    try:
+        with file.open("xb") as new:
+            new.write(data)
+    except FileExistsError as error:
+        raise ExactError(f"{file} exists and is not overwritten") from error
+    except OSError as error:
+        raise ExactError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _print(**fields: Any) -> None:
+    click.echo(json.dumps(fields, indent=2))

@@ -1,0 +1,1 @@
+"""Compares an exact program with its float model and shows where they differ."""

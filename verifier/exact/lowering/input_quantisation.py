@@ -1,0 +1,102 @@
+"""How a float model's inputs arrive in its exact program: integers q of a narrow dtype that mean q * 2**grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.exact.errors import FeedError, LoweringError
+from verifier.exact.lowering import InputSpec
+from verifier.exact.lowering.builder import grid_for
+from verifier.exact.lowering.float_model import FloatInput
+from verifier.exact.program import Program
+from verifier.exact.program.values import INTEGER_RANGES, MAX_GRID
+
+Array = NDArray[Any]
+Feeds = Mapping[str, Array]
+
+DEFAULT_FLOAT = "int16"
+DEFAULT_INTEGER = "int32"
+# An input's grid covers so many times what calibration saw of it.
+COVERED = 2.0
+
+
+def specs_for(
+    inputs: Sequence[FloatInput], calibration: Sequence[Feeds], declared: Mapping[str, tuple[str, int | None]]
+) -> dict[str, InputSpec]:
+    """How each input arrives: as declared (dtype, grid or None), else by what calibration saw of it.
+
+    Floats: int16 on a grid that covers twice the calibrated range. Integers: int32; those that calibration only saw at
+    0 and 1, as masks and bools, are clipped to 0..1. Errors: LoweringError naming the input and what to declare.
+    """
+    unknown = sorted(set(declared) - {item.name for item in inputs})
+    if unknown:
+        raise LoweringError(f"input {unknown[0]!r}", f"the model has none of that name, it has {_names(inputs)}")
+    return {item.name: _spec(item, calibration, *declared.get(item.name, (None, None))) for item in inputs}
+
+
+def _names(inputs: Sequence[FloatInput]) -> str:
+    return ", ".join(item.name for item in inputs)
+
+
+def _spec(item: FloatInput, calibration: Sequence[Feeds], dtype: str | None, grid: int | None) -> InputSpec:
+    seen = [feed[item.name] for feed in calibration]
+    if not item.real:
+        if grid:
+            raise LoweringError(f"input {item.name!r}", f"it holds whole numbers: leave out its grid {grid}")
+        narrow = all(np.isin(array, (0, 1)).all() for array in seen)
+        return InputSpec(dtype or DEFAULT_INTEGER, 0, *((0, 1) if narrow else ()))
+    dtype = dtype or DEFAULT_FLOAT
+    if grid is None:
+        magnitude = max(float(np.abs(array, dtype=np.float64).max(initial=0)) for array in seen)
+        if magnitude == 0 or not math.isfinite(magnitude):
+            raise LoweringError(
+                f"input {item.name!r}",
+                f"calibration saw {magnitude} at most: say on which grid it arrives, as --input {item.name}={dtype}:-9",
+            )
+        grid = grid_for(COVERED * magnitude, INTEGER_RANGES[dtype][1].bit_length() + 1)
+    if abs(grid) > MAX_GRID:
+        raise LoweringError(f"input {item.name!r}", f"its grid {grid} is beyond ±{MAX_GRID}")
+    return InputSpec(dtype, grid)
+
+
+def grid_of_input(program: Program, name: str) -> int:
+    """The power of two that a program's integer input is multiplied with before anything else reads it; else 0."""
+    while True:
+        readers = [item for item in program.live_instructions if name in item.inputs]
+        if len(readers) != 1:
+            return 0
+        (reader,) = readers
+        if reader.op in ("Cast", "Clip"):
+            name = reader.outputs[0]
+            continue
+        if reader.op != "Mul" or reader.inputs[0] == reader.inputs[1]:
+            return 0
+        factor = program.values[reader.inputs[1] if reader.inputs[0] == name else reader.inputs[0]]
+        return factor.grid if factor.constant is not None and factor.size == 1 and factor.lo == 1 else 0
+
+
+def integers(
+    program: Program, inputs: Sequence[FloatInput], feeds: Feeds, grids: Mapping[str, int]
+) -> dict[str, NDArray[Any]]:
+    """A float model's feeds as its program takes them: floats to the nearest step, saturated at the dtype.
+
+    Errors: FeedError for inputs that the program has not, and for integers that its dtype does not hold.
+    """
+    real = {item.name: item.real for item in inputs}
+    arrived = {}
+    for item in program.inputs:
+        if item.name not in real:
+            raise FeedError(f"the float model has no input {item.name!r}: the program was lowered from another")
+        lo, hi = INTEGER_RANGES[item.dtype]
+        array = feeds[item.name]
+        if real[item.name]:
+            array = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grids[item.name])), lo, hi)
+        elif array.size and (array.min() < lo or array.max() > hi):
+            raise FeedError(f"array {item.name!r} has numbers beyond {item.dtype}, in which the program takes them")
+        arrived[item.name] = array.astype(item.dtype)
+    return arrived

@@ -1,0 +1,43 @@
+"""One small module for each family of float operators; importing them fills the registry."""
+
+from verifier.exact.lowering.operators import (
+    arranging,
+    convolution,
+    division,
+    elementwise,
+    linear,
+    logarithm,
+    logic,
+    moving,
+    normalise,
+    piecewise,
+    pooling,
+    reducing,
+    roots,
+    rounding,
+    shapes,
+    softmax,
+    tables,
+    turned,
+)
+
+__all__ = [
+    "arranging",
+    "convolution",
+    "division",
+    "elementwise",
+    "linear",
+    "logarithm",
+    "logic",
+    "moving",
+    "normalise",
+    "piecewise",
+    "pooling",
+    "reducing",
+    "roots",
+    "rounding",
+    "shapes",
+    "softmax",
+    "tables",
+    "turned",
+]

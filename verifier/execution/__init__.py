@@ -1,0 +1,1 @@
+"""Where an evaluation runs: a sandboxed child process."""

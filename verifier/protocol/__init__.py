@@ -1,0 +1,1 @@
+"""What the contracts mean, as pure data and functions: no I/O."""
