@@ -83,10 +83,10 @@ def test_run__nobody_staked_for_the_operator_and_no_coin__says_so_once_and_stays
     assert verifier.stop() == 0
 
 
-def test_check__everything_right__says_so_line_by_line(world: World) -> None:
+def test_preflight__everything_right__says_so_line_by_line(world: World) -> None:
     verifier = world.add_verifier("only", seats=2)
     world.configure()
-    result = touchstone("check", verifier)
+    result = touchstone("preflight", verifier)
     assert result.returncode == 0, result.stdout + result.stderr
     lines = [line.split(maxsplit=2) for line in result.stdout.splitlines()]
     assert [(mark, name) for mark, name, _ in lines] == [
@@ -95,13 +95,13 @@ def test_check__everything_right__says_so_line_by_line(world: World) -> None:
     assert lines[-1][2] == f"2 seat(s), {2 * SEAT / 10**18:.6f} native coin, 2 at this panel, 0 leaving"
 
 
-def test_check__everything_wrong__names_all_of_it(world: World) -> None:
+def test_preflight__everything_wrong__names_all_of_it(world: World) -> None:
     verifier = Verifier("stranger", world.folder / "stranger", world.person("stranger"))
     verifier.configure(world.node.url, 1, world.bounties.address, [])
     (verifier.folder / "seed").chmod(0o644)
     (verifier.folder / "password").write_text("wrong")
     (verifier.folder / "data").write_text("a file where the folder should be")
-    result = touchstone("check", verifier)
+    result = touchstone("preflight", verifier)
     assert result.returncode == 1
     found = {line.split(maxsplit=2)[1]: line for line in result.stdout.splitlines() if line.startswith("FAIL")}
     assert set(found) == {"seed", "key", "store", "chain"}
@@ -113,7 +113,7 @@ def test_check__everything_wrong__names_all_of_it(world: World) -> None:
     verifier.configure(world.node.url, 31337, world.bounties.address, [])
     (verifier.folder / "password").write_text("correct horse")
     world.node.fund(verifier.operator.address, 0)
-    result = touchstone("check", verifier)
+    result = touchstone("preflight", verifier)
     assert result.returncode == 1
     found = {line.split(maxsplit=2)[1]: line for line in result.stdout.splitlines() if line.startswith("FAIL")}
     assert set(found) == {"seed", "store", "balance", "stake"}

@@ -113,24 +113,6 @@ def test_check__program_and_configuration__are_told_apart(program: Path) -> None
         assert "name a program, or a configuration with --config" in result.output
 
 
-def test_check__configuration__prints_every_finding(tmp_path: Path) -> None:
-    config = tmp_path / "service.toml"
-    config.write_text(
-        'data = "data"\n[chain]\nrpc_url = "http://127.0.0.1:9"\nchain_id = 31337\n'
-        'bounties = "0x00000000000000000000000000000000000000aa"\n[operator]\nseed_file = "seed"\n'
-    )
-    result = run("check", "--config", config)
-    assert result.exit_code == 1
-    lines = [line.split() for line in result.stdout.splitlines()]
-    assert [(line[0], line[1]) for line in lines] == [
-        ("FAIL", "seed"),
-        ("ok", "key"),
-        ("ok", "store"),
-        ("ok", "self-test"),
-        ("FAIL", "chain"),
-    ]
-
-
 def test_eval__program_and_feeds__prints_outputs_and_their_digest(program: Path, feeds: Path) -> None:
     products = [5 - 12 - 2100, -(2**15) - 2 * (2**15 - 1) + 300]
     score = sum(products) // 16

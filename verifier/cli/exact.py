@@ -120,9 +120,9 @@ def check(program: Path | None, config_file: Path | None) -> None:
     if (program is None) == (config_file is None):
         raise click.UsageError("name a program, or a configuration with --config")
     if config_file is not None:
-        from verifier.cli.service import preflight
+        from verifier.cli.service import report
 
-        passed = preflight(config_file)
+        passed = report(config_file)
     else:
         assert program is not None
         passed = _prove(program)

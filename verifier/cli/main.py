@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "publish": ("verifier.cli.artifacts", "publish_command"),
     "serve": ("verifier.cli.artifacts", "serve_command"),
     "devnet": ("verifier.cli.devnet", "devnet"),
+    "preflight": ("verifier.cli.service", "preflight"),
     "run": ("verifier.cli.service", "run"),
     "lower": ("verifier.cli.exact", "lower"),
     "check": ("verifier.cli.exact", "check"),

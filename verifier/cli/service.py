@@ -1,20 +1,39 @@
-"""`touchstone run --config FILE`: the verifier service; and the preflight behind `touchstone check --config FILE`."""
+"""Commands of an operator: `touchstone preflight` examines a configuration, `touchstone run` runs the service."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-CONFIG = click.Path(exists=True, dir_okay=False, path_type=Path)
+_CONFIG = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The service's TOML file.",
+)
 
 
 @click.command()
-@click.option("--config", "config_file", type=CONFIG, required=True, help="The service's TOML file.")
+@_CONFIG
+def preflight(config_file: Path) -> None:
+    """Examine a configuration and this machine before a stake depends on them.
+
+    Checks seed, key, disk, self-test, node and contracts, gas balance and stake. Prints one line per check, `ok` or
+    `FAIL` with the reason. Exit status 1 when any check fails.
+    """
+    if not report(config_file):
+        sys.exit(1)
+
+
+@click.command()
+@_CONFIG
 def run(config_file: Path) -> None:
     """Run the verifier service until SIGTERM or SIGINT.
 
-    Without operator.keystore it is a dry run: everything but signing.
+    Without operator.keystore it is a dry run: the service does everything except sign and send transactions.
     """
     from verifier.service.config import load_config
     from verifier.service.logs import configure
@@ -24,8 +43,8 @@ def run(config_file: Path) -> None:
     run_service(config, configure(config.log.format, config.log.level))
 
 
-def preflight(config_file: Path) -> bool:
-    """Print every check of the configuration; returns whether all passed."""
+def report(config_file: Path) -> bool:
+    """Print every check of the configuration; returns whether all passed. Errors: Stop for an invalid file."""
     from verifier.service.config import load_config
     from verifier.service.preflight import preflight as examine
 

@@ -1,4 +1,4 @@
-"""What `touchstone check --config` looks at before an operator trusts a machine with a stake.
+"""What `touchstone preflight` examines before an operator trusts a machine with a stake.
 
 Every check is made, whatever the others say, so that one run names everything that is missing.
 """
