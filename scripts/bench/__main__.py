@@ -65,7 +65,7 @@ def report(files: models.Files, threads: int) -> None:
     _line("cosine, lowest", f"{found.cosine_min:.7f}")
     if files.logits:
         _line("argmax alike", f"{found.argmax_agreement:.2%}")
-    _line("outputs_sha256", found.digest)
+    _line("digest", found.digest)
     click.echo(f"  {'':16} {'exact':>10} {'fp32':>10}")
     _pair("time", (np.median(found.exact), np.median(found.floating)), lambda value: f"{1000 * value:.1f} ms")
     for part in parts["exact"]:

@@ -17,7 +17,9 @@ import numpy as np
 import onnxruntime as ort
 
 from scripts.bench.models import FOLDER, ROOT, Files
-from verifier.exact import Engine, Program, load_program, outputs_digest
+from verifier.artifacts.digests import to_hex
+from verifier.artifacts.evidence import outputs_digest
+from verifier.exact import Engine, Program, load_program
 from verifier.exact.runtime.byte_products import exact_here
 from verifier.exact.runtime.emission import emit, never
 from verifier.exact.runtime.session import session_options
@@ -59,7 +61,7 @@ def paired(files: Files, threads: int) -> Paired:
     exact_feeds, float_feeds = _feeds(files.exact_feeds), _feeds(files.float_feeds)
     outputs = engine.run(exact_feeds)
     (floats,) = session.run(None, float_feeds)
-    if outputs_digest(wide.run(exact_feeds)) != outputs_digest(outputs):
+    if outputs_digest(wide.run(exact_feeds).values()) != outputs_digest(outputs.values()):
         raise SystemExit("products in bytes and in float64 differ: sign nothing on this machine")
     times: tuple[list[float], list[float], list[float]] = ([], [], [])
     for number in range(WARM_UP + ROUNDS):
@@ -84,7 +86,7 @@ def paired(files: Files, threads: int) -> Paired:
         np.array(times[2]),
         float(cosines.min()),
         float((reals.argmax(-1) == floats.argmax(-1)).mean()),
-        outputs_digest(outputs).hex(),
+        to_hex(outputs_digest(outputs.values())),
     )
 
 

@@ -12,9 +12,11 @@ import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.exact.graphs import data, digest_of_plain_run
+from tests.exact.graphs import data, digest_of_outputs, digest_of_plain_run
 from verifier.cli.main import cli
+from verifier.exact import Engine, load_program
 from verifier.exact.vectors import load_vectors
+from verifier.tasks.evaluation import evaluate
 
 FLOAT = 11  # TensorProto.DOUBLE
 
@@ -116,19 +118,38 @@ def test_check__program_and_configuration__are_told_apart(program: Path) -> None
 def test_eval__program_and_feeds__prints_outputs_and_their_digest(program: Path, feeds: Path) -> None:
     products = [5 - 12 - 2100, -(2**15) - 2 * (2**15 - 1) + 300]
     score = sum(products) // 16
-    expected = hashlib.sha256(np.array([score, *products], "<i8").tobytes()).hexdigest()
+    integers = [np.array(values, "<i8").tobytes() for values in ([score], products)]
     for threads in (1, 2):
         assert as_json(run("eval", program, "--feeds", feeds, "--threads", threads)) == {
             "outputs": [{"name": "score", "shape": [], "grid": 0}, {"name": "scaled", "shape": [2, 1], "grid": -4}],
-            "outputs_sha256": expected,
+            "digest": "0x" + digest_of_outputs(integers).hex(),
+            "outputs_sha256": hashlib.sha256(b"".join(integers)).hexdigest(),
         }
+
+
+def test_eval__outputs_sha256__is_of_little_endian_int64_in_graph_order(tmp_path: Path) -> None:
+    (tmp_path / "copies.onnx").write_bytes(
+        data([], {"a": ("int64", [1, 2]), "b": ("int64", [])}, outputs="a b"),
+    )
+    np.savez(tmp_path / "feeds.npz", a=np.array([[1, -1]], np.int64), b=np.array(2**40, np.int64))
+    printed = as_json(run("eval", tmp_path / "copies.onnx", "--feeds", tmp_path / "feeds.npz"))
+    encoded = b"\x01" + b"\0" * 7 + b"\xff" * 8 + b"\0" * 5 + b"\x01\0\0"
+    assert printed["outputs_sha256"] == hashlib.sha256(encoded).hexdigest()
+
+
+def test_eval__digest__is_the_one_that_evidence_records_for_the_same_run(program: Path, feeds: Path) -> None:
+    proven = load_program(program.read_bytes())
+    with np.load(feeds) as arrays:
+        evaluation = evaluate(proven, Engine(proven), {}, dict(arrays), batch=2)
+    (record,) = evaluation.records
+    assert as_json(run("eval", program, "--feeds", feeds))["digest"] == "0x" + record.outputs.hex()
 
 
 def test_eval__pinned_file_on_plain_onnxruntime__has_the_same_digest(program: Path, feeds: Path) -> None:
     printed = as_json(run("eval", program, "--feeds", feeds))
     with np.load(feeds) as arrays:
         plain = digest_of_plain_run(program.read_bytes(), [item["grid"] for item in printed["outputs"]], dict(arrays))
-    assert plain.hex() == printed["outputs_sha256"]
+    assert "0x" + plain.hex() == printed["digest"]
 
 
 def test_eval__real_process__prints_json_and_one_line_for_an_error(program: Path, feeds: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from tests.exact.graphs import digest_of_plain_run
 from tests.lowering import architectures
 from tests.lowering.architectures import ADAPTER_GRIDS, Architecture, Feeds, exported, input_specs
-from verifier.exact import Engine, Program, load_program, outputs_digest, reference
+from verifier.artifacts.evidence import outputs_digest
+from verifier.exact import Engine, Program, load_program, reference
 from verifier.exact.analysis.compare import OutputError, Pair, float_session
 from verifier.exact.lowering import lower
 
@@ -138,8 +139,8 @@ def test_run__architecture__engine_and_reference_and_plain_onnxruntime_have_one_
     digests = set()
     for seed in UNSEEN[:2]:
         feeds = found.pair.arrived(found.feeds(seed))
-        expected = outputs_digest(reference.run(found.program, feeds))
-        assert outputs_digest(engine.run(feeds)) == expected
+        expected = outputs_digest(reference.run(found.program, feeds).values())
+        assert outputs_digest(engine.run(feeds).values()) == expected
         assert digest_of_plain_run(found.exact_file, grids, feeds) == expected
         digests.add(expected)
     assert len(digests) == 2
@@ -158,7 +159,7 @@ def test_run__architecture_on_extreme_feeds__stays_within_its_intervals_and_is_t
             chosen = {"lowest": [limits.min], "highest": [limits.max], "both in turn": [limits.max, limits.min, -1]}
             feeds[item.name] = np.resize(chosen[pattern], item.shape).astype(item.dtype)
         everything_proven(program, feeds)
-        assert outputs_digest(engine.run(feeds)) == outputs_digest(reference.run(program, feeds))
+        assert outputs_digest(engine.run(feeds).values()) == outputs_digest(reference.run(program, feeds).values())
 
 
 def test_export__norms_activations_and_attention__come_in_pieces_and_as_single_nodes() -> None:
@@ -199,7 +200,7 @@ def test_lower__adapter_among_the_inputs__every_value_of_its_dtype_is_within_the
     for adapter in adapters:
         feeds = {**real, **adapter}
         everything_proven(program, feeds)
-        expected = outputs_digest(reference.run(program, feeds))
-        assert outputs_digest(engine.run(feeds)) == expected
+        expected = outputs_digest(reference.run(program, feeds).values())
+        assert outputs_digest(engine.run(feeds).values()) == expected
         digests.add(expected)
     assert len(digests) == len(adapters)

@@ -1,7 +1,11 @@
-"""What is carried to a machine: the engine's own graphs with constants, feeds and grids, for `worker.py`."""
+"""Write a bundle for `worker.py`, and compute the digests of the outputs that it reports.
+
+A bundle holds the engine's own graphs with their constants, feeds and grids, and float models with their feeds.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,18 +15,23 @@ from typing import Any
 import numpy as np
 
 from tests.machines.models import Model
-from verifier.exact import Program, load_program, outputs_digest, reference
+from verifier.artifacts.digests import digest
+from verifier.artifacts.evidence import outputs_digest
+from verifier.exact import Program, load_program, reference
 from verifier.exact.runtime.emission import emit
 from verifier.exact.runtime.session import session_options
 from verifier.exact.vectors import load_vectors
 
-# The options that the engine sets; threads are each machine's own.
+# The session options that the engine sets and a machine must copy; the number of threads is each machine's own.
 OPTIONS = ("graph_optimization_level", "execution_mode", "inter_op_num_threads", "log_severity_level")
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 def write(folder: Path, models: Sequence[Model]) -> dict[str, str]:
-    """A fresh bundle of all vectors and these models; returns each exact digest as the reference computes it."""
+    """Write a new bundle of all vectors and these models.
+
+    Returns the outputs digest of each exact program, in hex, as the reference interpreter computes it.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     options = session_options(threads=1)
@@ -32,7 +41,7 @@ def write(folder: Path, models: Sequence[Model]) -> dict[str, str]:
     )
     for number, vector in enumerate(load_vectors()):
         _exact(folder / f"vector-{number:03}.npz", load_program(vector.model()), vector.feeds(), vector.expected())
-    digests = {}
+    expected = {}
     for model in models:
         _exact(folder / f"exact-{model.name}.npz", model.program, model.feeds)
         _write(
@@ -40,7 +49,23 @@ def write(folder: Path, models: Sequence[Model]) -> dict[str, str]:
             model.float_model.SerializeToString(),
             {f"feed/{name}": array for name, array in model.float_feeds.items()},
         )
-        digests[f"exact-{model.name}"] = outputs_digest(reference.run(model.program, model.feeds)).hex()
+        expected[f"exact-{model.name}"] = outputs_digest(reference.run(model.program, model.feeds).values()).hex()
+    return expected
+
+
+def digests_of(outputs: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Compute the digest of every program's outputs, in hex. Equal digests mean equal bits.
+
+    `outputs` holds, for each program of the bundle, the bytes of its outputs in base64. The digest of an exact program
+    is the one that evidence records; the digest of a float model is over the bytes of its outputs, one after another.
+    """
+    digests = {}
+    for name, encoded in outputs.items():
+        arrays = [base64.b64decode(text) for text in encoded]
+        if name.startswith("exact-"):
+            digests[name] = outputs_digest(np.frombuffer(array, "<i8") for array in arrays).hex()
+        else:
+            digests[name] = digest(b"".join(arrays)).hex()
     return digests
 
 

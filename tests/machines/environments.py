@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.machines.bundle import digests_of
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "machines"
 WORKER = Path(__file__).with_name("worker.py")
@@ -45,7 +47,10 @@ class Place:
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, bundle: Path) -> dict[str, Any]:
-        """What the worker printed. Errors: RuntimeError when it crashed there, with the last that it said."""
+        """Run the worker on a bundle; returns its report, with `digests` of the outputs that it printed.
+
+        Errors: RuntimeError when the worker fails, with the last line that it printed.
+        """
         done = subprocess.run(
             [*self.python, "-S", str(WORKER), str(self.packages), str(bundle), str(self.threads)],
             env=self.environment,
@@ -57,6 +62,7 @@ class Place:
         if done.returncode != 0:
             raise RuntimeError(f"{self.name}: exit {done.returncode}: {_last_line(done.stderr)}")
         report: dict[str, Any] = json.loads(done.stdout)
+        report["digests"] = digests_of(report.pop("outputs"))
         return report
 
 

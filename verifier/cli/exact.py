@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,17 +160,23 @@ def _facts(program: Program) -> dict[str, Any]:
 @click.option("--feeds", type=_FILE, required=True, help="An npz file with an array for each input, by name.")
 @click.option("--threads", default=1, show_default=True, type=_THREADS, help="They cannot change a bit.")
 def evaluate(program: Path, feeds: Path, threads: int) -> None:
-    """Run EXACT.onnx. Prints JSON: `outputs` (name, shape, grid) and `outputs_sha256`.
+    """Run EXACT.onnx. Prints JSON: `outputs` (name, shape, grid), `digest` and `outputs_sha256`.
 
-    The digest is over all outputs in graph order, each as its integers value / 2**grid: int64, little-endian, C order.
+    Both digests are over all outputs in graph order, each as its integers value / 2**grid: int64, little-endian, C
+    order. `digest` is the one that the evidence of a verdict records for a batch: the digest (see `touchstone digest`)
+    of the outputs file, in which each output is padded with zeros to a multiple of 1,024 bytes. `outputs_sha256` is the
+    SHA-256 of the integers without padding.
     """
-    from verifier.exact import Engine, load_program, outputs_digest
+    from verifier.artifacts.digests import to_hex
+    from verifier.artifacts.evidence import outputs_digest
+    from verifier.exact import Engine, load_program
 
     proven = load_program(program.read_bytes())
     outputs = Engine(proven, threads).run(_read(feeds))
     _print(
         outputs=[{"name": item.name, "shape": list(item.shape), "grid": item.grid} for item in proven.outputs],
-        outputs_sha256=outputs_digest(outputs).hex(),
+        digest=to_hex(outputs_digest(outputs.values())),
+        outputs_sha256=_sha256(outputs),
     )
 
 
@@ -285,6 +293,14 @@ def _write(file: Path, data: bytes) -> None:
         raise ExactError(f"{file} exists and is not overwritten") from error
     except OSError as error:
         raise ExactError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _sha256(outputs: Mapping[str, NDArray[np.int64]]) -> str:
+    """SHA-256, in hex, of all outputs in order, each as little-endian int64 in C order, without padding."""
+    found = hashlib.sha256()
+    for array in outputs.values():
+        found.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    return found.hexdigest()
 
 
 def _print(**fields: Any) -> None:

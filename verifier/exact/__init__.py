@@ -6,7 +6,6 @@ machine may sign what it computes.
 """
 
 from verifier.exact.errors import ExactError, FeedError, LoweringError, NotExactError, SelfTestError
-from verifier.exact.outputs import outputs_digest
 from verifier.exact.program import Instruction, Program, Tensor, load_program, reference
 from verifier.exact.runtime.engine import Engine
 from verifier.exact.runtime.self_test import self_test
@@ -22,7 +21,6 @@ __all__ = [
     "SelfTestError",
     "Tensor",
     "load_program",
-    "outputs_digest",
     "reference",
     "self_test",
 ]
