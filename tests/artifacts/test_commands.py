@@ -88,7 +88,7 @@ def test_unseal__no_digest__is_refused(touchstone: Touchstone, folder: Path) -> 
 def test_seal__key_file_exists__is_never_overwritten(touchstone: Touchstone, folder: Path) -> None:
     (folder / "key").write_text("precious")
     result = touchstone("seal", "plain", "--out", "sealed", "--key", "key")
-    assert str(result.exception) == "key exists: a key is for one file and is never overwritten"
+    assert str(result.exception) == "key exists and is not overwritten: choose another name, or move it away"
     assert (folder / "key").read_text() == "precious"
     assert not (folder / "sealed").exists()
 
@@ -96,7 +96,7 @@ def test_seal__key_file_exists__is_never_overwritten(touchstone: Touchstone, fol
 def test_seal__target_exists__leaves_no_key(touchstone: Touchstone, folder: Path) -> None:
     (folder / "sealed").write_text("precious")
     result = touchstone("seal", "plain", "--out", "sealed", "--key", "key")
-    assert str(result.exception) == "sealed exists and is not overwritten"
+    assert str(result.exception) == "sealed exists and is not overwritten: choose another name, or move it away"
     assert (folder / "sealed").read_text() == "precious"
     assert not (folder / "key").exists()
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from verifier.artifacts import sealing
+from verifier.artifacts.digests import digest
+from verifier.artifacts.errors import ArtifactError, KeyFileError, TargetExistsError
 
 KEY = bytes(range(32))
 
@@ -77,6 +79,51 @@ def test_apply_to_file__target_exists__is_not_overwritten(tmp_path: Path) -> Non
     plain, taken = tmp_path / "plain", tmp_path / "taken"
     plain.write_bytes(b"plain")
     taken.write_bytes(b"precious")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(TargetExistsError) as refused:
         sealing.apply_to_file(KEY, plain, taken)
+    assert str(refused.value) == f"{taken} exists and is not overwritten: choose another name, or move it away"
     assert taken.read_bytes() == b"precious"
+
+
+def test_apply_to_file__target_cannot_be_created__says_why(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"plain")
+    target = tmp_path / "missing" / "sealed"
+    with pytest.raises(ArtifactError) as refused:
+        sealing.apply_to_file(KEY, tmp_path / "plain", target)
+    assert str(refused.value) == f"cannot create {target}: No such file or directory"
+
+
+def test_unsealed_digest__larger_than_one_piece__is_that_of_the_plain_file(tmp_path: Path) -> None:
+    plain = bytes(3 << 20) + b"end"
+    (tmp_path / "sealed").write_bytes(sealing.seal(KEY, plain))
+    assert sealing.unsealed_digest(KEY, tmp_path / "sealed") == digest(plain)
+
+
+def test_write_key__new_file__is_read_back_and_belongs_to_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    sealing.write_key(file, KEY)
+    assert sealing.read_key(file) == KEY
+    assert file.read_text() == "0x" + KEY.hex() + "\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", [KEY.hex(), KEY.hex().upper() + "\n", " 0x" + KEY.hex() + "\r\n"])
+def test_read_key__written_by_hand__is_the_key(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "key"
+    file.write_text(text)
+    assert sealing.read_key(file) == KEY
+
+
+@pytest.mark.parametrize("content", [b"secret words", b"secret \xff", b"", b"00" * 31])
+def test_read_key__file_of_something_else__is_refused_without_quoting_it(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    with pytest.raises(KeyFileError) as refused:
+        sealing.read_key(file)
+    assert str(refused.value) == f"{file} is not a key file, which has one line of 64 hexadecimal digits"
+
+
+def test_read_key__missing_file__says_so(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError) as refused:
+        sealing.read_key(tmp_path / "key")
+    assert str(refused.value) == f"cannot read the key file {tmp_path / 'key'}: No such file or directory"

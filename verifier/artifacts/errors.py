@@ -1,40 +1,55 @@
 """What can be wrong with an artifact.
 
 ArtifactError
-├── SchemaError    a list of tensors that no tensor file can have
-├── Misfit         bytes that are not what their digest, length or schema says: a fact that everybody finds
-├── StoreError     a file that is not in the store or no longer what it was, a folder that cannot be written
-├── UriRefused     a stranger's URI that is not followed, and why
-└── FetchError     no copy could be had; `.reasons` says why, by URI: not a fact, trying again may help
+├── SchemaError        a list of tensors that no tensor file can have
+├── Misfit             bytes that differ from what their digest, length or schema says; everyone finds the same
+├── KeyFileError       a key that cannot be read, or is not 64 hexadecimal digits
+├── TargetExistsError  a file or folder that would have to be overwritten
+├── StoreError         a file that is missing from the store or corrupted in it; a store that cannot be written
+├── UriRefused         an untrusted URI that is not followed, and the reason
+└── FetchError         no copy could be fetched; `.reasons` gives the reason for each URI; trying again may help
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from verifier.errors import TouchstoneError
 
 
 class ArtifactError(TouchstoneError):
-    """Anything about files that are addressed by their digest."""
+    """The base of all errors about files that are addressed by their digest, and about writing new files."""
 
 
 class SchemaError(ArtifactError, ValueError):
-    """A name, dtype, shape or grid that no tensor file can have. A ValueError too, so that pydantic reports it."""
+    """A name, dtype, shape or grid that no tensor file can have. It is a ValueError so that pydantic reports it."""
 
 
 class Misfit(ArtifactError):
-    """Bytes that are not what their digest, length or schema says."""
+    """Bytes that differ from what their digest, length or schema says."""
+
+
+class KeyFileError(ArtifactError):
+    """A key that cannot be read, or is not 64 hexadecimal digits. The message never quotes what was read."""
+
+
+class TargetExistsError(ArtifactError):
+    """A file or folder that exists where a command was asked to create one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} exists and is not overwritten: choose another name, or move it away")
+        self.path = path
 
 
 class StoreError(ArtifactError):
-    """A file that the store does not have or that rotted in it, or a store that cannot be written."""
+    """A file that is missing from the store or corrupted in it, or a store that cannot be written."""
 
 
 class UriRefused(ArtifactError):
-    """A URI, or a redirect, that leads where strangers must not lead a verifier."""
+    """A URI or redirect that leads where untrusted URIs must not lead a verifier."""
 
 
 class FetchError(ArtifactError):
-    """No URI gave the file. `reasons` holds (URI, why not), in the order they were tried."""
+    """No URI gave the file. `reasons` holds (URI, reason) in the order in which they were tried."""
 
     def __init__(self, digest: bytes, reasons: Sequence[tuple[str, str]]) -> None:
         tried = "; ".join(f"{uri}: {reason}" for uri, reason in reasons) or "no URI is known for it"

@@ -1,11 +1,17 @@
-"""Sealed artifacts: ChaCha20 of RFC 8439 with a single-use key, zero nonce, block counter from 1, no framing.
+"""Sealed artifacts: files encrypted with ChaCha20 (RFC 8439) under a single-use key.
 
-Sealed chunk i is plain chunk i under 16 blocks of the key stream, so one chunk can be opened alone. There is no
-authentication tag: the digest of the plain bytes, committed to beforehand, is what authenticates them. A key seals one
-file and never another; with the nonce fixed, a second file under it would reveal both.
+The nonce is zero, the block counter starts at 1, and there is no framing: the ciphertext is as long as the plain file,
+and each 1,024-byte chunk of it is the same chunk of the plain file XORed with 16 blocks of the key stream. One chunk
+can therefore be decrypted alone. There is no authentication tag; the digest of the plain bytes, which was committed to
+beforehand, authenticates them. Because the nonce is fixed, a key must never encrypt a second file: the two ciphertexts
+together would reveal both.
+
+A key is 32 bytes. A key file holds it as one line of 64 hexadecimal digits, with 0x before them when `touchstone seal`
+wrote it.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,25 +19,27 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
 from verifier.artifacts import digests
-from verifier.artifacts.digests import READ_BYTES
-from verifier.artifacts.errors import ArtifactError
+from verifier.artifacts.digests import READ_BYTES, Hasher
+from verifier.artifacts.errors import KeyFileError
+from verifier.artifacts.new_files import check_new, new_file, write_new
 
 KEY_BYTES = 32
 _COUNTER_AND_NONCE = (1).to_bytes(4, "little") + bytes(12)
+_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """A file that was sealed under a new key."""
+    """A file that was encrypted under a new key."""
 
-    plain: bytes  # digest of what the key makes of it
+    plain: bytes  # digest of the plain file
     sealed: bytes  # digest of the ciphertext
-    size: int  # bytes
-    file: Path
+    size: int  # bytes, of the plain file and of the ciphertext
+    file: Path  # the ciphertext
     key_file: Path
 
     def fields(self) -> dict[str, str | int]:
-        """As `touchstone seal` prints it, for those who commit and reveal."""
+        """The fields that `touchstone seal` prints, for the scripts that commit and reveal."""
         return {
             "plain": digests.to_hex(self.plain),
             "sealed": digests.to_hex(self.sealed),
@@ -42,65 +50,83 @@ class Sealed:
 
 
 def seal_file(source: Path, target: Path, key_file: Path) -> Sealed:
-    """Seal a file under a new key, which goes to `key_file`, readable by its owner alone. Nothing is overwritten.
+    """Encrypt `source` into the new file `target` under a new key, and write that key to the new file `key_file`.
 
-    Errors: ArtifactError.
+    Only the owner may read the key file. Errors: TargetExistsError when a file to be written exists; ArtifactError when
+    it cannot be written; OSError when the source cannot be read.
     """
-    if target.exists():
-        raise ArtifactError(f"{target} exists and is not overwritten")
+    check_new(target, key_file)
     key = new_key()
-    _write_key(key_file, key)  # first: a sealed file without its key is worth nothing
-    try:
-        apply_to_file(key, source, target)
-    except FileExistsError as error:
-        raise ArtifactError(f"{target} exists and is not overwritten") from error
-    except OSError as error:
-        raise ArtifactError(f"cannot write {target}: {error.strerror}") from error
+    write_key(key_file, key)  # before the ciphertext, which is worthless without its key
+    apply_to_file(key, source, target)
     return Sealed(digests.digest_file(source), digests.digest_file(target), target.stat().st_size, target, key_file)
 
 
 def new_key() -> bytes:
-    """A fresh 32-byte key from the operating system. It is good for one file."""
+    """Return 32 random bytes from the operating system, the key for one file."""
     return os.urandom(KEY_BYTES)
 
 
+def write_key(path: Path, key: bytes) -> None:
+    """Write a key to a new file that only its owner may read.
+
+    Errors: TargetExistsError when the file exists; ArtifactError when it cannot be written.
+    """
+    write_new(path, f"{digests.to_hex(key)}\n".encode("ascii"), secret=True)
+
+
+def read_key(path: Path) -> bytes:
+    """Read a key from its file. Errors: KeyFileError, which does not quote the file."""
+    try:
+        text = path.read_text("ascii")
+    except UnicodeDecodeError as error:
+        raise KeyFileError(f"{path} is not a key file, which has one line of 64 hexadecimal digits") from error
+    except OSError as error:
+        raise KeyFileError(f"cannot read the key file {path}: {error.strerror}") from error
+    key = parse_key(text)
+    if key is None:
+        raise KeyFileError(f"{path} is not a key file, which has one line of 64 hexadecimal digits")
+    return key
+
+
+def parse_key(text: str) -> bytes | None:
+    """Return the key that `text` writes as 64 hexadecimal digits, with or without 0x; None when it is not a key."""
+    match = _KEY.fullmatch(text.strip())
+    return None if match is None else bytes.fromhex(match[1])
+
+
 def seal(key: bytes, data: bytes) -> bytes:
-    """The bytes under the key's stream, as many as came in. Errors: ValueError when the key is not 32 bytes."""
+    """Encrypt `data`; the result has the same length. Errors: ValueError when the key does not have 32 bytes."""
     return _cipher(key).update(data)
 
 
 def unseal(key: bytes, data: bytes) -> bytes:
-    """The plain bytes of what `seal` returned: the same operation. Errors: ValueError when the key is not 32 bytes."""
+    """Decrypt what `seal` returned; ChaCha20 is its own inverse. Errors: ValueError when the key is not 32 bytes."""
     return seal(key, data)
 
 
 def apply_to_file(key: bytes, source: Path, target: Path) -> None:
-    """Seal or unseal a file of any size into a new one.
+    """Encrypt or decrypt `source`, of any size, into the new file `target`; on an error `target` is removed.
 
-    Errors: ValueError when the key is not 32 bytes; OSError, also (FileExistsError) when the target exists. No half of
-    a target stays behind.
+    Errors: ValueError when the key does not have 32 bytes; TargetExistsError when the target exists; ArtifactError when
+    it cannot be written; OSError when the source cannot be read.
     """
     cipher = _cipher(key)
-    with source.open("rb") as plain, target.open("xb") as sealed:
-        try:
-            while piece := plain.read(READ_BYTES):
-                sealed.write(cipher.update(piece))
-        except BaseException:
-            target.unlink()
-            raise
+    with source.open("rb") as data, new_file(target) as result:
+        while piece := data.read(READ_BYTES):
+            result.write(cipher.update(piece))
 
 
-def _write_key(path: Path, key: bytes) -> None:
-    """Readable by its owner alone; an existing key is never overwritten. Errors: ArtifactError."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write("0x" + key.hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError as error:
-        raise ArtifactError(f"{path} exists: a key is for one file and is never overwritten") from error
-    except OSError as error:
-        raise ArtifactError(f"cannot write {path}: {error.strerror}") from error
+def unsealed_digest(key: bytes, sealed: Path) -> bytes:
+    """Return the digest of what the key decrypts `sealed` to, without writing the plain bytes anywhere.
+
+    Errors: ValueError when the key does not have 32 bytes; OSError when the file cannot be read.
+    """
+    cipher, hasher = _cipher(key), Hasher()
+    with sealed.open("rb") as data:
+        while piece := data.read(READ_BYTES):
+            hasher.update(cipher.update(piece))
+    return hasher.digest()
 
 
 def _cipher(key: bytes) -> CipherContext:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import click
 
 from verifier.artifacts import digests, sealing
-from verifier.artifacts.errors import ArtifactError
+from verifier.artifacts.errors import ArtifactError, KeyFileError, Misfit
 from verifier.artifacts.store import Store
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 
 
 @click.command(name="digest")
@@ -48,11 +46,11 @@ def seal_command(file: Path, out: Path, key_file: Path) -> None:
 def unseal_command(file: Path, out: Path, key: str, plain: str | None) -> None:
     """Decrypt FILE. Prints JSON: both digests, size, file."""
     expected = None if plain is None else _digest_option(plain)
-    _apply(_read_key(key), file, out)
-    found = digests.digest_file(out)
+    secret = _key_option(key)
+    found = sealing.unsealed_digest(secret, file)
     if expected is not None and found != expected:
-        out.unlink()
-        raise ArtifactError(f"the plain bytes have digest {digests.to_hex(found)}, not {digests.to_hex(expected)}")
+        raise Misfit(f"the plain bytes have digest {digests.to_hex(found)}, not {digests.to_hex(expected)}")
+    sealing.apply_to_file(secret, file, out)
     _print_json(
         plain=digests.to_hex(found),
         sealed=digests.to_hex(digests.digest_file(file)),
@@ -114,17 +112,15 @@ def serve_command(folder: Path, host: str, port: int, requests_per_minute: int) 
     serve.run(app, host, port, ready)
 
 
-def _read_key(text: str) -> bytes:
-    """A key in hex, or the file that holds it. Errors: ArtifactError."""
-    if not _KEY.fullmatch(text):
-        try:
-            text = Path(text).read_text("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactError("--key is neither 64 hexadecimal digits nor a file that holds them") from error
-    match = _KEY.fullmatch(text)
-    if match is None:
-        raise ArtifactError("--key is neither 64 hexadecimal digits nor a file that holds them")
-    return bytes.fromhex(match[1])
+def _key_option(text: str) -> bytes:
+    """Return the key that --key gives in hexadecimal, or the one in the file that it names. Errors: KeyFileError."""
+    key = sealing.parse_key(text)
+    if key is not None:
+        return key
+    try:
+        return sealing.read_key(Path(text))
+    except KeyFileError as error:
+        raise KeyFileError("--key is neither 64 hexadecimal digits nor a file that holds them") from error
 
 
 def _digest_option(text: str) -> bytes:
@@ -132,15 +128,6 @@ def _digest_option(text: str) -> bytes:
         return digests.from_hex(text)
     except ValueError as error:
         raise ArtifactError(f"--plain: {error}") from error
-
-
-def _apply(key: bytes, source: Path, target: Path) -> None:
-    try:
-        sealing.apply_to_file(key, source, target)
-    except FileExistsError as error:
-        raise ArtifactError(f"{target} exists and is not overwritten") from error
-    except OSError as error:
-        raise ArtifactError(f"cannot write {target}: {error.strerror}") from error
 
 
 def _print_json(**fields: str | int) -> None:

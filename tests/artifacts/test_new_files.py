@@ -1,0 +1,77 @@
+"""New files and folders: nothing that exists is ever overwritten, and nothing half-written stays behind."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from verifier.artifacts.errors import ArtifactError, TargetExistsError
+from verifier.artifacts.new_files import check_new, new_file, new_folder, write_new
+
+EXISTS = "exists and is not overwritten: choose another name, or move it away"
+
+
+def write(path: Path) -> None:
+    write_new(path, b"new")
+
+
+@pytest.mark.parametrize("create", [write, new_folder, check_new])
+def test_every_helper__path_exists__leaves_it_untouched(tmp_path: Path, create: Callable[[Path], None]) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_bytes(b"precious")
+    folder.mkdir()
+    for path in (file, folder):
+        with pytest.raises(TargetExistsError) as refused:
+            create(path)
+        assert str(refused.value) == f"{path} {EXISTS}"
+        assert refused.value.path == path
+    assert file.read_bytes() == b"precious"
+    assert folder.is_dir()
+
+
+def test_write_new__dangling_link__is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TargetExistsError):
+        write_new(tmp_path / "link", b"new")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_write_new__secret_file__belongs_to_its_owner_alone(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        write_new(tmp_path / "secret", b"new", secret=True)
+        write_new(tmp_path / "public", b"new")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "public").stat().st_mode & 0o777 == 0o666
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("bad")])
+def test_new_file__block_raises__leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    expected = ArtifactError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected) as raised, new_file(tmp_path / "file") as file:
+        file.write(b"half")
+        raise error
+    assert not (tmp_path / "file").exists()
+    if isinstance(error, OSError):
+        assert str(raised.value) == f"cannot write {tmp_path / 'file'}: No space left on device"
+
+
+def test_write_new__missing_folder__says_so(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as refused:
+        write_new(tmp_path / "missing" / "file", b"new")
+    assert str(refused.value) == f"cannot create {tmp_path / 'missing' / 'file'}: No such file or directory"
+
+
+def test_new_folder__missing_parents__are_created(tmp_path: Path) -> None:
+    new_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_new_folder__under_a_file__says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError) as refused:
+        new_folder(tmp_path / "file" / "folder")
+    assert str(refused.value) == f"cannot create {tmp_path / 'file' / 'folder'}: Not a directory"

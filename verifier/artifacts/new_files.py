@@ -1,0 +1,75 @@
+"""Creates files and folders without ever replacing one that exists.
+
+Every command and script writes its results through this module, so that a mistyped name cannot destroy a key, a record
+or a program. Opening with O_EXCL makes "does it exist?" and "create it" one step: no other process can come between.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from verifier.artifacts.errors import ArtifactError, TargetExistsError
+
+PUBLIC_MODE = 0o666  # reduced by the process's umask, as for any file that a program creates
+SECRET_MODE = 0o600  # only the owner may read or write
+
+
+def check_new(*paths: Path) -> None:
+    """Check that no path exists, before work that would be lost otherwise.
+
+    Errors: TargetExistsError. `new_file` and `new_folder` check again when they create.
+    """
+    for path in paths:
+        if path.exists():
+            raise TargetExistsError(path)
+
+
+@contextmanager
+def new_file(path: Path, *, secret: bool = False) -> Iterator[BinaryIO]:
+    """Create a file and open it for writing bytes; a block that raises removes the file again.
+
+    When the block ends, the bytes are on disk. A `secret` file has mode 0600 from the moment it exists.
+
+    Errors: TargetExistsError when the path exists; ArtifactError when it cannot be created or written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE if secret else PUBLIC_MODE)
+    except FileExistsError as error:
+        raise TargetExistsError(path) from error
+    except OSError as error:
+        raise ArtifactError(f"cannot create {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise ArtifactError(f"cannot write {path}: {error.strerror}") from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def write_new(path: Path, data: bytes, *, secret: bool = False) -> None:
+    """Write `data` to a new file; a `secret` one has mode 0600.
+
+    Errors: TargetExistsError when the path exists; ArtifactError when it cannot be created or written.
+    """
+    with new_file(path, secret=secret) as file:
+        file.write(data)
+
+
+def new_folder(path: Path) -> None:
+    """Create a folder, and its parents where they are missing.
+
+    Errors: TargetExistsError when the path exists; ArtifactError when it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        raise TargetExistsError(path) from error
+    except OSError as error:
+        raise ArtifactError(f"cannot create {path}: {error.strerror}") from error
