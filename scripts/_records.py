@@ -12,6 +12,8 @@ import ape
 import click
 
 from scripts import _chain
+from verifier.artifacts.errors import TargetExistsError
+from verifier.artifacts.new_files import write_new
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
@@ -19,11 +21,8 @@ def write(path: Path, record: dict[str, Any]) -> None:
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError as error:
+        write_new(path, text.encode())
+    except TargetExistsError as error:
         if path.read_text("utf-8") != text:
             raise click.UsageError(f"{path} is the record of something else and is not overwritten") from error
 

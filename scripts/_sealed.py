@@ -1,16 +1,12 @@
 """What `touchstone seal` left behind: a sealed file, its digests and the key that opens it. Keys are never printed."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
 from verifier.artifacts import digests, sealing
-
-_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})\s*")
 
 
 @dataclass(frozen=True)
@@ -22,25 +18,14 @@ class Sealed:
     key_file: Path
 
     def key(self) -> bytes:
-        """The 32-byte key. Errors: UsageError."""
-        return read_key(self.key_file)
-
-
-def read_key(path: Path) -> bytes:
-    """A key from its file. Errors: UsageError, which does not quote the file."""
-    try:
-        match = _KEY.fullmatch(path.read_text("ascii"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"cannot read the key file {path}: {error.__class__.__name__}") from error
-    if match is None:
-        raise click.UsageError(f"{path} is no key file, which has one line of 64 hexadecimal digits")
-    return bytes.fromhex(match[1])
+        """The 32-byte key. Errors: KeyFileError."""
+        return sealing.read_key(self.key_file)
 
 
 def load(path: Path) -> Sealed:
     """Read the JSON that `touchstone seal` printed, and see that key and sealed file are what it says.
 
-    Paths in it are tried as they stand, then relative to the JSON's folder. Errors: UsageError.
+    Paths in it are tried as they stand, then relative to the JSON's folder. Errors: UsageError, KeyFileError.
     """
     try:
         fields = json.loads(path.read_text("utf-8"))
@@ -54,11 +39,8 @@ def load(path: Path) -> Sealed:
         raise click.UsageError(f"the sealed file {file} is not there")
     if digests.digest_file(file) != sealed:
         raise click.UsageError(f"{file} is not the sealed file that {path} describes")
-    with TemporaryDirectory() as folder:
-        opened = Path(folder) / "plain"
-        sealing.apply_to_file(found.key(), file, opened)
-        if digests.digest_file(opened) != plain:
-            raise click.UsageError(f"the key in {key_file} does not open {file}")
+    if sealing.unsealed_digest(found.key(), file) != plain:
+        raise click.UsageError(f"the key in {key_file} does not open {file}")
     return found
 
 

@@ -10,7 +10,7 @@ import ape
 import click
 
 from scripts import _chain, _records, _sealed, _state, _steps, _units
-from verifier.artifacts import digests
+from verifier.artifacts import digests, sealing
 from verifier.chain.contracts import COMMITTING, REVEALING
 from verifier.protocol import commitments
 from verifier.service.state import Submission
@@ -104,7 +104,7 @@ def reveal(alias: str, passphrase_file: Path | None, yes: bool, record: Path) ->
         return
     bounties = _chain.deployed().bounties
     sealed, plain = (digests.from_hex(fields[name]) for name in ("sealed", "plain"))
-    key = _sealed.read_key(_records.resolve(record, fields["key_file"]))
+    key = sealing.read_key(_records.resolve(record, fields["key_file"]))
     opened = commitments.submission(
         fields["chain_id"], bounties.address, state.id, fields["solver"], sealed, plain, key
     )

@@ -10,7 +10,7 @@ import ape
 import click
 
 from scripts import _chain, _records, _sealed, _state, _steps, _terms, _units
-from verifier.artifacts import digests
+from verifier.artifacts import digests, sealing
 from verifier.chain.contracts import HOLDOUT
 from verifier.protocol import commitments
 from verifier.service.state import OWN_FILES
@@ -177,7 +177,7 @@ def reveal_holdout(alias: str, passphrase_file: Path | None, yes: bool, record: 
     if now >= closes:
         raise click.ClickException(f"too late: the holdout was due {_units.moment(closes, now)}")
     sealed, plain = (digests.from_hex(fields["holdout"][name]) for name in ("sealed", "plain"))
-    key = _sealed.read_key(_records.resolve(record, fields["holdout"]["key_file"]))
+    key = sealing.read_key(_records.resolve(record, fields["holdout"]["key_file"]))
     opened = commitments.holdout(
         fields["chain_id"], bounties.address, fields["sponsor"], fields["nonce"], sealed, plain, key
     )

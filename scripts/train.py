@@ -14,6 +14,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from verifier.artifacts.errors import TargetExistsError
+from verifier.artifacts.new_files import check_new
 from verifier.tasks.errors import BuildError
 from verifier.tasks.kinds.classify.architecture import load_classifier, with_adapter
 from verifier.tasks.kinds.classify.dataset import Encoding, read_rows
@@ -35,8 +37,10 @@ WARM_UP = 0.1  # of all steps
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the adapter.")
 def main(task: Path, base: Path, data: Path, epochs: int, limit: int | None, seed: int, out: Path) -> None:
     """Train an adapter and write the folder that `touchstone pack` takes."""
-    if out.exists():
-        raise click.ClickException(f"{out} exists and is not overwritten")
+    try:
+        check_new(out)
+    except TargetExistsError as error:
+        raise click.ClickException(str(error)) from error
     torch.manual_seed(seed)
     settings = load_manifest(task).adapter
     labels = settings["labels"]

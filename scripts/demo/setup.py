@@ -16,6 +16,7 @@ from eth_account.signers.local import LocalAccount
 
 from scripts.demo.market import Market
 from scripts.demo.shell import ROOT, DemoError, Service, Shell, command, shown
+from verifier.artifacts.new_files import write_new
 from verifier.chain.client import Client
 from verifier.chain.errors import ChainError
 
@@ -248,5 +249,4 @@ def _write_keystore(path: Path, account: LocalAccount, passphrase: str) -> None:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    path.touch(0o600)
-    path.write_text(text, encoding="utf-8")
+    write_new(path, text.encode(), secret=True)

@@ -51,9 +51,14 @@ def test_write_new__secret_file__belongs_to_its_owner_alone(tmp_path: Path) -> N
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("bad")])
 def test_new_file__block_raises__leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     expected = ArtifactError if isinstance(error, OSError) else type(error)
-    with pytest.raises(expected) as raised, new_file(tmp_path / "file") as file:
-        file.write(b"half")
-        raise error
+
+    def fail() -> None:
+        with new_file(tmp_path / "file") as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(expected) as raised:
+        fail()
     assert not (tmp_path / "file").exists()
     if isinstance(error, OSError):
         assert str(raised.value) == f"cannot write {tmp_path / 'file'}: No space left on device"

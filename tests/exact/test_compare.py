@@ -146,7 +146,10 @@ def test_lower__file_that_exists__is_not_overwritten(folder: Path, tmp_path: Pat
     out = tmp_path / "taken.onnx"
     out.write_text("mine")
     result = lowered(folder, out)
-    assert (result.exit_code, str(result.exception)) == (1, f"{out} exists and is not overwritten")
+    assert (result.exit_code, str(result.exception)) == (
+        1,
+        f"{out} exists and is not overwritten: choose another name, or move it away",
+    )
     assert out.read_text() == "mine"
 
 
@@ -272,7 +275,7 @@ def test_compare__report__shows_layers_ranges_saturation_and_time(folder: Path, 
     assert "http" not in page
     assert "<script" not in page
     again = run("compare", *files, "--report", report)
-    assert str(again.exception) == f"{report} exists and is not overwritten"
+    assert str(again.exception) == f"{report} exists and is not overwritten: choose another name, or move it away"
 
 
 def test_compare__map_of_another_program__is_refused(folder: Path, tmp_path: Path) -> None:

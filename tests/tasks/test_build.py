@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from tests.tasks.conftest import BATCH, HOLDOUT, PRACTICE, RANK, BuiltTask
 from verifier.artifacts import digests, sealing, tensors
+from verifier.artifacts.errors import TargetExistsError
 from verifier.artifacts.fetch import artifact_uri
 from verifier.cli.main import cli
 from verifier.exact import load_program
@@ -159,8 +160,9 @@ def test_task_build__no_holdout__makes_a_public_task_and_prints_what_it_is(choic
 
 
 def test_build__folder_that_exists__is_not_written_into(choices: Choices, tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="exists and is not overwritten"):
+    with pytest.raises(TargetExistsError) as refused:
         build(choices, tmp_path)
+    assert str(refused.value) == f"{tmp_path} exists and is not overwritten: choose another name, or move it away"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.tasks.conftest import RANK, BuiltTask, adapted
 from verifier.artifacts import digests, tensors
+from verifier.artifacts.errors import TargetExistsError
 from verifier.cli.main import cli
 from verifier.tasks.errors import PackError
 from verifier.tasks.kinds.classify.pack import pack
@@ -283,5 +284,5 @@ def test_pack_command__adapter__prints_what_it_wrote_and_never_overwrites(
         "worst_tensor": packed.worst_tensor,
     }
     again = CliRunner(mix_stderr=False).invoke(cli, arguments)
-    assert isinstance(again.exception, PackError)
-    assert str(again.exception) == f"{out} exists and is not overwritten"
+    assert isinstance(again.exception, TargetExistsError)
+    assert str(again.exception) == f"{out} exists and is not overwritten: choose another name, or move it away"

@@ -16,13 +16,13 @@ PUBLIC_MODE = 0o666  # reduced by the process's umask, as for any file that a pr
 SECRET_MODE = 0o600  # only the owner may read or write
 
 
-def check_new(*paths: Path) -> None:
-    """Check that no path exists, before work that would be lost otherwise.
+def check_new(*paths: Path | None) -> None:
+    """Check that no path exists, before work whose result could not be written; None is an option that was left out.
 
     Errors: TargetExistsError. `new_file` and `new_folder` check again when they create.
     """
     for path in paths:
-        if path.exists():
+        if path is not None and os.path.lexists(path):
             raise TargetExistsError(path)
 
 

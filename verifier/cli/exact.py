@@ -16,6 +16,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from verifier.artifacts.new_files import check_new, write_new
 from verifier.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -64,16 +65,14 @@ def lower(
     A model may have 2 GiB of weights; external data is read from its folder. Prints JSON: `bytes`, `share_of_float`,
     `inputs` (name, dtype, shape, grid), what `touchstone check` prints, and `seconds`.
     """
-    from verifier.exact import ExactError, load_program
+    from verifier.exact import load_program
     from verifier.exact.analysis.layer_map import LayerMap
     from verifier.exact.lowering import lower_graph
     from verifier.exact.lowering.float_model import batches, inputs_of, load_float_model
     from verifier.exact.lowering.input_quantisation import specs_for
 
     start = time.monotonic()
-    for new in (out, map_file):
-        if new is not None and new.exists():
-            raise ExactError(f"{new} exists and is not overwritten")
+    check_new(out, map_file)
     declared = {name: (dtype, grid) for name, dtype, grid in inputs}
     floats = load_float_model(model)
     expected = inputs_of(floats)
@@ -94,9 +93,9 @@ def lower(
         data = lowered.builder.model(dict(lowered.outputs)).SerializeToString()
         show("prove", 0, 1)
         program = load_program(data)
-    _write(out, data)
+    write_new(out, data)
     if map_file is not None:
-        _write(map_file, LayerMap.of(lowered, specs, program).to_json().encode())
+        write_new(map_file, LayerMap.of(lowered, specs, program).to_json().encode())
     _print(
         file=str(out),
         bytes=len(data),
@@ -204,7 +203,7 @@ def compare(
     """
     import onnxruntime  # type: ignore[import-untyped]
 
-    from verifier.exact import ExactError, load_program
+    from verifier.exact import load_program
     from verifier.exact.analysis.compare import Pair
     from verifier.exact.analysis.inspect import inspect, operator_times
     from verifier.exact.analysis.layer_map import LayerMap
@@ -212,8 +211,7 @@ def compare(
     from verifier.exact.lowering.float_model import batches, load_float_model
     from verifier.exact.lowering.input_quantisation import grid_of_input
 
-    if report is not None and report.exists():
-        raise ExactError(f"{report} exists and is not overwritten")
+    check_new(report)
     proven = load_program(program.read_bytes())
     known = LayerMap.from_json(map_file.read_text("utf-8", "replace"), proven) if map_file is not None else None
     # Without a map what first becomes of an input tells: a program multiplies it with its grid.
@@ -257,7 +255,7 @@ def compare(
     }
     if report is not None:
         title = f"{program.name} against {model.name}"
-        _write(report, page(title, summary, layers if known else None, saturations, times).encode())
+        write_new(report, page(title, summary, layers if known else None, saturations, times).encode())
     _print(**summary)
 
 
@@ -280,19 +278,6 @@ def _read(feeds: Path) -> dict[str, NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise FeedError(f"{feeds} is no npz file of plain arrays: {error}") from error
-
-
-def _write(file: Path, data: bytes) -> None:
-    """A new file. Errors: ExactError."""
-    from verifier.exact import ExactError
-
-    try:
-        with file.open("xb") as new:
-            new.write(data)
-    except FileExistsError as error:
-        raise ExactError(f"{file} exists and is not overwritten") from error
-    except OSError as error:
-        raise ExactError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _sha256(outputs: Mapping[str, NDArray[np.int64]]) -> str:

@@ -84,18 +84,12 @@ def pack_command(adapter: Path, manifest_file: Path, out: Path) -> None:
     Prints JSON: digest, size, file, and the largest error that rounding to the task's grids made.
     """
     from verifier.artifacts import digests
-    from verifier.tasks.errors import PackError
+    from verifier.artifacts.new_files import write_new
     from verifier.tasks.kinds.classify.pack import pack
     from verifier.tasks.scoring import load_manifest
 
     packed = pack(adapter, load_manifest(manifest_file))
-    try:
-        with out.open("xb") as file:
-            file.write(packed.data)
-    except FileExistsError as error:
-        raise PackError(f"{out} exists and is not overwritten") from error
-    except OSError as error:
-        raise PackError(f"cannot write {out}: {error.strerror}") from error
+    write_new(out, packed.data)
     summary = {
         "digest": digests.to_hex(digests.digest(packed.data)),
         "size": len(packed.data),

@@ -12,6 +12,7 @@ import numpy as np
 
 from verifier.artifacts import digests, sealing, tensors
 from verifier.artifacts.fetch import artifact_uri
+from verifier.artifacts.new_files import check_new, new_folder
 from verifier.exact import Program, load_program
 from verifier.tasks.errors import BuildError
 from verifier.tasks.evaluation import check_program
@@ -80,8 +81,7 @@ def build(choices: Choices, out: Path, on_step: OnStep = lambda what, done, tota
 
     Errors: BuildError, LoweringError, ArtifactError. A folder that exists is never written into.
     """
-    if out.exists():
-        raise BuildError(f"{out} exists and is not overwritten")
+    check_new(out)
     rows = read_rows(choices.dataset)
     labels = labels_of(rows)
     split = Split.of(rows, choices.practice, choices.holdout, choices.batch, choices.seed)
@@ -114,12 +114,7 @@ def build(choices: Choices, out: Path, on_step: OnStep = lambda what, done, tota
         raise BuildError(f"the exact program gives only {share:.1%} of {len(unseen['label'])} texts the model's class")
 
     on_step("write the task", 0, 1)
-    try:
-        out.mkdir(parents=True)
-    except FileExistsError as error:
-        raise BuildError(f"{out} exists and is not overwritten") from error
-    except OSError as error:
-        raise BuildError(f"cannot create {out}: {error.strerror}") from error
+    new_folder(out)
     (out / "program.onnx").write_bytes(data)
     write_rows(out / "train.tsv", split.train)
     writer = _Writer(out, encoding, choices)
