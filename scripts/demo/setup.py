@@ -15,7 +15,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from scripts.demo.market import Market
-from scripts.demo.shell import ROOT, DemoError, Service, Shell, command, shown
+from scripts.demo.shell import ROOT, DemoError, DemoService, Shell, command, shown
 from verifier.artifacts.new_files import write_new
 from verifier.chain.client import Client
 from verifier.chain.errors import ChainError
@@ -63,7 +63,7 @@ format = "json"
 
 
 @dataclass(frozen=True)
-class Operator:
+class DemoOperator:
     """One machine that verifies: who owns the seat, which key votes, where it listens and what it wrote."""
 
     number: int
@@ -89,7 +89,7 @@ class People:
     """Wallets by alias, and the operators' machines."""
 
     wallets: dict[str, LocalAccount]
-    operators: list[Operator]
+    operators: list[DemoOperator]
     passphrase: str
 
     def funded(self) -> list[str]:
@@ -119,7 +119,7 @@ def make_people() -> People:
     aliases = ["sponsor", "solver1", "solver2", *(f"owner{number + 1}" for number in range(VERIFIERS))]
     people = People(
         {alias: Account.create() for alias in aliases},
-        [Operator(number + 1, Account.create(), free_port()) for number in range(VERIFIERS)],
+        [DemoOperator(number + 1, Account.create(), free_port()) for number in range(VERIFIERS)],
         secrets.token_hex(16),
     )
     for alias, account in people.wallets.items():
@@ -228,7 +228,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _until_it_answers(service: Service, ask: object) -> None:
+def _until_it_answers(service: DemoService, ask: object) -> None:
     assert callable(ask)
     deadline = time.monotonic() + START_S
     while True:

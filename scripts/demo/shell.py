@@ -28,7 +28,7 @@ class DemoError(Exception):
 
 
 @dataclass(frozen=True)
-class Service:
+class DemoService:
     """A process that runs beside the demo until `Shell.stop`."""
 
     name: str
@@ -51,7 +51,7 @@ class Shell:
 
     def __init__(self, console: Console, logs: Path, environment: Mapping[str, str]) -> None:
         self.console = console
-        self.services: list[Service] = []
+        self.services: list[DemoService] = []
         self._logs = logs
         self._environment = {**os.environ, **environment}
         self._processes: list[subprocess.Popen[str]] = []
@@ -132,7 +132,7 @@ class Shell:
             answers.append(said)
         return answers
 
-    def serve(self, name: str, *words: str | Path) -> Service:
+    def serve(self, name: str, *words: str | Path) -> DemoService:
         """Start a command in the background; its output goes to a log file. Errors: DemoError."""
         command = [str(word) for word in words]
         log = self._logs / f"{name}.log"
@@ -142,7 +142,7 @@ class Shell:
             with log.open("w") as file:
                 return self._start(command, stdout=file, stderr=subprocess.STDOUT)
 
-        service = Service(name, self._workers.submit(worker).result(), log)
+        service = DemoService(name, self._workers.submit(worker).result(), log)
         self.services.append(service)
         return service
 

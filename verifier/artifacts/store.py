@@ -20,7 +20,7 @@ _PART = ".part"
 _STALE_S = 86_400.0  # an unfinished file this old belongs to a process that was killed
 
 
-class Writer:
+class StoreWriter:
     """A file on its way into the store."""
 
     def __init__(self, descriptor: int) -> None:
@@ -87,7 +87,7 @@ class Store:
         return writer.digest()
 
     @contextmanager
-    def writer(self, expected: bytes | None = None) -> Iterator[Writer]:
+    def writer(self, expected: bytes | None = None) -> Iterator[StoreWriter]:
         """Write a file piece by piece; it enters the store when the block ends well and leaves no trace otherwise.
 
         Errors: Misfit when the digest is not the `expected` one; OSError.
@@ -96,7 +96,7 @@ class Store:
         part = Path(name)
         try:
             try:
-                writer = Writer(descriptor)
+                writer = StoreWriter(descriptor)
                 yield writer
                 found = writer.digest()
                 if expected is not None and found != expected:
