@@ -12,12 +12,19 @@ from tests.exact.graphs import Row, data
 from verifier.exact import Engine, load_program, reference
 from verifier.exact.program import Program
 from verifier.exact.runtime import byte_products
-from verifier.exact.runtime.byte_products import BASE, HIGHEST, LOWEST, byte_weight, digits_of, exact_here
+from verifier.exact.runtime.byte_products import (
+    BASE,
+    MAX_TWO_DIGITS,
+    MIN_TWO_DIGITS,
+    byte_weight,
+    digits_of,
+    exact_here,
+)
 from verifier.exact.runtime.emission import emit, never
 
 ROWS, DEPTH, COLUMNS = 64, 96, 48
 SCALES = np.array([1 + column % 31 for column in range(COLUMNS)]) * 2.0**-9
-WORDS = (-(2**15), HIGHEST)  # what is stored has no more bits below
+WORDS = (-(2**15), MAX_TWO_DIGITS)  # what is stored has no more bits below
 BYTES = (-128, 127)
 
 
@@ -52,19 +59,28 @@ def emitted(program: Program) -> Counter[str]:
     return Counter(node.op_type for node in emit(program, lambda shape: True)[0].graph.node)
 
 
-@pytest.mark.parametrize("q", [LOWEST, LOWEST + 1, -129, -128, -1, 0, 127, 128, HIGHEST - 1, HIGHEST])
+@pytest.mark.parametrize(
+    "q", [MIN_TWO_DIGITS, MIN_TWO_DIGITS + 1, -129, -128, -1, 0, 127, 128, MAX_TWO_DIGITS - 1, MAX_TWO_DIGITS]
+)
 def test_byte_weight__any_two_digits__are_the_number(q: int) -> None:
-    split = byte_weight(np.array([[q, LOWEST], [q, HIGHEST]], np.int32), 2)
+    split = byte_weight(np.array([[q, MIN_TWO_DIGITS], [q, MAX_TWO_DIGITS]], np.int32), 2)
     assert split is not None
     high, low = split.stack[:2].astype(int), split.stack[2:].astype(int)
-    assert (high * BASE + low == [[q, LOWEST], [q, HIGHEST]]).all()
+    assert (high * BASE + low == [[q, MIN_TWO_DIGITS], [q, MAX_TWO_DIGITS]]).all()
     assert [(term.order, term.digits) for term in split.terms] == [(2, (1,)), (1, (0, 1)), (0, (0,))]
     assert [split.rows(term).shape[0] for term in split.terms] == [2, 4, 2]
 
 
 @pytest.mark.parametrize(
     ("lo", "hi", "digits"),
-    [(-128, 127, 1), (-129, 0, 2), (0, 128, 2), (LOWEST, HIGHEST, 2), (LOWEST - 1, 0, None), (0, HIGHEST + 1, None)],
+    [
+        (-128, 127, 1),
+        (-129, 0, 2),
+        (0, 128, 2),
+        (MIN_TWO_DIGITS, MAX_TWO_DIGITS, 2),
+        (MIN_TWO_DIGITS - 1, 0, None),
+        (0, MAX_TWO_DIGITS + 1, None),
+    ],
 )
 def test_digits_of__limits__are_told_apart(lo: int, hi: int, digits: int | None) -> None:
     assert digits_of(lo, hi) == digits
@@ -88,10 +104,10 @@ def test_product__of_integers_of_one_or_two_bytes__is_what_the_reference_says(
 
 @pytest.mark.parametrize("seed", range(12))
 def test_product__of_any_shape_and_spread__is_what_float64_gives(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verifier.exact.runtime.byte_emission.WORTHWHILE", 0)
+    monkeypatch.setattr("verifier.exact.runtime.byte_emission.MIN_MULTIPLICATIONS", 0)
     rng = np.random.default_rng(seed)
     rows, depth, columns = (int(rng.integers(1, most)) for most in (70, 600, 90))
-    limits = rng.choice([3, 127, 128, 5000, HIGHEST], 2)
+    limits = rng.choice([3, 127, 128, 5000, MAX_TWO_DIGITS], 2)
     weight = rng.choice([-1, 1], (depth, columns)) * rng.integers(0, limits[0] + 1, (depth, columns))
     weight[:, 0] = limits[0]
     nodes: list[Row] = [
@@ -116,7 +132,7 @@ def test_product__of_any_shape_and_spread__is_what_float64_gives(seed: int, monk
 
 
 def test_product__of_more_columns_than_a_cache_holds__is_computed_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verifier.exact.runtime.byte_emission.MOST_RESULTS", 20 * ROWS)
+    monkeypatch.setattr("verifier.exact.runtime.byte_emission.MAX_BLOCK_ELEMENTS", 20 * ROWS)
     program = product(WORDS, extremes(WORDS, np.int16, DEPTH, COLUMNS))
     assert emitted(program)["MatMulInteger"] == 3 * 3  # 20, 20 and 8 columns
     feeds = {"x": extremes(WORDS, np.int16, 1, ROWS, DEPTH)}
@@ -126,8 +142,8 @@ def test_product__of_more_columns_than_a_cache_holds__is_computed_in_blocks(monk
 @pytest.mark.parametrize(
     "program",
     [
-        product((0, HIGHEST + 1), extremes(WORDS, np.int16, DEPTH, COLUMNS)),
-        product(WORDS, extremes((0, HIGHEST + 1), np.int16, DEPTH, COLUMNS)),
+        product((0, MAX_TWO_DIGITS + 1), extremes(WORDS, np.int16, DEPTH, COLUMNS)),
+        product(WORDS, extremes((0, MAX_TWO_DIGITS + 1), np.int16, DEPTH, COLUMNS)),
         product(WORDS, extremes(WORDS, np.int16, DEPTH, COLUMNS), rows=8),
     ],
     ids=["operand beyond two bytes", "weight beyond two bytes", "too few rows"],

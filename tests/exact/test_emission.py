@@ -64,6 +64,33 @@ def test_scales__of_a_product_that_is_needed_itself__stay_apart(nodes: list[Row]
     agrees(found)
 
 
+@pytest.mark.parametrize(
+    ("rows", "weight", "scales"),
+    [
+        ((4, 4), (4,), (4,)),
+        ((3, 4), (4,), (3,)),
+        ((4,), (4,), (2,)),
+        ((4,), (4,), ()),
+        ((4,), (4, 3), (3,)),
+        ((2, 3, 4), (2, 4, 3), (3,)),
+        ((3, 4), (4, 1), (1,)),
+        ((3, 4), (4, 3), (3, 1)),
+        ((3, 4), (4, 3), (2, 1, 3)),
+    ],
+    ids=str,
+)
+def test_scales__of_any_shape__give_the_references_integers(
+    rows: tuple[int, ...], weight: tuple[int, ...], scales: tuple[int, ...]
+) -> None:
+    """Scales of rows, of a single number or of other shapes are no column scales of the weight."""
+    rng = np.random.default_rng(3)
+    constants = {"w": rng.integers(-9, 9, weight).astype(float), "s": rng.integers(2, 9, scales).astype(float)}
+    nodes: list[Row] = [("Cast", "x", "f", {"to": 11}), ("MatMul", "f w", "p"), ("Mul", "p s", "y")]
+    found = load_program(data(nodes, {"x": ("int16", rows)}, constants))
+    x = rng.integers(-(2**15), 2**15, rows).astype(np.int16)
+    np.testing.assert_array_equal(Engine(found).run({"x": x})["y"], reference.run(found, {"x": x})["y"])
+
+
 def test_power_of_two__in_front_of_rounding__costs_nothing() -> None:
     nodes: list[Row] = [("Mul", "f down", "g"), ("Round", "g", "r"), ("Mul", "r up", "y")]
     found = program(nodes, down=np.float64(2.0**-3), up=np.float64(2.0**5))

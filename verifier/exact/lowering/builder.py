@@ -19,7 +19,7 @@ from verifier.exact.errors import NotExactError
 from verifier.exact.program.instructions import REGISTRY, Site
 from verifier.exact.program.parse import IR_VERSIONS, OPSET, PROTO_OF
 from verifier.exact.program.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
-from verifier.exact.runtime.byte_products import HIGHEST
+from verifier.exact.runtime.byte_products import MAX_TWO_DIGITS
 
 Array = NDArray[Any]
 
@@ -44,7 +44,7 @@ def grid_for(magnitude: float, bits: int) -> int:
 
 def _limit(bits: int) -> int:
     """One more than the largest integer of that many bits; 16 of them as two signed bytes hold it."""
-    return HIGHEST + 1 if bits == 16 else int(2 ** (bits - 1))
+    return MAX_TWO_DIGITS + 1 if bits == 16 else int(2 ** (bits - 1))
 
 
 def _rounded_up(numbers: Array) -> Array:

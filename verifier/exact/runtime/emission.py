@@ -1,10 +1,15 @@
-"""The engine's own graph: a program's meaning is integers, so it may be written in whatever form runs fastest.
+"""Write the engine's own graph for a proven program.
 
-A float64 tensor is emitted as numbers that stand for value * 2**-shift. Scaling by a power of two then costs nothing:
-it changes the shift that the engine keeps in mind. Rounding is an addition and a subtraction of 1.5 * 2**(52 + k),
-which leaves a multiple of 2**k, ties to even, for every |x| <= 2**(51 + k): the check lets nothing larger be rounded.
-Scales of a product's columns go into its weight when the program is loaded; or the product is computed in bytes, where
-that is exact on this machine, see `byte_products`.
+A program's meaning is integers, so the engine may compute it in any form that is exact, and uses the fastest:
+
+- A float64 tensor is emitted as numbers x that stand for value = x * 2**shift. To multiply it by a power of two costs
+  nothing: the emitter remembers another shift.
+- Round adds and subtracts 1.5 * 2**(52 + k), which leaves a multiple of 2**k, ties to even, for every
+  |x| <= 2**(51 + k). The proof refuses a Round of larger numbers.
+- The scales of a product's columns are multiplied into its weight when the program is loaded: see `column_scales`.
+- A product of integers of one or two bytes is computed in bytes where that is exact on this machine: see
+  `byte_products` and `byte_emission`.
+- Every other instruction is emitted as the ONNX operator of its name.
 """
 
 from __future__ import annotations
@@ -21,19 +26,20 @@ from numpy.typing import NDArray
 from verifier.exact.program import Instruction, Program
 from verifier.exact.program.parse import PROTO_OF
 from verifier.exact.program.values import BOOL, FLOAT, Value
-from verifier.exact.runtime.byte_emission import ByteProducts, BytesExact, Operand
+from verifier.exact.runtime.byte_emission import ByteOperand, ByteProductEmitter, BytesExact
 from verifier.exact.runtime.byte_products import Shape
-from verifier.exact.runtime.writer import Writer
+from verifier.exact.runtime.column_scales import ScaledProduct, scaled_products
+from verifier.exact.runtime.writer import GraphWriter
 
-# Grids reach 2**±400; with shifts up to this nothing emitted leaves float64's exponents.
+# Largest |shift| of an emitted tensor. Values are at most 2**453 and multiples of 2**-400 (53 bits on grids up to
+# 2**±400), so that numbers with this shift stay far inside float64's exponents: from 2**-1022 to 2**1023.
 MAX_SHIFT = 200
-# Operands and results have one shift.
+# Operators whose operands must have one shift, which is the result's too unless that is a bool.
 ALIGNED = frozenset(
     ("Add", "Sub", "Max", "Min", "Clip", "Where", "Concat", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual")
 )
-COMPARISONS = frozenset(("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"))
-# The first operand's shift is the result's.
-MOVING = frozenset(
+# Operators whose result has the shift of the first operand; the other operands are indices, axes and shapes.
+SHIFT_OF_FIRST = frozenset(
     (
         "Neg",
         "ReduceSum",
@@ -54,8 +60,8 @@ MOVING = frozenset(
 
 
 @dataclass(frozen=True)
-class Emitted:
-    """A tensor of the emitted graph: its name there, and value = number * 2**shift."""
+class EmittedTensor:
+    """A tensor of the emitted graph by its name there: value = number * 2**shift."""
 
     name: str
     shift: int
@@ -65,24 +71,34 @@ class Emitter:
     """Writes one graph, instruction by instruction."""
 
     def __init__(self, program: Program, bytes_exact: BytesExact) -> None:
-        self.writer = Writer()
-        self._bytes = ByteProducts(self.writer, bytes_exact)
+        self.writer = GraphWriter()
+        self._bytes = ByteProductEmitter(self.writer, bytes_exact)
         self._program = program
         self._values = program.values
-        self._emitted: dict[str, Emitted] = {}
-        self._known: dict[tuple[str, int], str] = {}  # tensors at other shifts than they were made at
-        self._only_reader = _only_readers(program)
-        self._waiting: dict[str, Instruction] = {}  # products whose reader scales their columns
+        self._scaled = scaled_products(program)
+        self._absorbed = {item.product for item in self._scaled.values()}
+        self._emitted: dict[str, EmittedTensor] = {}
+        self._at_shift: dict[tuple[str, int], str] = {}  # (tensor, shift) -> name in the graph
+        # Operators with a form of the engine's own. Each returns None where it emits the operator itself instead.
+        self._own_forms: dict[str, Callable[[Instruction], EmittedTensor | None]] = {
+            "Mul": self._mul,
+            "MatMul": self._matmul,
+            "Round": self._round,
+            "Floor": self._unshifted,
+            "Sqrt": self._unshifted,
+            "Cast": self._unshifted,
+            "Div": self._div,
+        }
 
     def model(self) -> onnx.ModelProto:
-        """The whole graph: inputs in0, in1, …, outputs out0, out1, … at their real size."""
+        """Write the whole graph, with inputs in0, in1, … and outputs out0, out1, … at shift 0."""
         for number, item in enumerate(self._program.inputs):
-            self._emitted[item.name] = Emitted(f"in{number}", 0)
+            self._emitted[item.name] = EmittedTensor(f"in{number}", 0)
             self.writer.input(f"in{number}", PROTO_OF[item.dtype], item.shape)
         for instruction in self._program.live_instructions:
             self._instruction(instruction)
         for number, item in enumerate(self._program.outputs):
-            self.writer.output(f"out{number}", self._at(item.name, 0), PROTO_OF[item.dtype], item.shape)
+            self.writer.output(f"out{number}", self._operand(item.name, 0), PROTO_OF[item.dtype], item.shape)
         return self.writer.model()
 
     # Operands
@@ -91,192 +107,175 @@ class Emitter:
         return self._values[name].constant is not None
 
     def _shift(self, name: str) -> int:
-        """The shift at which a computed tensor was made; constants take any, for 0."""
+        """The shift at which a computed tensor was emitted; 0 for a constant, which can be written at any shift."""
         return 0 if self._constant(name) else self._emitted[name].shift
 
-    def _at(self, name: str, shift: int) -> str:
-        """The tensor at that shift."""
+    def _operand(self, name: str, shift: int) -> str:
+        """The name in the graph of a tensor at that shift; tensors of integers and bools are always at shift 0."""
         if name == "":
             return ""
         value = self._values[name]
         if value.dtype != FLOAT:
             shift = 0
         key = (name, shift)
-        if key not in self._known:
+        if key not in self._at_shift:
             if value.constant is not None:
-                self._known[key] = self.writer.constant(materialise(value, shift))
+                self._at_shift[key] = self.writer.constant(materialise(value, shift))
             elif self._emitted[name].shift == shift:
-                self._known[key] = self._emitted[name].name
+                self._at_shift[key] = self._emitted[name].name
             else:
-                factor = self.writer.number(2.0 ** (self._emitted[name].shift - shift))
-                self._known[key] = self.writer.node("Mul", [self._emitted[name].name, factor])
-        return self._known[key]
+                factor = self.writer.scalar(2.0 ** (self._emitted[name].shift - shift))
+                self._at_shift[key] = self.writer.node("Mul", [self._emitted[name].name, factor])
+        return self._at_shift[key]
 
     # Instructions
 
     def _instruction(self, instruction: Instruction) -> None:
-        value = self._values[instruction.outputs[0]]
-        handler = SPECIAL.get(instruction.op) if value.dtype == FLOAT or instruction.op == "Cast" else None
-        result = handler(self, instruction) if handler is not None else None
-        if result is not None:
-            self._emitted[instruction.outputs[0]] = result
+        output = instruction.outputs[0]
+        if output in self._absorbed:
+            return  # the Mul that scales its columns emits this product
+        if output in self._scaled:
+            self._emitted[output] = self._scaled_product(self._scaled[output])
             return
-        operands = list(instruction.inputs)
-        shift = 0
-        if instruction.op in ALIGNED:
-            computed = [
-                name for name in operands if name and not self._constant(name) and self._values[name].dtype == FLOAT
-            ]
-            # What is largest stays as it is.
-            shift = self._shift(max(computed, key=lambda name: self._values[name].size)) if computed else 0
-        elif instruction.op in MOVING and self._values[operands[0]].dtype == FLOAT:
-            shift = self._shift(operands[0])
-        names = [self._at(name, shift) for name in operands]
-        if instruction.op in ("Max", "Min", "Clip") and value.dtype == "int64":
-            first = self._by_comparison(instruction.op, names)
+        if self._values[output].dtype == FLOAT or instruction.op == "Cast":
+            form = self._own_forms.get(instruction.op)
+            result = None if form is None else form(instruction)
+            if result is not None:
+                self._emitted[output] = result
+                return
+        self._same_operator(instruction)
+
+    def _same_operator(self, instruction: Instruction) -> None:
+        """Emit the instruction as the ONNX operator of its name."""
+        shift = self._common_shift(instruction)
+        operands = [self._operand(name, shift) for name in instruction.inputs]
+        dtype = self._values[instruction.outputs[0]].dtype
+        if instruction.op in ("Max", "Min", "Clip") and dtype == "int64":
+            names = [self._by_comparison(instruction.op, operands)]
         else:
-            first = self.writer.node(instruction.op, names, len(instruction.outputs), instruction.attributes)
-        if instruction.op in COMPARISONS or value.dtype != FLOAT:
-            shift = 0
-        for index, name in enumerate(instruction.outputs):
-            self._emitted[name] = Emitted(first[:-1] + str(index), shift)
+            names = self.writer.node_with_outputs(
+                instruction.op, operands, len(instruction.outputs), instruction.attributes
+            )
+        for output, name in zip(instruction.outputs, names, strict=True):
+            self._emitted[output] = EmittedTensor(name, shift if dtype == FLOAT else 0)
+
+    def _common_shift(self, instruction: Instruction) -> int:
+        """The shift at which an operator's float64 operands are read."""
+        if instruction.op in SHIFT_OF_FIRST and self._values[instruction.inputs[0]].dtype == FLOAT:
+            return self._shift(instruction.inputs[0])
+        if instruction.op not in ALIGNED:
+            return 0
+        computed = [
+            name
+            for name in instruction.inputs
+            if name and not self._constant(name) and self._values[name].dtype == FLOAT
+        ]
+        # The largest operand keeps its shift; smaller ones cost less to multiply.
+        return self._shift(max(computed, key=lambda name: self._values[name].size)) if computed else 0
 
     def _by_comparison(self, op: str, operands: list[str]) -> str:
-        """Max, Min or Clip of int64 by Less or Greater and Where.
+        """Emit Max, Min or Clip of int64 as Less or Greater and Where; returns the result's name.
 
-        onnxruntime 1.24.4 on AVX2 takes the wrong one of two int64 whose upper halves are alike; its comparisons are
+        onnxruntime 1.24.4 on AVX2 takes the wrong one of two int64 whose upper halves are equal; its comparisons are
         right.
         """
-        steps = {"Max": ["Less"] * len(operands), "Min": ["Greater"] * len(operands), "Clip": ["", "Less", "Greater"]}[
-            op
-        ]
-        current = operands[0]
-        for other, comparison in zip(operands[1:], steps[1:], strict=True):
+        current, *others = operands
+        comparisons = {"Max": ["Less"] * len(others), "Min": ["Greater"] * len(others), "Clip": ["Less", "Greater"]}
+        for other, comparison in zip(others, comparisons[op], strict=True):
             current = self.writer.node("Where", [self.writer.node(comparison, [current, other]), other, current])
         return self.writer.node("Identity", [current])
 
-    def _mul(self, instruction: Instruction) -> Emitted | None:
-        """A power of two only moves the shift."""
-        out = self._values[instruction.outputs[0]]
+    def _mul(self, instruction: Instruction) -> EmittedTensor:
+        """Emit Mul; multiplying by a power of two changes the shift alone."""
+        shape = self._values[instruction.outputs[0]].shape
         for name, other in (instruction.inputs, instruction.inputs[::-1]):
-            if name in self._waiting:
-                return self._scaled_matmul(name, other)
-            value = self._values[name]
-            if (
-                value.constant is not None
-                and value.size == 1
-                and value.lo == 1
-                and not self._constant(other)
-                and self._values[other].shape == out.shape
-            ):
-                moved = self._emitted[other].shift + value.grid
-                if abs(moved) <= MAX_SHIFT:
-                    return Emitted(self._emitted[other].name, moved)
+            factor = self._values[name]
+            power_of_two = factor.constant is not None and factor.size == 1 and factor.lo == 1
+            if power_of_two and not self._constant(other) and self._values[other].shape == shape:
+                shift = self._emitted[other].shift + factor.grid
+                if abs(shift) <= MAX_SHIFT:
+                    return EmittedTensor(self._emitted[other].name, shift)
         return self._product(instruction)
 
-    def _matmul(self, instruction: Instruction) -> Emitted | None:
-        """A product whose only reader multiplies its columns by constants is left to that reader."""
-        (output,) = instruction.outputs
-        reader = self._only_reader.get(output)
-        _, weight = instruction.inputs
-        if reader is not None and reader.op == "Mul" and self._constant(weight):
-            (scale,) = (
-                (name for name in reader.inputs if name != output) if reader.inputs[0] != reader.inputs[1] else ("",)
-            )
-            columns = self._values[output].shape[-1]
-            if scale and self._constant(scale) and columns > 1 and self._values[scale].shape == (columns,):
-                self._waiting[output] = instruction
-                return Emitted("", 0)
-        return self._in_bytes(*instruction.inputs) or self._product(instruction)
+    def _matmul(self, instruction: Instruction) -> EmittedTensor:
+        """Emit MatMul, in bytes where that is exact and faster."""
+        x, weight = instruction.inputs
+        return self._in_bytes(x, weight) or self._product(instruction)
 
-    def _in_bytes(self, x: str, weight: str, scale: str = "") -> Emitted | None:
-        """A product by an integer weight in bytes, its columns scaled or not; None where that is not worthwhile."""
+    def _scaled_product(self, item: ScaledProduct) -> EmittedTensor:
+        """Emit a MatMul and the Mul that scales its columns as one product with a scaled weight."""
+        result = self._in_bytes(item.operand, item.weight, item.scales)
+        if result is not None:
+            return result
+        weight = materialise(self._values[item.weight]) * materialise(self._values[item.scales])
+        shift = self._shift(item.operand)
+        operands = [self._operand(item.operand, shift), self.writer.constant(weight)]
+        return EmittedTensor(self.writer.node("MatMul", operands), shift)
+
+    def _in_bytes(self, x: str, weight: str, scales: str = "") -> EmittedTensor | None:
+        """Emit a product by a constant weight in bytes, its columns scaled where `scales` is named.
+
+        Returns None, and emits nothing, where the operands do not fit bytes, or bytes are not exact or not faster.
+        """
         left, right = self._values[x], self._values[weight]
         if self._constant(x) or not self._constant(weight) or abs(left.grid + right.grid) > MAX_SHIFT:
             return None
         emitted = self._emitted[x]
-        operand = Operand(left, emitted.name, left.grid - emitted.shift)
-        scales = materialise(self._values[scale]) if scale else np.ones(right.shape[-1:])
-        name = self._bytes.product(operand, right, scales, self._values[scale].magnitude if scale else 1)
-        return None if name is None else Emitted(name, left.grid + right.grid)
+        operand = ByteOperand(left, emitted.name, left.grid - emitted.shift)
+        factors = materialise(self._values[scales]) if scales else np.ones(right.shape[-1:])
+        name = self._bytes.product(operand, right, factors, self._values[scales].magnitude if scales else 1)
+        return None if name is None else EmittedTensor(name, left.grid + right.grid)
 
-    def _scaled_matmul(self, product: str, scale: str) -> Emitted:
-        """A product with its columns' scales inside the weight: what bounds the scaled product bounds its sums too."""
-        x, weight = self._waiting.pop(product).inputs
-        result = self._in_bytes(x, weight, scale)
-        if result is not None:
-            return result
-        columns = materialise(self._values[weight]) * materialise(self._values[scale])
-        shift = self._shift(x)
-        return Emitted(self.writer.node("MatMul", [self._at(x, shift), self.writer.constant(columns)]), shift)
-
-    def _product(self, instruction: Instruction) -> Emitted:
-        """Shifts add."""
+    def _product(self, instruction: Instruction) -> EmittedTensor:
+        """Emit Mul or MatMul itself: the shifts of the operands add up."""
         shifts = [self._shift(name) for name in instruction.inputs]
         if abs(sum(shifts)) > MAX_SHIFT:
             shifts = [0, 0]
-        names = [self._at(name, shift) for name, shift in zip(instruction.inputs, shifts, strict=True)]
-        return Emitted(self.writer.node(instruction.op, names), sum(shifts))
+        names = [self._operand(name, shift) for name, shift in zip(instruction.inputs, shifts, strict=True)]
+        return EmittedTensor(self.writer.node(instruction.op, names), sum(shifts))
 
-    def _round(self, instruction: Instruction) -> Emitted | None:
+    def _round(self, instruction: Instruction) -> EmittedTensor | None:
+        """Emit Round as an addition and a subtraction of 1.5 * 2**52 at the operand's shift."""
         (name,) = instruction.inputs
-        value = self._values[name]
-        if self._constant(name) or value.grid >= 0:
+        if self._constant(name) or self._values[name].grid >= 0:
             return None
-        shift = self._emitted[name].shift
-        magic = self.writer.number(math.ldexp(1.5, 52 - shift))
-        raised = self.writer.node("Add", [self._emitted[name].name, magic])
-        return Emitted(self.writer.node("Sub", [raised, magic]), shift)
+        emitted = self._emitted[name]
+        magic = self.writer.scalar(math.ldexp(1.5, 52 - emitted.shift))
+        raised = self.writer.node("Add", [emitted.name, magic])
+        return EmittedTensor(self.writer.node("Sub", [raised, magic]), emitted.shift)
 
-    def _whole(self, instruction: Instruction) -> Emitted:
-        """At real size: what floors, takes roots or leaves float64."""
-        names = [self._at(name, 0) for name in instruction.inputs]
-        return Emitted(self.writer.node(instruction.op, names, attributes=instruction.attributes), 0)
+    def _unshifted(self, instruction: Instruction) -> EmittedTensor:
+        """Emit an operator that needs the values themselves (shift 0): Floor, Sqrt, and Cast from or to float64."""
+        names = [self._operand(name, 0) for name in instruction.inputs]
+        return EmittedTensor(self.writer.node(instruction.op, names, instruction.attributes), 0)
 
-    def _div(self, instruction: Instruction) -> Emitted:
-        """A quotient is the same at any common shift: the smaller operand takes the larger's."""
+    def _div(self, instruction: Instruction) -> EmittedTensor:
+        """Emit Div. A quotient is the same at any common shift: the larger operand keeps its own."""
         a, b = instruction.inputs
         larger = a if self._values[a].size >= self._values[b].size and not self._constant(a) else b
         shift = self._shift(larger)
-        return Emitted(self.writer.node("Div", [self._at(a, shift), self._at(b, shift)]), 0)
-
-
-SPECIAL: dict[str, Callable[[Emitter, Instruction], Emitted | None]] = {
-    "Mul": Emitter._mul,
-    "MatMul": Emitter._matmul,
-    "Round": Emitter._round,
-    "Floor": Emitter._whole,
-    "Sqrt": Emitter._whole,
-    "Cast": Emitter._whole,
-    "Div": Emitter._div,
-}
-
-
-def _only_readers(program: Program) -> dict[str, Instruction]:
-    """For each tensor that exactly one instruction reads, and no output is, that instruction."""
-    readers: dict[str, list[Instruction]] = {}
-    for instruction in program.live_instructions:
-        for name in instruction.inputs:
-            readers.setdefault(name, []).append(instruction)
-    outputs = {item.name for item in program.outputs}
-    return {name: found[0] for name, found in readers.items() if len(found) == 1 and name not in outputs}
+        return EmittedTensor(self.writer.node("Div", [self._operand(a, shift), self._operand(b, shift)]), 0)
 
 
 def never(shape: Shape) -> bool:
-    """For a processor without dot products of bytes, and for who wants every product in float64."""
+    """Answer that bytes are not exact in any shape, so that every product is computed in float64."""
     return False
 
 
 def emit(program: Program, bytes_exact: BytesExact = never) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
-    """The engine's own graph and its large constants, which are inputs of it."""
+    """Write the engine's graph for a program.
+
+    `bytes_exact` says in which shapes products of bytes are right on this machine. Returns the model, and its large
+    constants by the name of the input that each has to be fed to.
+    """
     emitter = Emitter(program, bytes_exact)
     return emitter.model(), emitter.writer.constants
 
 
 def materialise(value: Value, shift: int = 0) -> NDArray[Any]:
-    """A constant as onnxruntime wants it: float64 at value * 2**-shift, or its integer dtype."""
+    """Write out a constant for onnxruntime: float64 numbers value * 2**-shift, or the integers of its dtype."""
     assert value.constant is not None
-    # order="C", not ascontiguousarray: that would make a vector of a scalar.
+    # astype(order="C") and not ascontiguousarray, which would give a scalar one dimension.
     if value.dtype == FLOAT:
         real = value.constant.astype(np.float64, order="C")
         return np.asarray(np.ldexp(real, value.grid - shift))
