@@ -7,6 +7,8 @@ that a whole bounty runs in minutes on a local chain.
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from verifier.protocol.constants import Windows
+
 ETHER = 10**18
 GWEI = 10**9
 HOUR = 3600
@@ -20,8 +22,8 @@ class Limits:
     min_committee: int
     max_committee: int
     seat_factor: int
-    min_windows: tuple[int, int, int, int, int, int]  # commit, attest, holdout, reveal, verdict commit, verdict reveal
-    max_windows: tuple[int, int, int, int, int, int]
+    min_windows: Windows
+    max_windows: Windows
     submission_bond: int
     sponsor_bond_bps: int
     reference_rate: int
@@ -55,8 +57,15 @@ PROFILES = {
             min_committee=9,
             max_committee=31,
             seat_factor=3,
-            min_windows=(DAY, 12 * HOUR, 24 * HOUR, 24 * HOUR, 6 * HOUR, 12 * HOUR),
-            max_windows=(90 * DAY, 7 * DAY, 7 * DAY, 7 * DAY, 7 * DAY, 7 * DAY),
+            min_windows=Windows(
+                commit=DAY,
+                attest=12 * HOUR,
+                holdout=24 * HOUR,
+                reveal=24 * HOUR,
+                verdict_commit=6 * HOUR,
+                verdict_reveal=12 * HOUR,
+            ),
+            max_windows=Windows(90 * DAY, *[7 * DAY] * 5),
             submission_bond=ETHER // 100,
             sponsor_bond_bps=2000,
             reference_rate=5 * 10**9,
@@ -74,8 +83,8 @@ PROFILES = {
             min_committee=3,
             max_committee=5,
             seat_factor=1,
-            min_windows=(10, 5, 5, 5, 10, 5),
-            max_windows=(HOUR, HOUR, HOUR, HOUR, HOUR, HOUR),
+            min_windows=Windows(commit=10, attest=5, holdout=5, reveal=5, verdict_commit=10, verdict_reveal=5),
+            max_windows=Windows(*[HOUR] * 6),
             submission_bond=ETHER // 100,
             sponsor_bond_bps=2000,
             reference_rate=10**10,

@@ -1,70 +1,46 @@
-"""What stands on the chain at one block: history from the events, and every task as its contracts report it."""
+"""The newest state of the connected deployment: the events' history, and every task as the contracts report it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import ape
 import click
 
 from scripts import _chain
 from verifier.chain.client import Block, Client
-from verifier.chain.contracts import Contracts, TaskView, as_struct
+from verifier.chain.contracts import Contracts
 from verifier.chain.events import EventIndex
-from verifier.service.state import History, TaskState, read_task
-
-
-@dataclass(frozen=True)
-class Standing(TaskView):
-    """A task as Bounties reports it, in full; amounts in wei or token units, bit i of a bitmap is submission i."""
-
-    reward: int
-    declined: int
-    claimed: int
-    holdout_revealed_at: int
-    outcome: int
-    ground: int
-    best: int
-
-
-@dataclass(frozen=True)
-class Task(TaskState):
-    """A task's state whose view is complete."""
-
-    view: Standing
+from verifier.chain.snapshot import read_task
+from verifier.protocol.history import History
+from verifier.protocol.state import TaskState
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything is read at `block`."""
+    """A deployment at one block; everything is read at `block`."""
 
     block: Block
     contracts: Contracts
     history: History
-    challenge_window: int  # seconds
-    active_seats: int
+    active_seats: int  # that can be drawn
 
-    def task(self, task: bytes) -> Task:
-        """One task. Errors: UsageError when it is not of this deployment, Unreachable."""
+    def task(self, task: bytes) -> TaskState:
+        """One task. Errors: UsageError when this deployment does not have it, Unreachable."""
         if task not in self.history.tasks:
-            raise click.UsageError(f"there is no task 0x{task.hex()} at block {self.block.number} here")
-        state = read_task(self.contracts, self.history, task, self.block)
-        answer = self.contracts.bounties.functions.task(task).call(block_identifier=self.block.number)
-        return Task(**vars(replace(state, view=as_struct(Standing, answer))))
+            raise click.UsageError(
+                f"there is no task 0x{task.hex()} on {_chain.network()} at block {self.block.number}: "
+                "check the id and --network"
+            )
+        return read_task(self.contracts, self.history, task, self.block)
 
 
 def read() -> Snapshot:
-    """The newest state of the connected deployment. Errors: UsageError, Unreachable."""
-    record = _chain.record()
+    """Read the connected deployment at its newest block. Errors: UsageError, Unreachable."""
+    contracts_record = _chain.record()["contracts"]
     client = Client(ape.networks.provider.http_uri)
-    contracts = Contracts.connect(client, record["contracts"]["Bounties"]["address"])
+    contracts = Contracts.connect(client, contracts_record["Bounties"]["address"])
     block = client.block()
     index = EventIndex(
-        client, [contracts.stakes, contracts.panel, contracts.bounties], record["contracts"]["Stakes"]["block"]
+        client, [contracts.stakes, contracts.panel, contracts.bounties], contracts_record["Stakes"]["block"]
     )
     index.advance(block)
-    return Snapshot(
-        block,
-        contracts,
-        History.of(index.events),
-        challenge_window=contracts.panel.functions.CHALLENGE_WINDOW().call(block_identifier=block.number),
-        active_seats=contracts.stakes.functions.active_seats().call(block_identifier=block.number),
-    )
+    return Snapshot(block, contracts, History.of(index.events), contracts.active_seats(block.number))

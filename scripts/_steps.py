@@ -3,45 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scripts._state import Task
 from scripts._units import short
-from verifier.chain.contracts import (
-    ACCEPTED,
-    ATTESTING,
-    CANCELLED,
-    COMMITTING,
-    CONVENING,
-    FREE_ROUNDS,
-    HOLDOUT,
-    JUDGING,
-    REVEALING,
-    SETTLED,
-)
-from verifier.service.state import OWN_FILES, Member, Round
-
-# Positions in Terms.windows
-COMMIT_WINDOW, HOLDOUT_WINDOW, REVEAL_WINDOW = 0, 2, 3
-
-PHASES = {
-    COMMITTING: "committing",
-    CONVENING: "convening",
-    ATTESTING: "attesting",
-    HOLDOUT: "holdout awaited",
-    REVEALING: "revealing",
-    JUDGING: "judging",
-    SETTLED: "settled",
-    CANCELLED: "cancelled",
-}
-GROUNDS = {
-    1: "withdrawn by the sponsor",
-    2: "nobody submitted",
-    3: "no committee was drawn",
-    4: "the sponsor's files were not available",
-    5: "the sponsor kept the holdout's key",
-    6: "the holdout was invalid",
-    7: "the program was invalid",
-    8: "nothing was settled in time",
-}
+from verifier.protocol.constants import FREE_ROUNDS, OWN_FILES, Phase, VerdictStatus
+from verifier.protocol.history import Member
+from verifier.protocol.state import Round
+from verifier.protocol.state import TaskState as Task
 
 
 @dataclass(frozen=True)
@@ -62,40 +28,40 @@ def next_steps(task: Task, now: int, challenge_window: int) -> list[Step]:
 def reveal_closes(task: Task) -> int | None:
     """End of the solvers' reveal window; None while it has not begun."""
     opens = task.view.holdout_revealed_at if task.sealed else task.panel.closed_at
-    return opens + task.terms.windows[REVEAL_WINDOW] if opens else None
+    return opens + task.terms.windows.reveal if opens else None
 
 
 def holdout_closes(task: Task) -> int | None:
     """End of the sponsor's window to reveal the holdout; None while it has not begun."""
-    return task.panel.closed_at + task.terms.windows[HOLDOUT_WINDOW] if task.panel.closed_at else None
+    return task.panel.closed_at + task.terms.windows.holdout if task.panel.closed_at else None
 
 
 def _steps(task: Task, now: int, challenge_window: int) -> Iterator[Step]:
     phase = task.view.phase
-    if phase == COMMITTING:
+    if phase == Phase.COMMITTING:
         yield Step("solvers", "commit a submission", _commit_closes(task))
-    elif phase == CONVENING:
+    elif phase == Phase.CONVENING:
         yield _convening(task, now)
-    elif phase == ATTESTING:
+    elif phase == Phase.ATTESTING:
         yield from _attesting(task, now)
-    elif phase == HOLDOUT:
+    elif phase == Phase.HOLDOUT:
         yield _holdout(task, now)
-    elif phase == REVEALING:
+    elif phase == Phase.REVEALING:
         yield from _revealing(task)
-    elif phase == JUDGING:
+    elif phase == Phase.JUDGING:
         yield from _judging(task, now, challenge_window)
     else:
         yield from _ended(task)
 
 
 def _commit_closes(task: Task) -> int:
-    return task.view.created_at + task.terms.windows[COMMIT_WINDOW]
+    return task.view.created_at + task.terms.windows.commit
 
 
 def _convening(task: Task, now: int) -> Step:
     if not task.view.submissions:
         return Step("anyone", "cancel: nobody submitted")
-    void = _commit_closes(task) + task.void_delay
+    void = _commit_closes(task) + task.delays.void
     if now >= void:
         return Step("anyone", "cancel: no committee was drawn")
     return _draw(task, void, "the task is void")
@@ -130,7 +96,7 @@ def _holdout(task: Task, now: int) -> Step:
 
 def _revealing(task: Task) -> Iterator[Step]:
     closes = reveal_closes(task)
-    silent = [item for item in task.history.submissions if awaits_answer(task, item.index)]
+    silent = [item for item in task.history.submissions if task.awaits_answer(item.index)]
     for item in silent:
         yield Step(f"solver {short(item.solver)}", f"reveal or decline submission {item.index}", closes, "bond lost")
     if not silent:
@@ -151,10 +117,10 @@ def _judging(task: Task, now: int, challenge_window: int) -> Iterator[Step]:
         silent = view.revealed | ~view.committed
         yield from _voters(task, current, silent, "reveal its verdict", view.reveal_closes, "slashed")
         return
-    if task.panel.status == ACCEPTED:
+    if task.panel.status == VerdictStatus.ACCEPTED:
         yield Step("nobody", "the accepted verdict becomes final", view.reveal_closes + challenge_window)
         return
-    terminal = view.reveal_closes + task.terminal_delay
+    terminal = view.reveal_closes + task.delays.terminal
     if now >= terminal:
         yield Step("anyone", "cancel: nothing was settled in time")
     elif task.panel.target_block or current.number < FREE_ROUNDS:
@@ -180,12 +146,6 @@ def _ended(task: Task) -> Iterator[Step]:
         still = drawn.view.seats - drawn.view.closed.bit_count()
         if still:
             yield Step("anyone", f"close {still} votes of round {drawn.number}")
-
-
-def awaits_answer(task: Task, index: int) -> bool:
-    """Whether that submission was admitted and neither revealed nor declined."""
-    admitted = task.panel.admitted >> (index + 1) & 1
-    return bool(admitted and not (task.view.revealed | task.view.declined) >> index & 1)
 
 
 def _seat(member: Member) -> str:

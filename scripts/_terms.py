@@ -11,6 +11,7 @@ from ethpm_types import ContractType
 from scripts._chain import NATIVE, Address, Deployed, Signer
 from scripts._units import Coins, Duration, coins, span
 from verifier.artifacts import digests
+from verifier.protocol.constants import Windows
 from verifier.tasks.manifest import SCORE_BITS, Manifest
 
 POLICIES = ("best", "ladder")  # by the number that the contract knows them by
@@ -50,7 +51,7 @@ class Terms:
     threshold: int
     baseline: int
     committee: int
-    windows: tuple[int, ...]
+    windows: Windows
     seat_fee: int
     reserve: int
 
@@ -120,7 +121,7 @@ def choose(deployed: Deployed, manifest: Manifest, **chosen: Any) -> Terms:
     token, in_coins, in_units = chosen["token"], chosen["reward"], chosen["reward_units"]
     if (token is None) == (in_coins is None) or (token is None) == (in_units is not None):
         raise click.UsageError("say --reward COINS, or --token ADDRESS with --reward-units NUMBER")
-    windows = tuple(chosen[f"{name.replace('-', '_')}_window"] for name, _, _ in WINDOWS)
+    windows = Windows(*(chosen[f"{name.replace('-', '_')}_window"] for name, _, _ in WINDOWS))
     for i, (name, _, _) in enumerate(WINDOWS):
         shortest, longest = bounties.window_range(i)
         if not shortest <= windows[i] <= longest:

@@ -13,7 +13,8 @@ from rich.table import Table
 from scripts import _chain, _records, _state, _steps, _terms
 from scripts._units import coins, moment, short
 from verifier.artifacts.policy import printable
-from verifier.chain.contracts import ACCEPTED, CANCELLED, FINAL, SETTLED
+from verifier.protocol.constants import Phase, VerdictStatus
+from verifier.protocol.state import TaskState
 
 PIPE_COLUMNS = 140  # a program that reads the tables wants rows whole
 
@@ -37,14 +38,14 @@ def cli(task: bytes | None) -> None:
         console.print()
         _show_task(console, state)
         if task is not None or not state.ended:
-            _show_steps(console, _steps.next_steps(state, now, snapshot.challenge_window), now)
+            _show_steps(console, _steps.next_steps(state, now, state.delays.challenge), now)
         if task is not None:
             console.print(_submissions(state))
             for table in _rounds(state):
                 console.print(table)
 
 
-def _show_task(console: Console, state: _state.Task) -> None:
+def _show_task(console: Console, state: TaskState) -> None:
     terms, view = state.terms, state.view
     unit = "coins" if terms.asset == _chain.NATIVE else f"units of {terms.asset}"
     reward = coins(view.reward) if terms.asset == _chain.NATIVE else str(view.reward)
@@ -56,19 +57,19 @@ def _show_task(console: Console, state: _state.Task) -> None:
     console.print(f"  manifest {printable(state.history.manifest_uri, 256)}", markup=False, soft_wrap=True)
 
 
-def _standing(state: _state.Task) -> str:
-    phase = _steps.PHASES[state.view.phase]
-    if state.view.phase == CANCELLED:
-        return f"{phase}: {_steps.GROUNDS[state.view.ground]}"
-    if state.view.phase == SETTLED:
+def _standing(state: TaskState) -> str:
+    phase = state.view.phase.text
+    if state.view.phase == Phase.CANCELLED:
+        return f"{phase}: {state.view.ground.text}"
+    if state.view.phase == Phase.SETTLED:
         won = any(_passed(state, index) for index in range(state.view.submissions))
         return f"{phase}: submission {state.view.best} is the best" if won else f"{phase} without a winner"
-    if state.panel.status in (ACCEPTED, FINAL):
+    if state.panel.status in (VerdictStatus.ACCEPTED, VerdictStatus.FINAL):
         return f"{phase}, verdict {'final' if state.final else 'accepted'}"
     return phase
 
 
-def _passed(state: _state.Task, index: int) -> bool:
+def _passed(state: TaskState, index: int) -> bool:
     scored = bool(state.scored >> index & 1 and state.history.scores)
     return scored and state.history.scores[index] >= state.terms.threshold
 
@@ -81,7 +82,7 @@ def _show_steps(console: Console, steps: list[_steps.Step], now: int) -> None:
     console.print(table if steps else "  nothing is left to do", markup=False)
 
 
-def _submissions(state: _state.Task) -> Table:
+def _submissions(state: TaskState) -> Table:
     table = Table("", "solver", "ciphertext", "admitted", "answer", "score", "claimed", title="submissions")
     for item in state.history.submissions:
         bit = 1 << item.index
@@ -94,7 +95,7 @@ def _submissions(state: _state.Task) -> Table:
     return table
 
 
-def _rounds(state: _state.Task) -> Iterator[Table]:
+def _rounds(state: TaskState) -> Iterator[Table]:
     for drawn in state.rounds:
         table = Table(
             "seat", "stake", "operator", "attested", "verdict", "closed", title=f"panel, round {drawn.number}"

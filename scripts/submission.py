@@ -9,11 +9,12 @@ from typing import Any
 import ape
 import click
 
-from scripts import _chain, _records, _sealed, _state, _steps, _units
+from scripts import _chain, _records, _sealed, _state, _units
 from verifier.artifacts import digests, sealing
-from verifier.chain.contracts import COMMITTING, REVEALING
 from verifier.protocol import commitments
-from verifier.service.state import Submission
+from verifier.protocol.constants import Phase
+from verifier.protocol.history import Submission
+from verifier.protocol.state import TaskState
 from verifier.tasks.manifest import MAX_URI_CHARACTERS
 
 RECORD = click.option("--record", type=_chain.FILE, required=True, help="The record that `commit` wrote.")
@@ -76,8 +77,8 @@ def commit(
         click.echo(f"committed already, as submission {there.index}; record in {out}")
         return
     now = snapshot.block.timestamp
-    closes = state.view.created_at + state.terms.windows[_steps.COMMIT_WINDOW]
-    if state.view.phase != COMMITTING:
+    closes = state.commit_closes
+    if state.view.phase != Phase.COMMITTING:
         raise click.ClickException(f"commits closed {_units.moment(closes, now)}")
     bond, fee = bounties.bond_of(state.view.submissions), bounties.fee(task)
     signer.confirm(
@@ -131,7 +132,7 @@ def decline(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -
     click.echo(f"declined submission {item.index}; the bond comes back when the task ends")
 
 
-def _due(fields: dict[str, Any]) -> tuple[_state.Snapshot, _state.Task, Submission | None]:
+def _due(fields: dict[str, Any]) -> tuple[_state.Snapshot, TaskState, Submission | None]:
     """The recorded submission, if it is to be answered now; None when it is already. Errors: ClickException.
 
     The key leaves this machine with the first simulation of a reveal, so everything else is looked at before.
@@ -146,20 +147,20 @@ def _due(fields: dict[str, Any]) -> tuple[_state.Snapshot, _state.Task, Submissi
         if bitmap >> item.index & 1:
             click.echo(f"submission {item.index} is {answer} already")
             return snapshot, state, None
-    if state.view.phase != REVEALING:
-        closes, now = _steps.reveal_closes(state), snapshot.block.timestamp
+    if state.view.phase != Phase.REVEALING:
+        closes, now = state.reveal_closes, snapshot.block.timestamp
         if closes is not None and now >= closes:
             raise click.ClickException(f"too late: reveals ended {_units.moment(closes, now)}")
-        raise click.ClickException(f"reveals are not open: the task is {_steps.PHASES[state.view.phase]}")
-    if not _steps.awaits_answer(state, item.index):
+        raise click.ClickException(f"reveals are not open: the task is {state.view.phase.text}")
+    if not state.awaits_answer(item.index):
         raise click.ClickException(
             f"submission {item.index} was not admitted: most of the committee could not fetch it; its bond comes back"
         )
     return snapshot, state, item
 
 
-def _action(verb: str, state: _state.Task, item: Submission, now: int) -> str:
-    closes = _steps.reveal_closes(state)
+def _action(verb: str, state: TaskState, item: Submission, now: int) -> str:
+    closes = state.reveal_closes
     due = "" if closes is None else f", due {_units.moment(closes, now)}"
     return f"{verb} submission {item.index} of task 0x{state.id.hex()}{due}"
 

@@ -9,11 +9,10 @@ from typing import Any
 import ape
 import click
 
-from scripts import _chain, _records, _sealed, _state, _steps, _terms, _units
+from scripts import _chain, _records, _sealed, _state, _terms, _units
 from verifier.artifacts import digests, sealing
-from verifier.chain.contracts import HOLDOUT
 from verifier.protocol import commitments
-from verifier.service.state import OWN_FILES
+from verifier.protocol.constants import Ground, Phase
 from verifier.tasks.manifest import MAX_MANIFEST_BYTES, MAX_URI_CHARACTERS, Manifest
 
 
@@ -119,7 +118,9 @@ def create(
             "and create it again with another --out"
         )
     began = bounties.task(task).created_at
-    click.echo(f"task 0x{task.hex()}\ncommits close {_units.moment(began + terms.windows[0], began)}; record in {out}")
+    click.echo(
+        f"task 0x{task.hex()}\ncommits close {_units.moment(began + terms.windows.commit, began)}; record in {out}"
+    )
 
 
 @cli.command("top-up", cls=_chain.Command)
@@ -170,9 +171,9 @@ def reveal_holdout(alias: str, passphrase_file: Path | None, yes: bool, record: 
         click.echo("the holdout is revealed already")
         return
     # The key leaves this machine with the first simulation, so everything else is looked at before.
-    closes = _steps.holdout_closes(state)
-    if state.view.phase != HOLDOUT or closes is None or not state.panel.admitted >> OWN_FILES & 1:
-        raise click.ClickException(f"the holdout is not awaited: the task is {_steps.PHASES[state.view.phase]}")
+    closes = state.holdout_closes
+    if state.view.phase != Phase.HOLDOUT or closes is None or not state.own_files_admitted:
+        raise click.ClickException(f"the holdout is not awaited: the task is {state.view.phase.text}")
     now = snapshot.block.timestamp
     if now >= closes:
         raise click.ClickException(f"too late: the holdout was due {_units.moment(closes, now)}")
@@ -186,7 +187,7 @@ def reveal_holdout(alias: str, passphrase_file: Path | None, yes: bool, record: 
     signer = _chain.Signer(alias, passphrase_file, yes)
     signer.confirm(f"reveal the holdout of task 0x{task.hex()}, due {_units.moment(closes, now)}")
     signer.send(bounties.reveal_holdout, task, sealed, plain, key)
-    due = now + state.terms.windows[_steps.REVEAL_WINDOW]
+    due = now + state.terms.windows.reveal
     click.echo(f"revealed; solvers reveal or decline until about {_units.moment(due, now)}")
 
 
@@ -205,7 +206,7 @@ def cancel(alias: str, passphrase_file: Path | None, yes: bool, task: bytes) -> 
     signer.confirm(f"cancel task 0x{task.hex()}")
     receipt = signer.send(bounties.cancel, task)
     ground = next(iter(receipt.decode_logs(bounties.Cancelled))).ground
-    click.echo(f"cancelled: {_steps.GROUNDS[ground]}; `ape run stake withdraw` pays out what came back")
+    click.echo(f"cancelled: {Ground(ground).text}; `ape run stake withdraw` pays out what came back")
 
 
 def _check_holdout(manifest: Manifest, holdout: _sealed.Sealed | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.attacks.weakened import Guard
 from tests.evm import account
 from tests.harness import BEST, ETHER, LADDER, RIVAL, SOLVER, SPONSOR, World
-from verifier.protocol.commitments import MISFIT_SCORE
+from verifier.protocol.constants import MISFIT_SCORE
 
 BOUND = 2**96
 LOWEST = -BOUND + 1

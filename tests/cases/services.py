@@ -8,17 +8,19 @@ from typing import Any
 
 import structlog
 
-from tests.service.test_duties import NO_PANEL, OTHER, TERMS
+from tests.protocol.states import panel_view, some_terms, task_view
+from tests.service.test_duties import OTHER
 from verifier.chain.client import Block
-from verifier.chain.contracts import CONVENING, PanelView, TaskView
 from verifier.chain.errors import Refused
-from verifier.chain.events import Event
+from verifier.protocol.constants import Phase
+from verifier.protocol.history import Event
+from verifier.protocol.state import TaskState
+from verifier.protocol.views import Delays, PanelView, TaskView
 from verifier.service.actions import Progress
 from verifier.service.duties import Duty
 from verifier.service.health import Status
 from verifier.service.logs import Decisions
 from verifier.service.metrics import Metrics
-from verifier.service.state import TaskState
 from verifier.service.tick import Service
 
 
@@ -54,17 +56,16 @@ class ConveningTasks:
     """
 
     fail_once: set[bytes] = field(default_factory=set)
-    void_delay: int = 10**9
-    terminal_delay: int = 10**9
+    delays: Delays = field(default_factory=lambda: Delays(void=10**9, terminal=10**9, challenge=1))
 
     def task(self, task: bytes, block: int) -> TaskView:
         if task in self.fail_once:
             self.fail_once.remove(task)
             raise Refused("header not found")
-        return TaskView(OTHER, 0, CONVENING, 1, 0)  # type: ignore[arg-type]
+        return task_view(Phase.CONVENING, sponsor=OTHER, submissions=1)
 
     def panel_of(self, task: bytes, block: int) -> PanelView:
-        return NO_PANEL
+        return panel_view()
 
     def balance(self, account: str, block: int | None = None) -> int:
         return 10**18
@@ -96,11 +97,11 @@ class NoFiles:
 
 def created(task: bytes) -> list[Event]:
     """The events of a task with one submission."""
-    terms = {name: getattr(TERMS, name) for name in TERMS.__dataclass_fields__}
+    terms = vars(some_terms())
     submission = {"index": 0, "solver": OTHER, "commitment": b"c" * 32, "sealed": b"e" * 32, "uri": "https://x"}
     return [
-        Event(OTHER, "TaskCreated", {"task": task, "terms": terms, "manifest_uri": "https://m"}, 1, 0),  # type: ignore[arg-type]
-        Event(OTHER, "SubmissionCommitted", {"task": task, **submission}, 2, 0),  # type: ignore[arg-type]
+        Event(OTHER, "TaskCreated", {"task": task, "terms": terms, "manifest_uri": "https://m"}, 1, 0),
+        Event(OTHER, "SubmissionCommitted", {"task": task, **submission}, 2, 0),
     ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.cases.nodes import ADDRESS, Answer, HttpNode, block, error, result, submission_log
 from tests.service.test_transactions import CALL, OPERATOR, Memory, ScriptedNode, confirmed, new_sender
 from verifier.chain.client import Client
-from verifier.chain.contracts import Contracts
+from verifier.chain.contracts import contract_at
 from verifier.chain.errors import Refused, Unreachable
 from verifier.chain.events import EventIndex
 from verifier.chain.transactions import FeePolicy, Sender, TransactionState
@@ -54,7 +54,7 @@ def test_advance__span_refused_with_an_http_status__is_halved(node: HttpNode, st
         "eth_getBlockByNumber": lambda parameters: result(block(int(parameters[0], 16))),
     }
     client = Client(node.url, timeout_s=5.0)
-    index = EventIndex(client, [Contracts(client, ADDRESS, ADDRESS, ADDRESS).bounties], span=2_000)
+    index = EventIndex(client, [contract_at(client, "Bounties", ADDRESS)], span=2_000)
     index.advance(client.block(2_500))
     assert [event.block for event in index.events] == [150]
 

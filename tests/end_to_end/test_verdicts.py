@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.end_to_end.program import BAD, GOOD, Program, float_program
 from tests.end_to_end.world import REWARD, SEAT, Sealed, World
-from verifier.protocol import commitments
+from verifier.protocol.constants import MISFIT_SCORE
 
 
 def test_verdicts__four_tasks_at_the_same_time__each_gets_its_own(world: World) -> None:
@@ -34,7 +34,7 @@ def test_verdicts__four_tasks_at_the_same_time__each_gets_its_own(world: World) 
     for task, outcome in tasks.items():
         assert found[task.hex()]["outcome"] == outcome
     assert found[plain.hex()]["scores"] == [score]
-    assert found[misfit.hex()]["scores"] == [score, commitments.MISFIT_SCORE, commitments.MISFIT_SCORE]
+    assert found[misfit.hex()]["scores"] == [score, MISFIT_SCORE, MISFIT_SCORE]
     assert "not exact at input 'w'" in found[not_exact.hex()]["reason"]
     assert found[other_holdout.hex()]["reason"] == "the holdout that was revealed is not the one of the manifest"
 
@@ -42,7 +42,7 @@ def test_verdicts__four_tasks_at_the_same_time__each_gets_its_own(world: World) 
     assert [list(event["scores"]) for event in world.events(world.bounties, "Settled")] == [[score]]
     world.task = misfit
     (settled,) = world.events(world.bounties, "Settled")
-    assert list(settled["scores"]) == [score, commitments.MISFIT_SCORE, commitments.MISFIT_SCORE]
+    assert list(settled["scores"]) == [score, MISFIT_SCORE, MISFIT_SCORE]
     for task in (not_exact, other_holdout):
         world.task = task
         assert not world.events(world.bounties, "Settled")

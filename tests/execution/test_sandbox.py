@@ -15,7 +15,7 @@ from tests.end_to_end.program import GOOD, Program, cost_of, model, slow_program
 from verifier.artifacts import digests, sealing
 from verifier.execution import sandbox
 from verifier.execution.sandbox import Case, EvaluationFailed, SealedFile, StoredFile, cpu_limit_s, run
-from verifier.protocol import commitments
+from verifier.protocol.constants import Outcome
 from verifier.service.config import Sandbox
 
 LIMITS = Sandbox()
@@ -84,7 +84,7 @@ def test_run__honest_case__is_judged_and_reports_progress(tmp_path: Path) -> Non
     found = run(
         case_of(tmp_path, program), LIMITS, tmp_path / "work", lambda *at: progress.append(at), seconds=A_MINUTE
     )
-    assert (found.outcome, found.scores) == (commitments.SCORED, (program.score(GOOD, seed=1),))
+    assert (found.outcome, found.scores) == (Outcome.SCORED, (program.score(GOOD, seed=1),))
     assert found.evidence is not None
     assert digests.digest_file(found.evidence) == found.evidence_digest
     assert progress[-1] == (3, 3)

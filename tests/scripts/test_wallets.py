@@ -15,7 +15,7 @@ from verifier.artifacts import digests, sealing
 from verifier.chain.client import Client
 from verifier.chain.contracts import Contracts
 from verifier.chain.header import encode_header
-from verifier.protocol import commitments
+from verifier.protocol.constants import Outcome
 
 ETHER = 10**18
 HOUR = 3600
@@ -135,7 +135,7 @@ class Committee:
         panel, bounties = self.contracts.panel.functions, self.contracts.bounties.functions
         self.node.advance_to(panel.round(task, 1).call().opens)
         inputs = bounties.inputs(task).call()
-        verdict = panel.verdict_digest(task, inputs, commitments.SCORED, scores, SEALED).call()
+        verdict = panel.verdict_digest(task, inputs, Outcome.SCORED, scores, SEALED).call()
         stakes = [self.contracts.stakes.functions.stake_of(slot).call() for slot in panel.committee(task, 1).call()]
         for position, stake in enumerate(stakes):
             vote = panel.vote_digest(task, 1, stake, verdict, SEALED).call()
@@ -144,7 +144,7 @@ class Committee:
         for position in range(3):
             self.send(panel.reveal_verdict(task, 1, position, verdict, SEALED))
         self.node.advance_to(panel.round(task, 1).call().reveal_closes + panel.CHALLENGE_WINDOW().call())
-        self.send(bounties.settle(task, commitments.SCORED, scores, SEALED))
+        self.send(bounties.settle(task, Outcome.SCORED, scores, SEALED))
         for position in range(3):
             self.send(panel.close_vote(task, 1, position))
         for index in range(len(scores)):

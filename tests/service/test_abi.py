@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from verifier.chain.contracts import as_struct, load_abi
+from tests.protocol.states import task_view
+from verifier.chain.contracts import load_abi
+from verifier.protocol.constants import Phase
+from verifier.protocol.views import TaskView, from_abi
 
 pytest.importorskip("vyper", reason="vyper is not installed: the `contracts` extra brings it")
 from scripts.abi import FOLDER, NAMES, compile_abi
@@ -20,10 +25,14 @@ def test_load_abi__in_the_package__is_found(name: str) -> None:
     assert any(entry["type"] == "function" for entry in load_abi(name))
 
 
-def test_as_struct__contract_has_more_fields__takes_those_it_knows_by_name() -> None:
-    from collections import namedtuple
+def test_from_abi__contract_has_more_fields__takes_those_it_knows_by_name() -> None:
+    expected = task_view(Phase.JUDGING, created_at=7, submissions=2, revealed=1)
+    answer = SimpleNamespace(extra=0, **vars(expected) | {"phase": 6})
+    found = from_abi(TaskView, answer)
+    assert found == expected
+    assert found.phase is Phase.JUDGING
 
-    from verifier.chain.contracts import TaskView
 
-    answer = namedtuple("answer", "extra phase created_at sponsor revealed submissions")(0, 6, 7, "0xaa", 1, 2)
-    assert as_struct(TaskView, answer) == TaskView(sponsor="0xaa", created_at=7, phase=6, submissions=2, revealed=1)  # type: ignore[arg-type]
+def test_from_abi__number_that_is_no_member__is_an_error() -> None:
+    with pytest.raises(ValueError, match="9 is not a valid Phase"):
+        from_abi(TaskView, SimpleNamespace(**vars(task_view(Phase.JUDGING)) | {"phase": 9}))

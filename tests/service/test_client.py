@@ -14,7 +14,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from verifier.chain.client import Block, Client
-from verifier.chain.contracts import Contracts
+from verifier.chain.contracts import Contracts, contract_at
 from verifier.chain.errors import ChainError, Unreachable
 from verifier.chain.events import EventIndex
 
@@ -56,6 +56,10 @@ def node() -> Iterator[FakeNode]:
     fake.server.server_close()
 
 
+def contracts(client: Client) -> Contracts:
+    return Contracts(client, *(contract_at(client, name, ADDRESS) for name in ("Stakes", "Panel", "Bounties")))
+
+
 QUESTIONS: dict[str, Callable[[Client], Any]] = {
     "chain_id": lambda client: client.chain_id(),
     "block": lambda client: client.block(),
@@ -68,8 +72,8 @@ QUESTIONS: dict[str, Callable[[Client], Any]] = {
     "priority_fee": lambda client: client.priority_fee(),
     "broadcast": lambda client: client.broadcast(b"\x02"),
     "receipt": lambda client: client.receipt(b"\x01" * 32),
-    "seat": lambda client: Contracts(client, ADDRESS, ADDRESS, ADDRESS).seat(TASK, 1),
-    "task": lambda client: Contracts(client, ADDRESS, ADDRESS, ADDRESS).task(TASK, 1),
+    "seat": lambda client: contracts(client).seat(TASK, 1),
+    "task": lambda client: contracts(client).task(TASK, 1),
 }
 GARBAGE = [
     b"",
@@ -121,7 +125,7 @@ def test_event_index__uri_that_is_no_utf8__is_read_with_its_bytes_escaped(node: 
         "eth_getBlockByNumber": {"number": "0x1", "hash": "0x" + "07" * 32, "timestamp": "0x1"},
     }
     client = Client(node.url)
-    index = EventIndex(client, [Contracts(client, ADDRESS, ADDRESS, ADDRESS).bounties])
+    index = EventIndex(client, [contracts(client).bounties])
     index.advance(Block(1, b"\x07" * 32, 1, 0))
     (event,) = index.events
     assert event.name == "SubmissionCommitted"
@@ -132,5 +136,5 @@ def test_contracts__endpoint_that_is_no_utf8__is_read_with_its_bytes_escaped(nod
     types = "(bytes32,uint256,address,address,uint256,uint256,uint256,uint256,bytes)"
     values = (TASK, 3, ADDRESS, ADDRESS, 1, 0, 5, 2, b"\xff")
     node.results = {"eth_call": "0x" + encode([types], [values]).hex(), "eth_chainId": "0x1"}
-    seat = Contracts(Client(node.url), ADDRESS, ADDRESS, ADDRESS).seat(TASK, 1)
+    seat = contracts(Client(node.url)).seat(TASK, 1)
     assert (seat.endpoint, seat.slot, seat.balance) == ("\\xff", 3, 5)

@@ -7,61 +7,37 @@ from typing import Any
 
 import pytest
 
-from verifier.chain.contracts import (
-    CANCELLED,
-    CONVENING,
-    FINAL,
-    HOLDOUT,
-    JUDGING,
-    REVEALING,
-    SETTLED,
-    PanelView,
-    RoundView,
-    TaskView,
-    Terms,
-)
+from tests.protocol.states import drawn_round, panel_view, some_terms, task_view
+from verifier.protocol.constants import Phase, VerdictStatus
+from verifier.protocol.history import Member, Opening, Submission, TaskHistory
+from verifier.protocol.state import Round, TaskState
+from verifier.protocol.views import Delays, PanelView
 from verifier.service.duties import Kind, derive
-from verifier.service.state import Member, Opening, Round, Submission, TaskHistory, TaskState
 
 ME, OTHER = "0x" + "aa" * 20, "0x" + "bb" * 20
 TASK = b"\x01" * 32
 MINE, THEIRS = Member(0, b"\x02" * 32, ME, ""), Member(1, b"\x03" * 32, OTHER, "")
 HEAD = 1_000
-TERMS = Terms(
-    asset="0x" + "00" * 20,  # type: ignore[arg-type]
-    reward=1,
-    policy=0,
-    threshold=1,
-    baseline=0,
-    committee=2,
-    windows=(100,) * 6,
-    macs=1,
-    seat_fee=1,
-    reserve=0,
-    manifest=b"m" * 32,
-    program=b"p" * 32,
-    practice=b"s" * 32,
-    holdout=b"h" * 32,
-)
-NO_PANEL = PanelView(0, 0, bytes(32), 0, 0, 0, 0, 0, 0)
+NO_PANEL = panel_view()
 ATTESTING_UNTIL_500 = replace(NO_PANEL, round=1, attest_closes=500)
 ADMITTED = replace(ATTESTING_UNTIL_500, closed_at=500, admitted=0b11)
 
 
 def a_round(number: int = 1, opens: int = 600) -> Round:
     """Commits in [opens, opens + 100), reveals in the 100 seconds after that; nothing is known before it opens."""
-    closes = (opens + 100, opens + 200) if opens else (0, 0)
-    return Round(number, RoundView(2, 400, opens, *closes, 0, 0, 0), (MINE, THEIRS))
+    commit_closes, reveal_closes = (opens + 100, opens + 200) if opens else (0, 0)
+    times = {"drawn_at": 400, "opens": opens, "commit_closes": commit_closes, "reveal_closes": reveal_closes}
+    return drawn_round(number, (MINE, THEIRS), **times)
 
 
-def state(phase: int, panel: PanelView = NO_PANEL, rounds: tuple[Round, ...] = (), **changes: Any) -> TaskState:
+def state(phase: Phase, panel: PanelView = NO_PANEL, rounds: tuple[Round, ...] = (), **changes: Any) -> TaskState:
     """A task created at second 100, with one submission. `changes` go into its history."""
-    history = TaskHistory(TASK, TERMS, "https://manifest", [Submission(0, OTHER, b"c" * 32, b"e" * 32, "u")])
+    history = TaskHistory(TASK, some_terms(), "https://manifest", [Submission(0, OTHER, b"c" * 32, b"e" * 32, "u")])
     history.holdout = Opening(b"e" * 32, b"h" * 32, b"k" * 32)
     for name, value in changes.items():
         setattr(history, name, value)
-    view = TaskView(OTHER, 100, phase, len(history.submissions), 1)  # type: ignore[arg-type]
-    return TaskState(history, view, panel, rounds, b"i" * 32, void_delay=1_000, terminal_delay=5_000)
+    view = task_view(phase, created_at=100, submissions=len(history.submissions), revealed=1)
+    return TaskState(history, view, panel, rounds, b"i" * 32, Delays(void=1_000, terminal=5_000, challenge=50))
 
 
 def kinds(found: TaskState, now: int, head: int = HEAD) -> set[Kind]:
@@ -69,16 +45,16 @@ def kinds(found: TaskState, now: int, head: int = HEAD) -> set[Kind]:
 
 
 def test_derive__commits_closed__somebody_convenes() -> None:
-    assert kinds(state(CONVENING), now=200) == {Kind.CONVENE}
+    assert kinds(state(Phase.CONVENING), now=200) == {Kind.CONVENE}
 
 
 def test_derive__no_submission__there_is_nothing_to_do() -> None:
-    assert kinds(state(CONVENING, submissions=[]), now=10_000) == set()
+    assert kinds(state(Phase.CONVENING, submissions=[]), now=10_000) == set()
 
 
 @pytest.mark.parametrize(("now", "expected"), [(1_199, {Kind.CONVENE}), (1_200, {Kind.CONVENE, Kind.CANCEL})])
 def test_derive__nobody_convenes__can_be_cancelled_after_the_void_delay(now: int, expected: set[Kind]) -> None:
-    assert kinds(state(CONVENING), now) == expected
+    assert kinds(state(Phase.CONVENING), now) == expected
 
 
 @pytest.mark.parametrize(
@@ -94,7 +70,7 @@ def test_derive__nobody_convenes__can_be_cancelled_after_the_void_delay(now: int
 )
 def test_derive__convened__is_drawn_while_the_hash_is_known(head: int, rearms: int, expected: set[Kind]) -> None:
     panel = replace(NO_PANEL, round=1, target_block=990, rearms=rearms)
-    assert kinds(state(CONVENING, panel), now=300, head=head) == expected
+    assert kinds(state(Phase.CONVENING, panel), now=300, head=head) == expected
 
 
 @pytest.mark.parametrize(
@@ -102,15 +78,15 @@ def test_derive__convened__is_drawn_while_the_hash_is_known(head: int, rearms: i
     [(499, {Kind.MIRROR, Kind.ATTEST}), (500, {Kind.MIRROR, Kind.CLOSE_ATTESTATION})],
 )
 def test_derive__drawn__attests_once_until_the_window_ends(now: int, expected: set[Kind]) -> None:
-    drawn = state(3, ATTESTING_UNTIL_500, (a_round(opens=0),))
+    drawn = state(Phase.ATTESTING, ATTESTING_UNTIL_500, (a_round(opens=0),))
     assert kinds(drawn, now) == expected
-    attested = state(3, ATTESTING_UNTIL_500, (a_round(opens=0),), attested={MINE.stake})
+    attested = state(Phase.ATTESTING, ATTESTING_UNTIL_500, (a_round(opens=0),), attested={MINE.stake})
     assert kinds(attested, now) == expected - {Kind.ATTEST}
 
 
 def test_derive__seats_of_others_only__mirrors_and_votes_nothing() -> None:
     theirs = replace(a_round(), members=(THEIRS,))
-    assert kinds(state(JUDGING, ADMITTED, (theirs,)), now=650) == set()
+    assert kinds(state(Phase.JUDGING, ADMITTED, (theirs,)), now=650) == set()
 
 
 @pytest.mark.parametrize(
@@ -127,12 +103,12 @@ def test_derive__seats_of_others_only__mirrors_and_votes_nothing() -> None:
 )
 def test_derive__judging__commits_then_reveals_within_the_windows(now: int, voted: bool, expected: set[Kind]) -> None:
     votes = {(1, MINE.stake): b"v" * 32} if voted else {}
-    assert kinds(state(JUDGING, ADMITTED, (a_round(),), votes=votes), now) == expected | {Kind.MIRROR}
+    assert kinds(state(Phase.JUDGING, ADMITTED, (a_round(),), votes=votes), now) == expected | {Kind.MIRROR}
 
 
 def test_derive__revealed__is_done() -> None:
     votes = {(1, MINE.stake): b"v" * 32}
-    done = state(JUDGING, ADMITTED, (a_round(),), votes=votes, revealed={(1, MINE.stake)})
+    done = state(Phase.JUDGING, ADMITTED, (a_round(),), votes=votes, revealed={(1, MINE.stake)})
     assert kinds(done, now=750) == {Kind.MIRROR}
 
 
@@ -140,44 +116,44 @@ def test_derive__revealed__is_done() -> None:
 def test_derive__no_quorum__convenes_until_the_free_rounds_are_used_up(rounds: int, again: bool) -> None:
     drawn = tuple(a_round(number, opens=600 * number) for number in range(1, rounds + 1))
     ended = 600 * rounds + 200
-    assert (Kind.CONVENE in kinds(state(JUDGING, ADMITTED, drawn), now=ended)) is again
-    assert Kind.CONVENE not in kinds(state(JUDGING, ADMITTED, drawn), now=ended - 1)
+    assert (Kind.CONVENE in kinds(state(Phase.JUDGING, ADMITTED, drawn), now=ended)) is again
+    assert Kind.CONVENE not in kinds(state(Phase.JUDGING, ADMITTED, drawn), now=ended - 1)
 
 
 def test_derive__verdict_final__is_settled() -> None:
-    final = replace(ADMITTED, status=FINAL, verdict=b"d" * 32)
+    final = replace(ADMITTED, status=VerdictStatus.FINAL, verdict=b"d" * 32)
     votes = {"votes": {(1, MINE.stake): b"v" * 32}, "revealed": {(1, MINE.stake)}}
-    assert kinds(state(JUDGING, final, (a_round(),), **votes), now=900) == {Kind.MIRROR, Kind.SETTLE}
+    assert kinds(state(Phase.JUDGING, final, (a_round(),), **votes), now=900) == {Kind.MIRROR, Kind.SETTLE}
 
 
 def test_derive__nothing_revealed_by_solvers__is_settled_without_a_verdict() -> None:
-    empty = state(JUDGING, ADMITTED, (a_round(),))
+    empty = state(Phase.JUDGING, ADMITTED, (a_round(),))
     empty = replace(empty, view=replace(empty.view, revealed=0))
     assert Kind.SETTLE in kinds(empty, now=600)
 
 
 def test_derive__task_files_not_admitted__is_cancelled() -> None:
     without = replace(ADMITTED, admitted=0b10)
-    assert kinds(state(HOLDOUT, without, (a_round(opens=0),)), now=501) == {Kind.MIRROR, Kind.CANCEL}
+    assert kinds(state(Phase.HOLDOUT, without, (a_round(opens=0),)), now=501) == {Kind.MIRROR, Kind.CANCEL}
 
 
 @pytest.mark.parametrize(("now", "expected"), [(599, set()), (600, {Kind.CANCEL})])
 def test_derive__sponsor_keeps_the_key__is_cancelled_after_the_window(now: int, expected: set[Kind]) -> None:
-    assert kinds(state(HOLDOUT, ADMITTED, (a_round(opens=0),)), now) == expected | {Kind.MIRROR}
+    assert kinds(state(Phase.HOLDOUT, ADMITTED, (a_round(opens=0),)), now) == expected | {Kind.MIRROR}
 
 
 @pytest.mark.parametrize(("now", "expected"), [(5_799, set()), (5_800, {Kind.CANCEL})])
 def test_derive__no_verdict_for_good__is_cancelled_after_the_terminal_delay(now: int, expected: set[Kind]) -> None:
-    found = kinds(state(JUDGING, ADMITTED, (a_round(),)), now) - {Kind.MIRROR, Kind.CONVENE}
+    found = kinds(state(Phase.JUDGING, ADMITTED, (a_round(),)), now) - {Kind.MIRROR, Kind.CONVENE}
     assert found == expected
 
 
 def test_derive__solvers_turn__there_is_nothing_to_do_but_mirror() -> None:
-    assert kinds(state(REVEALING, ADMITTED, (a_round(opens=0),)), now=550) == {Kind.MIRROR}
+    assert kinds(state(Phase.REVEALING, ADMITTED, (a_round(opens=0),)), now=550) == {Kind.MIRROR}
 
 
-@pytest.mark.parametrize("phase", [SETTLED, CANCELLED])
-def test_derive__ended__closes_its_own_seats_first_and_claims_for_the_solvers(phase: int) -> None:
+@pytest.mark.parametrize("phase", [Phase.SETTLED, Phase.CANCELLED])
+def test_derive__ended__closes_its_own_seats_first_and_claims_for_the_solvers(phase: Phase) -> None:
     duties = derive(state(phase, ADMITTED, (a_round(),)), ME, 800, HEAD)
     assert [(duty.kind, duty.member) for duty in duties] == [
         (Kind.CLOSE_VOTE, MINE),

@@ -12,11 +12,15 @@ import pytest
 import structlog
 
 from tests.end_to_end.program import GOOD, Program
+from tests.protocol.states import panel_view, some_terms, task_view
 from verifier.artifacts import digests, sealing
 from verifier.artifacts.store import Store
-from verifier.chain.contracts import JUDGING, PanelView, TaskView, Terms
 from verifier.execution.sandbox import EvaluationFailed
 from verifier.protocol import commitments
+from verifier.protocol.constants import Outcome, Phase
+from verifier.protocol.history import Opening, Submission, TaskHistory
+from verifier.protocol.state import TaskState
+from verifier.protocol.views import Delays
 from verifier.service import evaluations
 from verifier.service.config import Chain, Config, Operator, Sandbox
 from verifier.service.config import Store as StoreLimits
@@ -26,7 +30,6 @@ from verifier.service.files import Files
 from verifier.service.jobs import Jobs
 from verifier.service.journal import Journal
 from verifier.service.metrics import Metrics
-from verifier.service.state import Opening, Submission, TaskHistory, TaskState
 
 PANEL = "0x" + "11" * 20
 TASK = b"\x01" * 32
@@ -67,21 +70,11 @@ class Machine:
         self.manifest = self.program.manifest(lambda _: "https://127.0.0.1/x", practice, self.ciphertext(self.holdout))
         for data in (self.manifest, self.program.data):
             self.store.put(data)
-        self.terms = Terms(
-            asset=PANEL,  # type: ignore[arg-type]
-            reward=1,
-            policy=0,
-            threshold=1,
-            baseline=0,
-            committee=1,
-            windows=(100,) * 6,
+        self.terms = some_terms(
             macs=self.program.cost,
-            seat_fee=1,
-            reserve=0,
             manifest=digests.digest(self.manifest),
             program=digests.digest(self.program.data),
             practice=digests.digest(practice),
-            holdout=b"h" * 32,
         )
 
     def sealed(self, plain: bytes) -> Opening:
@@ -98,8 +91,9 @@ class Machine:
         submission = Submission(0, PANEL, b"c" * 32, entry.sealed, "https://127.0.0.1/y", entry.plain, entry.key)
         history = TaskHistory(TASK, replace(self.terms, **terms), "https://127.0.0.1/m", [submission], self.holdout)
         inputs = commitments.inputs(TASK, self.holdout.plain, commitments.root([b"c" * 32]), 1)
-        view = TaskView(PANEL, 1, JUDGING, 1, 1)  # type: ignore[arg-type]
-        return TaskState(history, view, PanelView(1, 0, bytes(32), 0, 0, 0, 5, 5, 3), (), inputs, 1, 1)
+        view = task_view(Phase.JUDGING, created_at=1, submissions=1, revealed=1)
+        panel = panel_view(round=1, attest_closes=5, closed_at=5, admitted=3)
+        return TaskState(history, view, panel, (), inputs, Delays(1, 1, 1))
 
 
 @pytest.fixture
@@ -195,7 +189,7 @@ def test_of__stored_file_damaged__is_fetched_again_and_judged_as_before(
     assert not machine.store.has(digest)
     assert machine.store.put(good) == digest
     found = until(lambda: machine.evaluations.of(state, seconds=60))
-    assert (found.outcome, found.scores) == (commitments.SCORED, (machine.program.score(GOOD, seed=1),))
+    assert (found.outcome, found.scores) == (Outcome.SCORED, (machine.program.score(GOOD, seed=1),))
 
 
 def test_discard_damaged__one_bit_flipped__names_and_removes_that_file_alone(machine: Machine) -> None:

@@ -13,7 +13,7 @@ from tests.stateful import checks, panel_moves, progress, seat_moves, task_moves
 from tests.stateful.case import Case
 from tests.stateful.counts import Counts
 from tests.stateful.stage import JURY, OWNERS, PEOPLE, SOLVERS, SPONSORS, STRANGER, Stage, operator
-from verifier.protocol.commitments import MISFIT_SCORE
+from verifier.protocol.constants import MISFIT_SCORE
 
 MOST_TASKS = 4
 FEWEST_SEATS, MOST_SEATS = 12, 24

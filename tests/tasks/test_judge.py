@@ -14,7 +14,7 @@ from tests.end_to_end.node import ROOT
 from tests.end_to_end.program import BAD, GOOD, Program, float_program
 from tests.execution.test_sandbox import case_of, ignore, sealed, stored
 from verifier.execution.sandbox import Judgement, SealedFile
-from verifier.protocol import commitments
+from verifier.protocol.constants import MISFIT_SCORE, Outcome
 from verifier.tasks import judge as judging
 from verifier.tasks.errors import ManifestError
 from verifier.tasks.judge import Damaged, TooLarge, judge
@@ -30,7 +30,7 @@ def judged(folder: Path, program: Program, **changes: Any) -> Judgement:
 def test_judge__good_case__is_scored(tmp_path: Path) -> None:
     program = Program()
     found = judged(tmp_path, program)
-    assert (found.outcome, found.scores, found.fault) == (commitments.SCORED, (program.score(GOOD, seed=1),), "")
+    assert (found.outcome, found.scores, found.fault) == (Outcome.SCORED, (program.score(GOOD, seed=1),), "")
 
 
 def test_judge__submission_not_scored__has_zero(tmp_path: Path) -> None:
@@ -50,30 +50,30 @@ SPOILED = {
 def test_judge__submission_of_other_bytes__gets_the_misfit_score(tmp_path: Path, spoil: Any) -> None:
     program = Program()
     bad = sealed(tmp_path, "bad", spoil(program.submission_file(GOOD)))
-    assert judged(tmp_path, program, submissions=(bad,)).scores == (commitments.MISFIT_SCORE,)
+    assert judged(tmp_path, program, submissions=(bad,)).scores == (MISFIT_SCORE,)
 
 
 def test_judge__submission_with_another_digest_than_revealed__gets_the_misfit_score(tmp_path: Path) -> None:
     program = Program()
     bad = replace(sealed(tmp_path, "bad", program.submission_file(BAD)), plain=b"\x01" * 32)
-    assert judged(tmp_path, program, submissions=(bad,)).scores == (commitments.MISFIT_SCORE,)
+    assert judged(tmp_path, program, submissions=(bad,)).scores == (MISFIT_SCORE,)
 
 
 def test_judge__program_not_exact__is_a_fact_with_its_reason(tmp_path: Path) -> None:
     found = judged(tmp_path, Program(float_program()))
-    assert (found.outcome, found.scores, found.evidence) == (commitments.PROGRAM_INVALID, (), None)
+    assert (found.outcome, found.scores, found.evidence) == (Outcome.PROGRAM_INVALID, (), None)
     assert found.fault.startswith("not exact at input 'w'")
 
 
 def test_judge__macs_understated__is_a_fact(tmp_path: Path) -> None:
     found = judged(tmp_path, Program(cost=1))
-    assert (found.outcome, found.fault) == (commitments.PROGRAM_INVALID, "macs: 81 for 3 batches, the manifest says 1")
+    assert (found.outcome, found.fault) == (Outcome.PROGRAM_INVALID, "macs: 81 for 3 batches, the manifest says 1")
 
 
 def test_judge__other_holdout_than_announced__is_a_fact(tmp_path: Path) -> None:
     program = Program()
     other = sealed(tmp_path, "other", program.examples_file(seed=9))
-    assert judged(tmp_path, program, holdout=other).outcome == commitments.HOLDOUT_INVALID
+    assert judged(tmp_path, program, holdout=other).outcome == Outcome.HOLDOUT_INVALID
 
 
 def test_judge__holdout_that_does_not_open__is_a_fact(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_judge__holdout_that_does_not_open__is_a_fact(tmp_path: Path) -> None:
     wrong_key = replace(case.holdout, key=b"\x01" * 32)
     found = judge(replace(case, holdout=wrong_key), tmp_path / "evidence", LIMITS, ignore)
     assert (found.outcome, found.fault) == (
-        commitments.HOLDOUT_INVALID,
+        Outcome.HOLDOUT_INVALID,
         "the unsealed bytes do not have the revealed digest",
     )
 
@@ -127,7 +127,7 @@ def test_judge__practice_set_flipped_on_disk__is_never_judged(tmp_path: Path) ->
     case = case_of(tmp_path, program)
     manifest = stored(tmp_path, "public", program.manifest(lambda _: "https://x", practice, b"x", holdout=None))
     case = replace(case, manifest=manifest, practice=stored(tmp_path, "practice", practice), holdout=None)
-    assert judge(case, tmp_path / "evidence", LIMITS, ignore).outcome == commitments.SCORED
+    assert judge(case, tmp_path / "evidence", LIMITS, ignore).outcome == Outcome.SCORED
     assert case.practice is not None
     _flip_a_bit(case.practice.path)
     with pytest.raises(Damaged):

@@ -19,7 +19,7 @@ from verifier.artifacts.tensors import TensorSpec
 from verifier.cli.main import cli
 from verifier.exact import Program, load_program, reference
 from verifier.execution.sandbox import Case, SealedFile, StoredFile
-from verifier.protocol import commitments
+from verifier.protocol.constants import Outcome
 from verifier.tasks.errors import TaskError
 from verifier.tasks.evaluation import Evaluation, evaluate
 from verifier.tasks.judge import judge
@@ -92,7 +92,7 @@ def test_score__opened_holdout__is_what_the_service_judges(task: BuiltTask, subm
     )
     judgement = judge(case, tmp_path / "evidence", LIMITS, lambda done, total: None)
     expected = by_reference(task, submission, folder / "holdout.tensors", HOLDOUT)
-    assert judgement.outcome == commitments.SCORED
+    assert judgement.outcome == Outcome.SCORED
     assert judgement.scores == (expected.score,)
     assert (tmp_path / "evidence").read_bytes() == evidence_file([expected.records], 5)
     found = scored(

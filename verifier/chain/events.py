@@ -7,8 +7,6 @@ every event up to the block it was last advanced to, so history and state calls 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from eth_typing import ChecksumAddress
 from hexbytes import HexBytes
@@ -18,19 +16,9 @@ from web3.types import LogReceipt
 
 from verifier.chain.client import Block, Client, Log, translated
 from verifier.chain.errors import Refused, Unreachable
+from verifier.protocol.history import Event
 
 REMEMBERED_BLOCKS = 512  # a reorganisation deeper than this makes the index read everything again
-
-
-@dataclass(frozen=True)
-class Event:
-    """One decoded event: whose, its name, its arguments by name, where in the chain."""
-
-    address: ChecksumAddress
-    name: str
-    args: dict[str, Any]
-    block: int
-    index: int
 
 
 class EventIndex:

@@ -20,7 +20,7 @@ from typing import Any
 
 from verifier.artifacts.digests import to_hex
 from verifier.artifacts.policy import printable
-from verifier.protocol import commitments
+from verifier.protocol.constants import Outcome
 from verifier.service.config import Sandbox
 from verifier.service.errors import Retry
 
@@ -212,7 +212,7 @@ def _result(folder: Path, status: int, cpu_s: int) -> Judgement:
         fault = printable(str(result["fault"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationFailed(f"the evaluation left no readable result: {error}") from error
-    return Judgement(outcome, scores, digest, folder / "evidence" if outcome == commitments.SCORED else None, fault)
+    return Judgement(outcome, scores, digest, folder / "evidence" if outcome == Outcome.SCORED else None, fault)
 
 
 def _last_words(folder: Path) -> str:

@@ -15,12 +15,6 @@ from eth_utils.crypto import keccak
 
 ZERO = bytes(32)
 
-SCORED = 1
-HOLDOUT_INVALID = 2
-PROGRAM_INVALID = 3
-OUTCOMES = {SCORED: "SCORED", HOLDOUT_INVALID: "HOLDOUT_INVALID", PROGRAM_INVALID: "PROGRAM_INVALID"}
-MISFIT_SCORE = -(1 << 127)  # min_value(int128): a revealed submission whose bytes are not what was announced
-
 
 def tag(name: str) -> bytes:
     """The type tag that opens the preimage of every commitment called `name`."""

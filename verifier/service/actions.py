@@ -18,6 +18,8 @@ from verifier.chain.errors import Reverted
 from verifier.chain.header import encode_header
 from verifier.chain.transactions import Change, Sender
 from verifier.protocol import commitments
+from verifier.protocol.constants import OWN_FILES, Outcome
+from verifier.protocol.state import TaskState
 from verifier.service import votes
 from verifier.service.config import Config
 from verifier.service.duties import OPEN_CALLS, Duty, Kind
@@ -25,7 +27,6 @@ from verifier.service.errors import Retry, Skip
 from verifier.service.evaluations import Evaluations
 from verifier.service.files import Files
 from verifier.service.journal import Evaluation, Journal
-from verifier.service.state import OWN_FILES, TaskState
 from verifier.service.votes import Seat
 
 
@@ -127,7 +128,7 @@ class Actions:
         """Attest when everything is here; what is missing gets time until shortly before the window ends."""
         assert duty.until is not None
         missing = self._files.fetch_missing(state)
-        window = state.terms.windows[1]
+        window = state.terms.windows.attest
         margin = min(self._config.duties.attest_margin_s, window / 3)
         if missing and head.timestamp < duty.until - margin:
             raise Retry("waits for files: " + ", ".join(missing.values()))
@@ -198,7 +199,7 @@ class Actions:
 
     def _settle(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
         if not state.final:
-            return self._send(duty, self._contracts.settle(state.id, 0, [], commitments.ZERO))
+            return self._send(duty, self._contracts.settle(state.id, Outcome.NONE, [], commitments.ZERO))
         opening = self._journal.opening(state.panel.verdict)
         if opening is None:
             raise Skip("the accepted verdict is not one that this service found: whoever knows its scores can settle")

@@ -10,16 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from verifier.chain.contracts import (
-    BLOCKHASH_REACH,
-    CONVENING,
-    FREE_ROUNDS,
-    HOLDOUT,
-    JUDGING,
-    MAX_REARMS,
-    NO_VERDICT,
-)
-from verifier.service.state import Member, Round, TaskState
+from verifier.protocol.constants import BLOCKHASH_REACH, FREE_ROUNDS, MAX_REARMS, Phase, VerdictStatus
+from verifier.protocol.history import Member
+from verifier.protocol.state import Round, TaskState
 
 
 class Kind(StrEnum):
@@ -85,9 +78,9 @@ def _panel_calls(state: TaskState, now: int, head: int) -> Iterator[Duty]:
             yield Duty(Kind.CONVENE, state.id, round=drawn + 1, index=panel.rearms + 1)
         elif panel.target_block < head < panel.target_block + BLOCKHASH_REACH:
             yield Duty(Kind.DRAW, state.id, round=drawn + 1, index=panel.rearms)
-    elif state.view.phase == CONVENING and drawn == 0 and state.view.submissions:
+    elif state.view.phase == Phase.CONVENING and drawn == 0 and state.view.submissions:
         yield Duty(Kind.CONVENE, state.id, round=1)
-    elif state.view.phase == JUDGING and panel.status == NO_VERDICT and drawn < FREE_ROUNDS:
+    elif state.view.phase == Phase.JUDGING and panel.status == VerdictStatus.NONE and drawn < FREE_ROUNDS:
         last = state.rounds[-1].view
         if last.reveal_closes and now >= last.reveal_closes:
             yield Duty(Kind.CONVENE, state.id, round=drawn + 1)
@@ -111,7 +104,7 @@ def _attestation(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
 
 def _voting(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
     """Evaluate, commit and reveal in the current round."""
-    if state.view.phase != JUDGING or not state.rounds:
+    if state.view.phase != Phase.JUDGING or not state.rounds:
         return
     current = state.rounds[-1]
     commit_closes, reveal_closes = current.view.commit_closes, current.view.reveal_closes
@@ -133,7 +126,7 @@ def _voting(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
 
 def _endings(state: TaskState, now: int) -> Iterator[Duty]:
     """Settle with a final verdict or with nothing to judge; cancel what cannot go on."""
-    if state.view.phase == JUDGING and (state.final or not state.scored):
+    if state.view.phase == Phase.JUDGING and (state.final or not state.scored):
         yield Duty(Kind.SETTLE, state.id)
     elif _cancellable(state, now):
         yield Duty(Kind.CANCEL, state.id)
@@ -141,17 +134,16 @@ def _endings(state: TaskState, now: int) -> Iterator[Duty]:
 
 def _cancellable(state: TaskState, now: int) -> bool:
     """Whether a ground to cancel holds that frees somebody: without a submission that is the sponsor's own affair."""
-    windows = state.terms.windows
     if not state.view.submissions:
         return False
     if not state.rounds:
-        return state.view.phase == CONVENING and now >= state.view.created_at + windows[0] + state.void_delay
+        return state.view.phase == Phase.CONVENING and now >= state.void_at
     if state.panel.closed_at and not state.panel.admitted & 1:
         return True
-    if state.view.phase == HOLDOUT:
-        return bool(state.panel.closed_at) and now >= state.panel.closed_at + windows[2]
+    if state.view.phase == Phase.HOLDOUT:
+        return bool(state.panel.closed_at) and now >= state.panel.closed_at + state.terms.windows.holdout
     judged_until = state.rounds[-1].view.reveal_closes
-    return bool(judged_until) and now >= judged_until + state.terminal_delay
+    return bool(judged_until) and now >= judged_until + state.delays.terminal
 
 
 def _after_the_end(state: TaskState, operator: str, now: int) -> Iterator[Duty]:

@@ -24,14 +24,16 @@ from verifier.execution.sandbox import (
     run,
 )
 from verifier.protocol import commitments
+from verifier.protocol.constants import OWN_FILES, Outcome
+from verifier.protocol.history import Submission
+from verifier.protocol.state import TaskState
 from verifier.service.config import Sandbox
 from verifier.service.errors import Retry, Skip
 from verifier.service.files import Files
-from verifier.service.jobs import Jobs, Outcome
+from verifier.service.jobs import JobOutcome, Jobs
 from verifier.service.journal import Evaluation, Journal
 from verifier.service.logs import Logger
 from verifier.service.metrics import Metrics
-from verifier.service.state import Submission, TaskState
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Evaluations:
         self._jobs.start(name, lambda: self._timed(state.id.hex(), case, folder, seconds))
         raise Retry(f"the evaluation starts ({len(list(state.scored_submissions()))} submissions)")
 
-    def _note_failure(self, inputs: bytes, outcome: Outcome) -> None:
+    def _note_failure(self, inputs: bytes, outcome: JobOutcome) -> None:
         """Only a child that failed counts: a full disk, say, is this machine's trouble and may pass."""
         failed = self._failures[inputs].times if inputs in self._failures else 0
         if isinstance(outcome.error, EvaluationFailed):
@@ -158,7 +160,7 @@ class Evaluations:
         self._logger.info(
             "evaluated",
             task=state.id.hex(),
-            outcome=commitments.OUTCOMES[found.outcome],
+            outcome=Outcome(found.outcome).name,
             reason=judgement.fault or None,
             scores=found.scores,
             verdict=found.verdict.hex(),
@@ -177,7 +179,7 @@ class Evaluations:
     def _case(self, state: TaskState) -> Case:
         """What the sandbox is given. Errors: Retry while a file is missing."""
         missing = self._files.fetch_missing(state)
-        needed = {0, *(item.index + 1 for item in state.scored_submissions())}
+        needed = {OWN_FILES, *(item.index + 1 for item in state.scored_submissions())}
         absent = [label for bit, label in missing.items() if bit in needed]
         if absent:
             raise Retry("cannot evaluate without: " + ", ".join(absent))

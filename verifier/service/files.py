@@ -18,12 +18,13 @@ from verifier.artifacts.fetch import artifact_uri, fetch
 from verifier.artifacts.policy import Policy, printable
 from verifier.artifacts.store import Store
 from verifier.errors import TouchstoneError
+from verifier.protocol.constants import OWN_FILES
+from verifier.protocol.state import TaskState
 from verifier.service.config import Config
 from verifier.service.errors import Retry, Skip
 from verifier.service.jobs import Jobs
 from verifier.service.journal import Journal
 from verifier.service.metrics import Metrics
-from verifier.service.state import OWN_FILES, TaskState
 from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
 
 UNUSED_S = 3600.0  # a file no live task names is deleted after this long

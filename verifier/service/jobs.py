@@ -14,7 +14,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """How a job ended: with a value or with an exception, and when (monotonic seconds)."""
 
     value: Any
@@ -30,7 +30,7 @@ class Jobs:
         self._wake = wake
         self._lock = threading.Lock()
         self._running: set[str] = set()
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, JobOutcome] = {}
 
     def start(self, name: str, work: Callable[[], Any]) -> None:
         """Queue the job unless one of that name is queued or running; a former outcome is forgotten."""
@@ -45,7 +45,7 @@ class Jobs:
         with self._lock:
             return name in self._running
 
-    def outcome(self, name: str) -> Outcome | None:
+    def outcome(self, name: str) -> JobOutcome | None:
         """How the job ended; None while it has not, or when there was none."""
         with self._lock:
             return self._outcomes.get(name)
@@ -62,10 +62,10 @@ class Jobs:
     def _run(self, name: str, work: Callable[[], Any]) -> None:
         with self._slots:
             try:
-                outcome = Outcome(work(), None, time.monotonic())
+                outcome = JobOutcome(work(), None, time.monotonic())
             except Exception as error:  # handed to the loop, which knows what each kind means
                 # Without the traceback, which would keep the frames and all that they hold.
-                outcome = Outcome(None, error.with_traceback(None), time.monotonic())
+                outcome = JobOutcome(None, error.with_traceback(None), time.monotonic())
         with self._lock:
             self._running.discard(name)
             self._outcomes[name] = outcome

@@ -14,11 +14,11 @@ from verifier.chain.client import Client
 from verifier.chain.contracts import Contracts
 from verifier.chain.events import EventIndex
 from verifier.errors import TouchstoneError
+from verifier.protocol.history import History
 from verifier.service import votes
 from verifier.service.config import Config
 from verifier.service.errors import Stop
 from verifier.service.run import connect, open_account
-from verifier.service.state import History
 
 ETHER = 10**18
 

@@ -15,15 +15,18 @@ from verifier.chain.client import Block, Client
 from verifier.chain.contracts import Contracts
 from verifier.chain.errors import Refused, Reverted
 from verifier.chain.events import EventIndex
+from verifier.chain.snapshot import read_task
 from verifier.chain.transactions import Change, Sender, TransactionState
+from verifier.protocol.errors import IncompleteHistory
+from verifier.protocol.history import History
+from verifier.protocol.state import TaskState
 from verifier.service.actions import Actions, Progress
 from verifier.service.duties import Duty, Kind, derive
-from verifier.service.errors import Retry, Skip
+from verifier.service.errors import Retry, Skip, Stop
 from verifier.service.files import Files
 from verifier.service.health import Status
 from verifier.service.logs import Decisions, Logger
 from verifier.service.metrics import Metrics
-from verifier.service.state import History, TaskState, read_task
 
 STANDING = frozenset({"tick", "seats", "balance"})  # what is said of the service, not of a duty
 ACCOUNTS_EVERY_S = 60.0  # balance and stake are for the dashboard: no need to ask at every tick
@@ -84,7 +87,10 @@ class Service:
             self.logger.warning("reorganisation", block=confirmed.number, note="events below it were read again")
         if self.index.retractions != self._retractions:
             self._history, self._retractions = History(), self.index.retractions
-        self._history.follow(self.index.events)
+        try:
+            self._history.follow(self.index.events)
+        except IncompleteHistory as error:
+            raise Stop(f"{error}: set chain.from_block to the block in which Stakes was deployed") from error
         return self._history
 
     def _look_after_transactions(self, confirmed: Block) -> None:

@@ -23,6 +23,7 @@ from verifier.errors import TouchstoneError
 from verifier.exact import Engine, NotExactError, Program, load_program
 from verifier.execution.sandbox import Case, Judgement, SealedFile
 from verifier.protocol import commitments
+from verifier.protocol.constants import MISFIT_SCORE, Outcome
 from verifier.tasks.errors import ProgramMismatch
 from verifier.tasks.evaluation import check_program, evaluate
 from verifier.tasks.manifest import Manifest
@@ -55,11 +56,11 @@ def judge(case: Case, evidence: Path, limits: Mapping[str, int], on_batch: Calla
         program = load_program(program_bytes)
         check_program(program, manifest)
     except (NotExactError, ProgramMismatch) as error:
-        return _fault(commitments.PROGRAM_INVALID, error)
+        return _fault(Outcome.PROGRAM_INVALID, error)
     try:
         examples = _evaluation_set(case, manifest)
     except Misfit as error:
-        return _fault(commitments.HOLDOUT_INVALID, error)
+        return _fault(Outcome.HOLDOUT_INVALID, error)
     if program.memory_bytes > limits["memory_bytes"]:
         raise TooLarge(
             f"the program needs {program.memory_bytes} bytes of memory, "
@@ -69,7 +70,7 @@ def judge(case: Case, evidence: Path, limits: Mapping[str, int], on_batch: Calla
     batches = manifest.rows(manifest.evaluation_count) // manifest.batch
     data = evidence_file(records, batches)
     evidence.write_bytes(data)
-    return Judgement(commitments.SCORED, tuple(scores), digests.digest(data), evidence)
+    return Judgement(Outcome.SCORED, tuple(scores), digests.digest(data), evidence)
 
 
 def _fault(outcome: int, error: TouchstoneError) -> Judgement:
@@ -128,7 +129,7 @@ def _score(
         try:
             submission = _open(entry, manifest.submission_schema)
         except Misfit:
-            scores.append(commitments.MISFIT_SCORE)
+            scores.append(MISFIT_SCORE)
             records.append(None)
         else:
             found = evaluate(

@@ -1,4 +1,4 @@
-"""The fold over events: the same whether it comes at once or bit by bit, small once tasks are over."""
+"""The fold over events: the same at once and event by event."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from verifier.chain.events import Event
-from verifier.service.errors import Stop
-from verifier.service.state import History
+from verifier.protocol.constants import RewardPolicy, Windows
+from verifier.protocol.errors import IncompleteHistory
+from verifier.protocol.history import Event, History
 
 TASK, STAKE = b"\x01" * 32, b"\x02" * 32
 OPERATOR, SUCCESSOR = "0x" + "aa" * 20, "0x" + "bb" * 20
@@ -31,7 +31,7 @@ TERMS = {
 
 
 def event(name: str, **args: Any) -> Event:
-    return Event("0x" + "11" * 20, name, args, 1, 0)  # type: ignore[arg-type]
+    return Event("0x" + "11" * 20, name, args, 1, 0)
 
 
 EVENTS = [
@@ -88,6 +88,12 @@ def test_finished__every_vote_closed_and_submission_claimed__says_so() -> None:
     assert history.tasks[TASK].finished()
 
 
-def test_follow__beginning_is_missing__names_the_setting() -> None:
-    with pytest.raises(Stop, match=r"Drawn in block 1 is about something .* set chain\.from_block to the block"):
+def test_follow__terms_of_a_task__have_named_windows_and_a_policy() -> None:
+    terms = History.of(EVENTS).tasks[TASK].terms
+    assert terms.windows == Windows(1, 1, 1, 1, 1, 1)
+    assert (terms.windows.commit, terms.policy) == (1, RewardPolicy.BEST)
+
+
+def test_follow__beginning_is_missing__names_the_first_event_without_it() -> None:
+    with pytest.raises(IncompleteHistory, match=r"^Drawn in block 1 is about something that was never announced$"):
         History().follow(EVENTS[1:])

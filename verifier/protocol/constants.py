@@ -1,0 +1,110 @@
+"""Enumerations and limits of the contracts.
+
+Every value equals a constant of the Vyper sources; tests/protocol/test_constants.py reads the sources and compares.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple, Self
+
+
+class _Described(IntEnum):
+    """An enumeration whose members carry a text that people read."""
+
+    text: str
+
+    def __new__(cls, value: int, text: str = "") -> Self:
+        """A member that is the integer `value`."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.text = text
+        return member
+
+
+class Phase(_Described):
+    """State of a task, as `Bounties.phase` returns it."""
+
+    NONE = 0, "unknown"
+    COMMITTING = 1, "committing"
+    CONVENING = 2, "convening"
+    ATTESTING = 3, "attesting"
+    HOLDOUT = 4, "holdout awaited"
+    REVEALING = 5, "revealing"
+    JUDGING = 6, "judging"
+    SETTLED = 7, "settled"
+    CANCELLED = 8, "cancelled"
+
+
+class VerdictStatus(_Described):
+    """Status of a task's verdict, as `Panel.panel` returns it. The number 2 is unused: no contract returns it."""
+
+    NONE = 0, "no verdict"
+    ACCEPTED = 1, "accepted"
+    FINAL = 3, "final"
+
+
+class Outcome(_Described):
+    """What a verdict says about a task. NONE is the outcome of a task that ended without a verdict."""
+
+    NONE = 0, "no verdict"
+    SCORED = 1, "the submissions were scored"
+    HOLDOUT_INVALID = 2, "the holdout was invalid"
+    PROGRAM_INVALID = 3, "the program was invalid"
+
+
+class Ground(_Described):
+    """Why a task was cancelled. NONE is the ground of a task that was not cancelled."""
+
+    NONE = 0, "not cancelled"
+    WITHDRAWN = 1, "withdrawn by the sponsor"
+    EMPTY = 2, "nobody submitted"
+    NO_COMMITTEE = 3, "no committee was drawn"
+    UNAVAILABLE = 4, "the sponsor's files were not available"
+    HOLDOUT_SILENT = 5, "the sponsor kept the holdout's key"
+    HOLDOUT_INVALID = 6, "the holdout was invalid"
+    PROGRAM_INVALID = 7, "the program was invalid"
+    TERMINAL = 8, "nothing was settled in time"
+
+
+class RewardPolicy(_Described):
+    """How the reward is divided among the passing submissions."""
+
+    BEST = 0, "the best passing score takes the whole reward"
+    LADDER = 1, "each passing improvement takes its part of the reward"
+
+
+class Windows(NamedTuple):
+    """The six windows of a task in seconds, in the order of `Terms.windows`; encodes as uint256[6]."""
+
+    commit: int
+    attest: int
+    holdout: int
+    reveal: int
+    verdict_commit: int
+    verdict_reveal: int
+
+
+FREE_ROUNDS = 3
+"""Rounds of voting that a task gets without a new fee; each later one is paid for by whoever reconvenes."""
+
+MAX_ROUNDS = 32
+"""Rounds of voting that a task can have at most, the paid ones included."""
+
+MAX_REARMS = 2
+"""Times that a round can be convened again because nobody drew it in time."""
+
+BLOCKHASH_REACH = 256
+"""Blocks whose hash the EVM still knows: a draw must be mined at most this many blocks after its target block."""
+
+MAX_SUBMISSIONS = 64
+"""Submissions that a task can take: one bit each in a word that is shared with other fields."""
+
+SCORE_BOUND = 1 << 96
+"""Scores, thresholds and baselines lie strictly between -SCORE_BOUND and SCORE_BOUND, so that no payout overflows."""
+
+MISFIT_SCORE = -(1 << 127)
+"""Score of a revealed submission whose bytes are not what was announced: the least int128, which never passes."""
+
+OWN_FILES = 0
+"""Bit of an attestation for the task's own files: manifest, program and evaluation set. Bit i + 1 is submission i."""

@@ -1,0 +1,15 @@
+"""Errors of the protocol package.
+
+ProtocolError
+└── IncompleteHistory   the events begin after something that they refer to
+"""
+
+from verifier.errors import TouchstoneError
+
+
+class ProtocolError(TouchstoneError):
+    """Data about the chain that cannot be right."""
+
+
+class IncompleteHistory(ProtocolError):
+    """An event refers to a task, submission or seat whose own event is missing."""
