@@ -211,27 +211,7 @@ def assert_engine_agrees_or_refused(file: bytes, feeds: dict[str, Array]) -> Non
         np.testing.assert_array_equal(found[name], q)
 
 
-@pytest.mark.parametrize(
-    "columns",
-    [
-        pytest.param(
-            3,
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=AssertionError,
-                reason="The engine multiplies the scale of a product's rows into a weight of one dimension.",
-            ),
-        ),
-        pytest.param(
-            4,
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=ValueError,
-                reason="The engine cannot multiply the scale of a product's rows into a weight of another length.",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("columns", [3, 4])
 def test_engine__scaled_product_with_a_vector__is_the_reference_or_refused(columns: int) -> None:
     file = data(
         [

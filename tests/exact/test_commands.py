@@ -108,11 +108,14 @@ def test_check__no_onnx_at_all__is_a_rejection_too(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["node"] == "the file"
 
 
-def test_check__program_and_configuration__are_told_apart(program: Path) -> None:
-    for arguments in (("check",), ("check", program, "--config", program)):
-        result = run(*arguments)
-        assert result.exit_code == 2
-        assert "name a program, or a configuration with --config" in result.output
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [((), "Missing argument 'EXACT.onnx'"), (("exact.onnx", "--config", "service.toml"), "No such option: --config")],
+)
+def test_check__no_program_or_a_configuration__is_a_usage_error(options: tuple[str, ...], message: str) -> None:
+    result = run("check", *options)
+    assert result.exit_code == 2
+    assert message in result.output
 
 
 def test_eval__program_and_feeds__prints_outputs_and_their_digest(program: Path, feeds: Path) -> None:

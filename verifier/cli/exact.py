@@ -110,41 +110,26 @@ def lower(
 
 
 @click.command()
-@click.argument("program", metavar="EXACT.onnx", type=_FILE, required=False)
-@click.option("--config", "config_file", type=_FILE, help="Examine a service's configuration instead.")
-def check(program: Path | None, config_file: Path | None) -> None:
-    """Prove that EXACT.onnx is exact, without running it; or examine a service before it is trusted with a stake.
+@click.argument("program", metavar="EXACT.onnx", type=_FILE)
+def check(program: Path) -> None:
+    """Prove that EXACT.onnx is exact, without running it.
 
-    Prints JSON: `exact`, and `instructions`, `macs`, `peak_bits`, `peak_node`, `memory_bytes`, or `node` and `reason`.
-    Exit status 1 for a graph that is not exact, and for a service with anything amiss.
+    Prints JSON. For an exact program: `exact` true, `instructions` (how often each operator occurs), `macs`
+    (multiply-accumulates of one run), `peak_bits` (of the largest intermediate integer) with its `peak_node`, and
+    `memory_bytes` (of one run). Otherwise: `exact` false, the `node` at fault and the `reason`; exit status 1.
     """
-    if (program is None) == (config_file is None):
-        raise click.UsageError("name a program, or a configuration with --config")
-    if config_file is not None:
-        from verifier.cli.service import report
-
-        passed = report(config_file)
-    else:
-        assert program is not None
-        passed = _prove(program)
-    if not passed:
-        sys.exit(1)
-
-
-def _prove(file: Path) -> bool:
     from verifier.exact import NotExactError, load_program
 
     try:
-        program = load_program(file.read_bytes())
+        proven = load_program(program.read_bytes())
     except NotExactError as error:
         _print(exact=False, node=error.node, reason=error.reason)
-        return False
-    _print(exact=True, **_facts(program))
-    return True
+        sys.exit(1)
+    _print(exact=True, **_facts(proven))
 
 
 def _facts(program: Program) -> dict[str, Any]:
-    """What is known of a proven program."""
+    """What `check` and `lower` print of a proven program."""
     return {
         "instructions": program.instruction_counts,
         "macs": program.macs,
