@@ -158,7 +158,7 @@ def test_lower__functions_of_the_file__are_inlined() -> None:
 
 
 def test_lower__function_of_another_opset__is_named() -> None:
-    reason = "its function is written for another opset than the model: export both for one"
+    reason = "its function has another opset than the model: export both with the same opset"
     with pytest.raises(LoweringError, match=f"^cannot lower twice node 'twice_out': {reason}$"):
         lower(with_functions(17), [], {"x": InputSpec("int16", GRID)})
 
@@ -237,6 +237,7 @@ def test_lower__model_without_onnx_operators__is_refused() -> None:
     model = graph(node("Neg", ["x"], ["out"])).model()
     del model.opset_import[:]
     with pytest.raises(
-        LoweringError, match=r"^cannot lower the model: it imports none of ONNX's own operators: export"
+        LoweringError,
+        match=r"^cannot lower the model: it does not import ONNX's own operators: export it with an opset$",
     ):
         lower(model, [], {"x": InputSpec("int16", GRID)})

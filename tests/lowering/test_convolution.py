@@ -204,8 +204,8 @@ def test_lower__clip_beyond_what_a_product_can_be__is_none() -> None:
     [
         (
             FloatGraph([node("Conv", ["x", "w"], ["out"])], {"x": (1, 2, 5), "w": (3, 2, 3)}),
-            "Conv node 'Conv_out': its weight is computed: fix the shapes before lowering so that it becomes "
-            "a constant",
+            "Conv node 'Conv_out': its weight must be constant, but it is computed: export the model with fixed "
+            "shapes, or simplify it so that the value becomes a constant",
         ),
         (
             FloatGraph(
@@ -213,7 +213,7 @@ def test_lower__clip_beyond_what_a_product_can_be__is_none() -> None:
                 IMAGE,
                 statistics(4),
             ),
-            "BatchNormalization node 'BatchNormalization_out': it normalises as in training: "
+            "BatchNormalization node 'BatchNormalization_out': it normalises by the batch's own statistics: "
             "export the model in evaluation mode",
         ),
     ],

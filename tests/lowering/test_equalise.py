@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from tests.lowering.compare import Array, FloatGraph, both, node, real
-from verifier.exact.lowering.canonicalise import plain
+from verifier.exact.lowering.canonicalise import canonicalise
 from verifier.exact.lowering.equalise import equalise
 
 DEPTH = 16
@@ -81,7 +81,7 @@ def weights(model: onnx.ModelProto) -> dict[str, bytes]:
 
 def equalised(graph: FloatGraph) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """Before and after."""
-    before, after = plain(graph.model()), plain(graph.model())
+    before, after = canonicalise(graph.model()), canonicalise(graph.model())
     equalise(after, [real(graph.integers(100))])
     return before, after
 

@@ -15,9 +15,9 @@ import torch
 
 from tests.lowering.compare import GRID, Array, FloatGraph, node, real, three_ways
 from verifier.exact import load_program
-from verifier.exact.lowering import Builder, InputSpec, lower
+from verifier.exact.lowering import Builder, InputSpec, log_sum_exp, lower
 from verifier.exact.lowering.fusion import fuse
-from verifier.exact.lowering.operators.logarithm import log_sum_exp, logarithm
+from verifier.exact.lowering.operators.functions import logarithm
 from verifier.exact.program.values import FLOAT
 
 LOG_ERROR = 2.0**-26

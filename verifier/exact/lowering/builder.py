@@ -1,7 +1,7 @@
-"""Writes an exact ONNX graph node by node, and knows of every tensor at once what the check will prove.
+"""Builds an exact ONNX graph node by node, with the grid and the interval of each tensor as `load_program` proves them.
 
-Each node goes through the same inference as in `load_program`, so a lowering can ask for a tensor's grid and interval
-while it decides what to emit, and a node that cannot be proven raises NotExactError before it is added.
+Each node passes the same inference as in `load_program`. Therefore a lowering can read a tensor's grid and interval
+when it decides what to emit, and a node that is not proven raises NotExactError before it is added.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from verifier.exact.runtime.byte_products import MAX_TWO_DIGITS
 
 Array = NDArray[Any]
 
-# A weight's scale costs a product that many bits, and a weight at most as much precision as the next coarser scale.
+# Bits of the scale of a weight's column. The scale multiplies the product, which therefore has as many bits more; with
+# five, it is at most 1/16 larger than the column needs.
 SCALE_BITS = 5
-# A column quieter than the loudest by more than this shares the scale of one that is not: a product's bits are few.
-SCALE_REACH = 2**8
+# Maximum ratio of the scales of two columns: all scales share a grid, so a larger ratio would cost the product more
+# bits. Columns that are smaller still have the smallest scale of the others.
+MAX_SCALE_RATIO = 2**8
 NOT_FINITE = "it has NaN or infinite values"
 
 
 def grid_for(magnitude: float, bits: int) -> int:
-    """The coarsest grid on which numbers up to `magnitude` fit into `bits` bits, sign included.
+    """Return the coarsest grid on which numbers up to `magnitude` fit into `bits` bits, sign included; 0 for 0.
 
-    Errors: NotExactError for what is not finite.
+    Errors: NotExactError for a magnitude that is not finite.
     """
     if not math.isfinite(magnitude):
         raise NotExactError("a constant", NOT_FINITE)
@@ -43,23 +45,23 @@ def grid_for(magnitude: float, bits: int) -> int:
 
 
 def _limit(bits: int) -> int:
-    """One more than the largest integer of that many bits; 16 of them as two signed bytes hold it."""
+    """Return one more than the largest integer of that many bits; of 16 bits, than the largest of two signed bytes."""
     return MAX_TWO_DIGITS + 1 if bits == 16 else int(2 ** (bits - 1))
 
 
 def _rounded_up(numbers: Array) -> Array:
-    """To numbers of SCALE_BITS bits, at least as large."""
+    """Round up to numbers of SCALE_BITS bits."""
     mantissas, exponents = np.frexp(numbers)
     return np.asarray(np.ldexp(np.ceil(np.ldexp(mantissas, SCALE_BITS)), exponents - SCALE_BITS))
 
 
 def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
-    """What makes two constants the same."""
+    """Return the key by which equal constants are found."""
     return array.dtype.name, array.shape, sha256(array.tobytes()).digest()
 
 
 class Builder:
-    """An exact graph under construction; methods return the Value of what they add."""
+    """An exact graph under construction. Its methods add nodes and return the Value of their result."""
 
     def __init__(self) -> None:
         self.values: dict[str, Value] = {}
@@ -78,9 +80,9 @@ class Builder:
         return value
 
     def constant(self, array: Array | np.generic | float) -> Value:
-        """An initialiser as it is; float64 numbers have to lie on a grid. Equal ones are stored once.
+        """Add an initialiser unchanged. Float64 numbers must lie on one grid. Equal initialisers are stored once.
 
-        Errors: NotExactError for what lies on no grid.
+        Errors: NotExactError for numbers that share no grid.
         """
         data = np.ascontiguousarray(array).reshape(np.shape(array))
         known = self._known(data)
@@ -104,32 +106,33 @@ class Builder:
         return self._constants.get(_content(array))
 
     def weight(self, array: Array, bits: int = 16) -> Value:
-        """A float array rounded to `bits` bits (16, or up to 32), stored as integers and cast in the graph."""
+        """Add a float array rounded to `bits` bits, 32 at most, stored as integers and cast to float64 in the graph."""
         magnitude = float(np.abs(array).max(initial=0))
         grid = grid_for(magnitude, bits)
         limit = 2 ** (bits - 1)
         q = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grid)), -limit, limit - 1)
         return self.scale(self.cast(self._stored(q.astype(np.int16 if bits <= 16 else np.int32)), FLOAT), grid)
 
-    def scaled_weight(self, array: Array, bits: int = 16) -> tuple[Value, Value | None]:
-        """A weight [in, out] with a scale for each column, so that quiet columns have as many bits as loud ones.
+    def scaled_weight(self, array: Array, bits: int = 16) -> tuple[Value, Value]:
+        """Add a weight [in, out] with a scale per column, so that columns of small weights keep their precision.
 
-        Returns integers on grid 0 and the numbers of five bits [out] that a product with them is multiplied with.
+        Returns the integers [in, out] on grid 0, and the scales [out] of SCALE_BITS bits by which the caller multiplies
+        a product with them. Errors: NotExactError for NaN or infinite weights.
         """
         limit = _limit(bits)
         peaks = np.abs(array).max(axis=0).astype(np.float64)
         if not np.isfinite(peaks).all():
             raise NotExactError("a weight", NOT_FINITE)
-        quietest = max(float(peaks.max()) / SCALE_REACH, float(np.finfo(np.float32).tiny))
-        scales = _rounded_up(np.maximum(peaks, quietest) / (limit - 1))
+        smallest = max(float(peaks.max()) / MAX_SCALE_RATIO, float(np.finfo(np.float32).tiny))
+        scales = _rounded_up(np.maximum(peaks, smallest) / (limit - 1))
         q = np.rint(array.astype(np.float64) / scales)
         stored = self.cast(self._stored(q.astype(np.int16 if bits <= 16 else np.int32)), FLOAT)
         return stored, self.constant(scales)
 
     def _stored(self, q: Array) -> Value:
-        """A weight's integers; of one that is stored the other way round (tied embeddings), a view of that."""
-        if q.ndim == 2 and (turned := self._known(q.T)) is not None:
-            return self.op("Transpose", turned, perm=[1, 0])
+        """Add a weight's integers; if their transpose is stored already, as of tied embeddings, a view of that."""
+        if q.ndim == 2 and (transpose := self._known(q.T)) is not None:
+            return self.op("Transpose", transpose, perm=[1, 0])
         return self.constant(q)
 
     def op(self, op: str, *operands: Value | None, **attributes: Any) -> Value:
@@ -137,7 +140,7 @@ class Builder:
         return self.ops(op, operands, 1, **attributes)[0]
 
     def ops(self, op: str, operands: tuple[Value | None, ...], outputs: int, **attributes: Any) -> list[Value]:
-        """Add a node, or find the one that does the same. Errors: NotExactError when it would not be proven."""
+        """Add a node, or find an equal one added before. Errors: NotExactError for a node that is not proven."""
         inputs = [operand.name if operand is not None else "" for operand in operands]
         key = (op, *inputs, outputs, repr(sorted(attributes.items())))
         if key in self._made:
@@ -152,32 +155,32 @@ class Builder:
         self._made[key] = results
         return results
 
-    # What lowerings say often
+    # Combinations that many lowerings need
 
     def cast(self, value: Value, dtype: str) -> Value:
-        """The same numbers in another dtype."""
+        """Emit a Cast, nothing where the dtype is the same."""
         return value if value.dtype == dtype else self.op("Cast", value, to=PROTO_OF[dtype])
 
     def scale(self, value: Value, exponent: int) -> Value:
-        """Times 2**exponent: only the grid moves."""
+        """Emit value * 2**exponent, which only changes the grid."""
         return value if exponent == 0 else self.op("Mul", value, self.constant(np.float64(2.0**exponent)))
 
     def rounded(self, value: Value, grid: int) -> Value:
-        """To the nearest multiple of 2**grid, ties to even."""
+        """Round to the nearest multiple of 2**grid, ties to even."""
         if value.grid >= grid:
             return value
         return self.scale(self.op("Round", self.scale(value, -grid)), grid)
 
     def clipped(self, value: Value, lo: int, hi: int) -> Value:
-        """Saturate to lo..hi steps of the value's own grid; nothing is added where the interval proves it needless."""
+        """Saturate to lo..hi steps of the value's own grid; emit nothing where the interval lies within."""
         if lo <= value.lo and value.hi <= hi:
             return value
         low, high = (np.float64(math.ldexp(limit, value.grid)) for limit in (lo, hi))
         return self.op("Clip", value, self.constant(low), self.constant(high))
 
-    def fitted(self, value: Value, magnitude: float, bits: int, room: int = 0) -> Value:
-        """In `bits` bits, sign included; the grid gives `magnitude` all but `room` of them. The rest saturates."""
-        grid = grid_for(magnitude, bits - room)
+    def fitted(self, value: Value, magnitude: float, bits: int, headroom_bits: int = 0) -> Value:
+        """Round and saturate to `bits` bits, sign included, of which `headroom_bits` lie above `magnitude`."""
+        grid = grid_for(magnitude, bits - headroom_bits)
         limit = _limit(bits)
         if value.grid >= grid:
             steps = max(limit >> (value.grid - grid), 1)
@@ -186,38 +189,38 @@ class Builder:
         return self.scale(self.clipped(whole, -limit, limit - 1), grid)
 
     def quotient(self, a: Value, b: Value) -> Value:
-        """floor(a / b) for b proven positive."""
+        """Emit floor(a / b) of integers, b proven positive."""
         return self.op("Floor", self.op("Div", a, b))
 
     def reshape(self, value: Value, shape: tuple[int, ...]) -> Value:
-        """The same elements in another shape."""
+        """Emit a Reshape, nothing where the shape is the same."""
         if value.shape == shape:
             return value
         return self.op("Reshape", value, self.constant(np.array(shape, np.int64)))
 
     def quantised(self, numbers: Array, grid: int) -> Array:
-        """Numbers as multiples of 2**grid, float64."""
+        """Return numbers rounded to multiples of 2**grid, as float64."""
         return np.asarray(np.ldexp(np.rint(np.ldexp(np.asarray(numbers, np.float64), -grid)), grid) + 0.0)
 
     def table(self, entries: Array, grid: int) -> Value:
-        """A table on a grid, stored as int32 and cast in the graph."""
+        """Add a table rounded to a grid, stored as int32 and cast to float64 in the graph."""
         q = np.rint(np.ldexp(np.asarray(entries, np.float64), -grid))
         return self.scale(self.cast(self.constant(q.astype(np.int32)), FLOAT), grid)
 
     def lookup(self, table: Value, index: Value) -> Value:
-        """table[index] for a whole-number float index proven to lie within a 1-D table."""
+        """Emit table[index] for an integer float index that is proven to lie within a 1-D table."""
         flat = self.reshape(self.cast(index, "int32"), (index.size,))
-        # Along one axis GatherElements reads flat memory, several times faster than Gather.
+        # On flat operands GatherElements is several times faster than Gather.
         return self.reshape(self.op("GatherElements", table, flat, axis=0), index.shape)
 
     def model(self, outputs: dict[str, Value]) -> onnx.ModelProto:
-        """The file: inputs in the order declared, outputs in the order given, and of the nodes those they need."""
-        wanted = {value.name for value in outputs.values()}
+        """Return the exact model: inputs in declared order, outputs as given, and the nodes that the outputs need."""
+        needed = {value.name for value in outputs.values()}
         nodes: list[onnx.NodeProto] = []
         for node in reversed(self._nodes):
-            if wanted & set(node.output):
+            if needed & set(node.output):
                 nodes.append(node)
-                wanted.update(node.input)
+                needed.update(node.input)
         nodes.reverse()
         infos = []
         for name, value in outputs.items():

@@ -1,4 +1,4 @@
-"""How large every float tensor gets on sample feeds."""
+"""Calibration: the range of every float tensor on sample feeds, measured by onnxruntime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from verifier.exact.errors import LoweringError
 
-# What is below is a mask's minus infinity, whatever its form: it says nothing of the numbers beside it.
+# Numbers up to this are the minus infinity of a mask, in whichever form, and are left out of a tensor's range: they
+# tell nothing about the size of its other numbers.
 MASKED = -1e4
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -21,32 +22,36 @@ Feeds = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Range:
-    """What calibration saw of a float tensor: its extremes, and the smallest of its rows' largest magnitudes."""
+    """The calibrated range of a float tensor: its extremes, and the minimum over its rows of the row's peak.
+
+    A row is what the last axis holds, and its peak is the largest magnitude in it.
+    """
 
     lo: float = 0.0
     hi: float = 0.0
-    quietest: float = 0.0  # a row is what the last axis holds
+    min_row_peak: float = 0.0
 
     @property
     def magnitude(self) -> float:
-        """Largest absolute value."""
+        """The largest magnitude."""
         return max(abs(self.lo), abs(self.hi))
 
     def joined(self, other: Range) -> Range:
-        """Both together."""
-        return Range(min(self.lo, other.lo), max(self.hi, other.hi), min(self.quietest, other.quietest))
+        """Return the range of both together."""
+        return Range(min(self.lo, other.lo), max(self.hi, other.hi), min(self.min_row_peak, other.min_row_peak))
 
 
 def ranges(
     model: onnx.ModelProto, feeds: Sequence[Feeds], on_feed: Callable[[], None] = lambda: None
 ) -> dict[str, Range]:
-    """The range of each float tensor over all feeds, masked entries left out.
+    """Measure the range of each float tensor over all feeds, without masked numbers.
 
-    `on_feed` follows progress. Errors: LoweringError where onnxruntime cannot load the model or run it on a feed.
+    `on_feed` is called after each feed. A tensor of which every number is masked has no range. Errors: LoweringError
+    where onnxruntime cannot load the model or run it on a feed.
     """
     names = [name for node in model.graph.node for name in node.output if name]
     found: dict[str, Range] = {}
-    for feed, results in _runs(model, names, feeds):
+    for feed, results in _run(model, names, feeds):
         for name, array in (results | dict(feed)).items():
             if np.issubdtype(array.dtype, np.floating):
                 seen = _range(array)
@@ -59,22 +64,22 @@ def ranges(
 def channel_peaks(
     model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]
 ) -> dict[str, NDArray[np.float64]]:
-    """The largest magnitude of each channel of those tensors, over all feeds; channels are the last axis.
+    """Measure the largest magnitude of each channel, which is the last axis, of those tensors over all feeds.
 
-    Errors: as of `ranges`.
+    Errors: LoweringError where onnxruntime cannot load the model or run it on a feed.
     """
     peaks: dict[str, NDArray[np.float64]] = {}
-    for _, results in _runs(model, names, feeds):
+    for _, results in _run(model, names, feeds):
         for name, array in results.items():
             seen = np.abs(array).reshape(-1, array.shape[-1]).max(axis=0).astype(np.float64)
             peaks[name] = np.maximum(peaks[name], seen) if name in peaks else seen
     return peaks
 
 
-def _runs(
+def _run(
     model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]
 ) -> Iterator[tuple[Feeds, dict[str, NDArray[Any]]]]:
-    """Each feed with those tensors of the float model."""
+    """Run the float model on each feed; yield the feed with the tensors of those names."""
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     del probed.graph.output[:]
@@ -84,22 +89,22 @@ def _runs(
     options.log_severity_level = 3
     try:
         session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises many kinds
+    except Exception as error:  # onnxruntime raises exceptions of many classes
         raise LoweringError("the float model", f"onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
     for feed in feeds:
         try:
             results = session.run(list(names), dict(feed))
-        except Exception as error:  # onnxruntime raises many kinds
+        except Exception as error:  # onnxruntime raises exceptions of many classes
             reason = f"onnxruntime cannot run it on a calibration feed: {str(error).splitlines()[0]}"
             raise LoweringError("the float model", reason) from error
         yield feed, dict(zip(names, results, strict=True))
 
 
 def _range(array: NDArray[Any]) -> Range | None:
-    """None when nothing of the tensor says anything."""
-    telling = np.isfinite(array) & (array > MASKED)
-    if not telling.any():
+    """Return the range of the numbers that are finite and not masked, None where there are none."""
+    valid = np.isfinite(array) & (array > MASKED)
+    if not valid.any():
         return None
-    seen = array[telling]
-    rows = np.abs(np.where(telling, array, 0.0)).reshape(-1, array.shape[-1] if array.ndim else 1).max(axis=-1)
-    return Range(float(seen.min()), float(seen.max()), float(rows.min()))
+    seen = array[valid]
+    peaks = np.abs(np.where(valid, array, 0.0)).reshape(-1, array.shape[-1] if array.ndim else 1).max(axis=-1)
+    return Range(float(seen.min()), float(seen.max()), float(peaks.min()))

@@ -1,8 +1,8 @@
-"""A float model in plain words: what exporters abbreviate is written out before anything is calibrated.
+"""Canonicalisation: the float model as few kinds of nodes in single precision, before anything is calibrated.
 
-Functions are inlined, those of the file as well as operators that ONNX itself defines by others; half precision becomes
-single; onnxruntime's fused operators give back the additions that they took up; and every tensor's shape is noted, as
-far as the file tells it.
+Functions are inlined, those of the file as well as operators that ONNX itself defines as functions; half precision
+becomes single; onnxruntime's fused operators are split where they contain an addition or an activation; and the shape
+of every tensor is inferred, as far as the file determines it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from verifier.exact.errors import LoweringError
 
-# onnxruntime's own domain.
+# The domain of onnxruntime's own operators.
 MICROSOFT = "com.microsoft"
 DOMAINS = ("", "ai.onnx", MICROSOFT)
-# A tensor of a float graph may have so many elements: its memory is taken before anything is lowered.
-MOST_ELEMENTS = 2**28
-# Larger weights play no part in what shapes come of.
-SMALL = 2**10
-# From this version on a file may hold functions, and its weights need not be inputs.
-LEAST_IR = 8
+# Maximum number of elements of a tensor of a float graph: 1 GiB in single precision. Calibration allocates every tensor
+# of the graph, so a larger one is refused before that.
+MAX_ELEMENTS = 2**28
+# Weights of more elements are taken out while onnx inlines and infers, which copy the model. No shape depends on them.
+MAX_INFERRED_WEIGHT = 2**10
+# Minimum IR version: from 8 on a file may hold functions, and its weights need not be inputs.
+MIN_IR = 8
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-# Operators that ONNX defines by others.
+# Operators that ONNX defines as functions of others, and that have no lowering of their own.
 DEFINED = (
     "Attention",
     "Celu",
@@ -42,17 +43,17 @@ DEFINED = (
 )
 
 
-def plain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model, written out; the one given is not changed. Errors: LoweringError naming the node at fault."""
-    heavy = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > SMALL]
+def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the canonical form of a model, which itself is not changed. Errors: LoweringError that names the node."""
+    heavy = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > MAX_INFERRED_WEIGHT]
     known = {tensor.name for tensor in heavy}
     light = _without(model, known)
-    # Inference and inlining know weights by their types.
+    # Inference and inlining need the types of weights, not their values.
     light.graph.input.extend(_type_of(tensor) for tensor in heavy)
     light.graph.value_info.extend(_type_of(tensor) for tensor in light.graph.initializer)
     light = _inlined(light)
-    _refuse_strangers(light)
-    _separate(light)
+    _check_domains(light)
+    _split_fused(light)
     widen(light)
     _infer(light)
     inputs = [info for info in light.graph.input if info.name not in known]
@@ -62,40 +63,43 @@ def plain(model: onnx.ModelProto) -> onnx.ModelProto:
     return light
 
 
-def _refuse_strangers(model: onnx.ModelProto) -> None:
-    """No operator may be of an unknown domain once functions are inlined."""
+def _check_domains(model: onnx.ModelProto) -> None:
+    """Refuse operators of unknown domains, which are left over once functions are inlined."""
     functions = {(function.domain, function.name) for function in model.functions}
     for node in model.graph.node:
         if node.domain not in DOMAINS:
-            reason = f"it is of domain {node.domain!r} and no function of the file: export with ONNX's own operators"
+            reason = (
+                f"its domain {node.domain!r} is unknown and it is not a function of the file: export the model with "
+                "ONNX's own operators"
+            )
             if (node.domain, node.op_type) in functions:
-                reason = "its function is written for another opset than the model: export both for one"
+                reason = "its function has another opset than the model: export both with the same opset"
             raise LoweringError(f"{node.op_type} node {node.name or node.output[0]!r}", reason)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators. Errors: LoweringError where the file names none."""
+    """Return the version of ONNX's own operators. Errors: LoweringError where the file imports none."""
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if not versions:
-        raise LoweringError("the model", "it imports none of ONNX's own operators: export it with an opset")
+        raise LoweringError("the model", "it does not import ONNX's own operators: export it with an opset")
     return int(versions[0])
 
 
 def static_shape(info: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """An input's shape. Errors: LoweringError for one that is not fixed."""
+    """Return an input's shape. Errors: LoweringError for one that is not static."""
     tensor = info.type.tensor_type
     if not tensor.HasField("shape"):
-        raise LoweringError(f"input {info.name!r}", "its shape is not static: export with fixed sizes")
+        raise LoweringError(f"input {info.name!r}", "its shape is missing: export the model with fixed sizes")
     for axis, dim in enumerate(tensor.shape.dim):
         if dim.dim_value <= 0:
             which = f"dimension {axis}" + (f" ({dim.dim_param})" if dim.dim_param else "")
-            fix = "export with fixed sizes, or fix them with onnxruntime.tools.make_dynamic_shape_fixed"
+            fix = "export the model with fixed sizes, or fix them with onnxruntime.tools.make_dynamic_shape_fixed"
             raise LoweringError(f"input {info.name!r}", f"its shape is not static at {which}: {fix}")
     return tuple(dim.dim_value for dim in tensor.shape.dim)
 
 
 def _without(model: onnx.ModelProto, weights: set[str]) -> onnx.ModelProto:
-    """All but those weights."""
+    """Return the model without those weights."""
     graph = onnx.GraphProto(
         name=model.graph.name,
         node=model.graph.node,
@@ -105,7 +109,7 @@ def _without(model: onnx.ModelProto, weights: set[str]) -> onnx.ModelProto:
         initializer=[tensor for tensor in model.graph.initializer if tensor.name not in weights],
     )
     return onnx.ModelProto(
-        ir_version=max(model.ir_version, LEAST_IR),
+        ir_version=max(model.ir_version, MIN_IR),
         opset_import=model.opset_import,
         functions=model.functions,
         graph=graph,
@@ -126,7 +130,7 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
             model = onnx.inliner.inline_selected_functions(
                 model, [("", name) for name in DEFINED], inline_schema_functions=True
             )
-    except Exception as error:  # onnx raises many kinds
+    except Exception as error:  # onnx raises exceptions of many classes
         raise LoweringError(
             "the model's functions", f"onnx cannot inline them: {str(error).splitlines()[0]}"
         ) from error
@@ -134,7 +138,7 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _complete(model: onnx.ModelProto) -> None:
-    """Give calls that are about to be inlined the attributes they leave out: the inliner forgets defaults."""
+    """Add default attributes to calls that are about to be inlined, because onnx's inliner ignores defaults."""
     opset = opset_of(model)
     defaults = {(function.domain, function.name): list(function.attribute_proto) for function in model.functions}
     for name in DEFINED:
@@ -146,22 +150,23 @@ def _complete(model: onnx.ModelProto) -> None:
         node.attribute.extend(item for item in defaults.get((node.domain, node.op_type), []) if item.name not in given)
 
 
-def _separate(model: onnx.ModelProto) -> None:
-    """Take the additions out of onnxruntime's fused operators."""
+def _split_fused(model: onnx.ModelProto) -> None:
+    """Split onnxruntime's fused operators into a core and the additions or the activation that they contain."""
     nodes = [part for node in model.graph.node for part in _parts(node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
 
 
-# What has fewer operands is no such operator: onnxruntime says so.
-LEAST_INPUTS = {
+# Minimum number of operands of fused operators that are split. One with fewer is invalid; it is left as it is, so that
+# onnxruntime reports it.
+MIN_OPERANDS = {
     **dict.fromkeys(("BiasGelu", "FastGelu", "Gelu"), 1),
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), 3),
 }
 
 
 def _parts(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    if node.domain != MICROSOFT or len(node.input) < LEAST_INPUTS.get(node.op_type, 0):
+    if node.domain != MICROSOFT or len(node.input) < MIN_OPERANDS.get(node.op_type, 0):
         yield node
     elif node.op_type in ("BiasGelu", "FastGelu", "Gelu"):
         source = node.input[0]
@@ -171,19 +176,18 @@ def _parts(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         operator = "FastGelu" if node.op_type == "FastGelu" else "Gelu"
         yield helper.make_node(operator, [source], list(node.output), name=node.name, domain=MICROSOFT)
     elif node.op_type in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"):
-        yield from _skip_norm(node)
+        yield from _split_skip_norm(node)
     elif node.op_type in ("FusedConv", "FusedGemm") and len(node.input) < 4:
-        yield from _activated(node)
+        yield from _split_activation(node)
     else:
         yield node
 
 
-def _activated(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """A product, and the activation that it took up."""
+def _split_activation(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield a product and its activation; the fused node itself if the activation has parameters."""
     own = [item for item in node.attribute if not item.name.startswith("activation")]
     (activation,) = (item.s.decode() for item in node.attribute if item.name == "activation")
-    numbers = [item for item in node.attribute if item.name.startswith("activation_") and (item.f or item.floats)]
-    if numbers:
+    if any(item.name.startswith("activation_") and (item.f or item.floats) for item in node.attribute):
         yield node
         return
     between = f"{node.output[0]}/product"
@@ -193,8 +197,8 @@ def _activated(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     yield helper.make_node(activation, [between], list(node.output), name=f"{node.name}/activation")
 
 
-def _skip_norm(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """x + skip [+ bias], normalised; its fourth result is the sum."""
+def _split_skip_norm(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield the additions x + skip [+ bias] and the normalisation of the sum, which is the node's fourth output."""
     centred = node.op_type == "SkipLayerNormalization"
     x, skip, weight, *more = node.input
     beta, bias = (more if centred else ["", *more])[:1], (more if centred else ["", *more])[1:]
@@ -217,7 +221,7 @@ def _skip_norm(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
 
 
 def widen(model: onnx.ModelProto) -> None:
-    """Half precision becomes single, wherever the model writes a type: onnxruntime has few operators for halves."""
+    """Replace half precision by single in place: onnxruntime has kernels of few operators for half precision."""
     graph = model.graph
     for info in (*graph.input, *graph.output, *graph.value_info):
         if info.type.tensor_type.elem_type in HALVES:
@@ -240,18 +244,18 @@ def _widened(tensor: onnx.TensorProto) -> onnx.TensorProto:
 
 
 def _infer(model: onnx.ModelProto) -> None:
-    """Note every shape that follows from the inputs', and refuse what nobody has the memory for."""
+    """Add every shape that follows from the inputs. Errors: LoweringError for more than MAX_ELEMENTS elements."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  # onnx raises many kinds; without these notes less is recognised, and nothing wrongly
+    except Exception:  # onnx raises exceptions of many classes; without shapes fusion matches fewer patterns
         return
-    makers = {name: node for node in inferred.graph.node for name in node.output}
+    producers = {name: node for node in inferred.graph.node for name in node.output}
     for info in (*inferred.graph.value_info, *inferred.graph.output):
         shape = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
-        if math.prod(shape) > MOST_ELEMENTS and info.name in makers:
-            maker = makers[info.name]
+        if math.prod(shape) > MAX_ELEMENTS and info.name in producers:
+            producer = producers[info.name]
             raise LoweringError(
-                f"{maker.op_type} node {maker.name or info.name!r}",
-                f"its result has shape {shape}, at most {MOST_ELEMENTS} elements are lowered: use smaller sizes",
+                f"{producer.op_type} node {producer.name or info.name!r}",
+                f"its result has shape {shape}, more than {MAX_ELEMENTS} elements: use smaller sizes",
             )
     model.graph.CopyFrom(inferred.graph)

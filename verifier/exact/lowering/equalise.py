@@ -1,7 +1,12 @@
-"""Equalising: some channels of a product's operand are a hundred times louder than others, and share its grid.
+"""Equalisation across layers: the channels of a product's operand get about equal magnitudes before quantisation.
 
-x·W is (x·s)·(W/s) for a scale s of each channel. Where x ends in a multiplication by constants, or is a product of
-something with x'·W', the scale goes into those and costs nothing. With powers of two no float result changes.
+All channels of a tensor share one grid, and outlier channels can be a hundred times larger than the rest. But x·W is
+(x·s)·(W/s) for a scale s of each channel, so the scale moves the difficulty from the operand to the weight. Where x
+ends in a multiplication by constants, or is a product of something with x'·W', those absorb s at no cost. The scales
+are powers of two, so no float result changes.
+
+This is the idea of SmoothQuant (Xiao et al. 2022, arXiv 2211.10438, whose migration strength is 1/2 here) and of
+cross-layer equalisation (Nagel et al. 2019, arXiv 1906.04721), with scales rounded to powers of two.
 """
 
 from __future__ import annotations
@@ -16,18 +21,19 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from verifier.exact.lowering.calibrate import Feeds, channel_peaks
-from verifier.exact.lowering.fusion.view import View, attribute, commuted
+from verifier.exact.lowering.fusion.graph_index import GraphIndex, attribute, both_orders
 
 Channels = NDArray[np.float64]
-# A channel is scaled by at most 2**±this: more says that it was hardly heard in calibration.
-MOST = 8
+# Maximum |log2| of a scale. A channel that would need more had almost no signal in calibration.
+MAX_SCALE_LOG2 = 8
 
 
 @dataclass(frozen=True)
-class Site:
-    """A tensor that only products with weights [in, out] read, and the constants that it can be scaled by.
+class ScalingSite:
+    """A tensor that can be scaled by channel: only products with weights [in, out] read it, and constants precede it.
 
-    `vectors` have an entry for each channel, `columns` one column for each.
+    `weights` are those products' weights, which are divided by the scales. `vectors`, with one entry for each channel,
+    and `columns`, weights with one column for each channel, are multiplied by them.
     """
 
     tensor: str
@@ -37,8 +43,11 @@ class Site:
 
 
 def equalise(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> None:
-    """Rewrite the initialisers of a plain model so that the channels of what products read are about equally loud."""
-    sites = list(_sites(model))
+    """Rewrite the initialisers of a canonical model in place, scaling every ScalingSite by channel.
+
+    Errors: LoweringError where onnxruntime cannot load the model or run it on a feed.
+    """
+    sites = list(_find_sites(model))
     if not sites:
         return
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -47,8 +56,8 @@ def equalise(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> None:
     for site in sites:
         for name in (*site.weights, *site.vectors, *site.columns):
             arrays.setdefault(name, numpy_helper.to_array(tensors[name]).copy())
-        rows = np.max([np.abs(arrays[name]).max(axis=1) for name in site.weights], axis=0)
-        scales = _scales(peaks[site.tensor], rows.astype(np.float64))
+        weight_peaks = np.max([np.abs(arrays[name]).max(axis=1) for name in site.weights], axis=0)
+        scales = _scales(peaks[site.tensor], weight_peaks.astype(np.float64))
         for name in (*site.vectors, *site.columns):
             arrays[name] = arrays[name] * scales
         for name in site.weights:
@@ -57,66 +66,68 @@ def equalise(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> None:
         tensors[name].CopyFrom(numpy_helper.from_array(array, name))
 
 
-def _scales(loud: Channels, heavy: Channels) -> NDArray[np.float32]:
-    """Powers of two that leave what each channel carries half to the operand and half to the weight."""
+def _scales(peaks: Channels, weight_peaks: Channels) -> NDArray[np.float32]:
+    """Return the powers of two nearest to sqrt(weight peak / operand peak) of each channel, over their median."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        logarithms = (np.log2(heavy) - np.log2(loud)) / 2
-    telling = np.isfinite(logarithms)
-    if not telling.any():
-        return np.ones(len(loud), np.float32)
-    logarithms = np.where(telling, logarithms - np.median(logarithms[telling]), 0.0)
-    return np.asarray(np.exp2(np.clip(np.rint(logarithms), -MOST, MOST)), np.float32)
+        logarithms = (np.log2(weight_peaks) - np.log2(peaks)) / 2
+    finite = np.isfinite(logarithms)
+    if not finite.any():
+        return np.ones(len(peaks), np.float32)
+    logarithms = np.where(finite, logarithms - np.median(logarithms[finite]), 0.0)
+    return np.asarray(np.exp2(np.clip(np.rint(logarithms), -MAX_SCALE_LOG2, MAX_SCALE_LOG2)), np.float32)
 
 
-def _sites(model: onnx.ModelProto) -> Iterator[Site]:
-    view = View(model)
+def _find_sites(model: onnx.ModelProto) -> Iterator[ScalingSite]:
+    graph = GraphIndex(model)
     shapes = {
         tensor.name: tuple(tensor.dims)
         for tensor in model.graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT and view.only_reader(tensor.name) is not None
+        if tensor.data_type == onnx.TensorProto.FLOAT and graph.only_reader(tensor.name) is not None
     }
-    for node in view.nodes:
+    for node in graph.nodes:
         (tensor, *others) = node.output or ("",)
-        weights = _weights(view, shapes, tensor) if not any(others) else ()
+        weights = _reading_weights(graph, shapes, tensor) if not any(others) else ()
         if weights:
             channels = shapes[weights[0]][0]
-            for vectors, columns in _makers(view, shapes, node):
+            for vectors, columns in _scaling_constants(graph, shapes, node):
                 if all(shapes[name][-1:] == (channels,) and math.prod(shapes[name]) == channels for name in vectors):
-                    yield Site(tensor, weights, vectors, columns)
+                    yield ScalingSite(tensor, weights, vectors, columns)
                     break
 
 
-def _weights(view: View, shapes: dict[str, tuple[int, ...]], tensor: str) -> tuple[str, ...]:
-    """The weights of the products that read a tensor; none where anything else reads it."""
-    readers = view.readers(tensor)
-    if not readers or tensor in view.outputs:
+def _reading_weights(graph: GraphIndex, shapes: dict[str, tuple[int, ...]], tensor: str) -> tuple[str, ...]:
+    """Return the weights of the products that read a tensor; none where anything else reads it."""
+    readers = graph.readers(tensor)
+    if not readers or tensor in graph.outputs:
         return ()
     for reader in readers:
-        turned = attribute(reader, "transA", 0) or attribute(reader, "transB", 0)
-        if reader.op_type not in ("MatMul", "Gemm") or turned or reader.input[0] != tensor:
+        transposed = attribute(reader, "transA", 0) or attribute(reader, "transB", 0)
+        if reader.op_type not in ("MatMul", "Gemm") or transposed or reader.input[0] != tensor:
             return ()
         if len(shapes.get(reader.input[1], ())) != 2:
             return ()
     return tuple(reader.input[1] for reader in readers)
 
 
-def _makers(
-    view: View, shapes: dict[str, tuple[int, ...]], node: onnx.NodeProto
+def _scaling_constants(
+    graph: GraphIndex, shapes: dict[str, tuple[int, ...]], node: onnx.NodeProto
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """The vectors and the weights by columns that scale what a node makes."""
+    """Yield the sets of constants that scale a node's output by channel, as (vectors, weights by columns)."""
     if node.op_type == "LayerNormalization":
         parameters = tuple(name for name in node.input[1:] if name)
         if parameters and all(name in shapes for name in parameters):
             yield parameters, ()
     if node.op_type == "Add":
-        for bias, computed in commuted(node):
-            scaled = view.maker(computed, "Mul")
-            if bias in shapes and scaled is not None and view.only_reader(computed) is not None:
-                yield from (((bias, *vectors), ()) for vectors, columns in _makers(view, shapes, scaled) if not columns)
+        for bias, computed in both_orders(node):
+            scaled = graph.producer(computed, "Mul")
+            if bias in shapes and scaled is not None and graph.only_reader(computed) is not None:
+                found = _scaling_constants(graph, shapes, scaled)
+                yield from (((bias, *vectors), ()) for vectors, columns in found if not columns)
     if node.op_type == "Mul":
-        for one, other in commuted(node):
+        for one, other in both_orders(node):
             if one in shapes and other not in shapes:
                 yield (one,), ()
-            product = view.maker(one, "MatMul")
-            if product is not None and view.only_reader(one) is not None and len(shapes.get(product.input[1], ())) == 2:
+            product = graph.producer(one, "MatMul")
+            only = product is not None and graph.only_reader(one) is not None
+            if product is not None and only and len(shapes.get(product.input[1], ())) == 2:
                 yield (), (product.input[1],)

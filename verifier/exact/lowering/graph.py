@@ -1,4 +1,4 @@
-"""The walk over a float graph."""
+"""The lowering of a whole graph: canonicalise, equalise, calibrate, fuse, then lower node by node."""
 
 from __future__ import annotations
 
@@ -12,32 +12,36 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-import verifier.exact.lowering.operators  # noqa: F401  (fills the registry)
 from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.calibrate import Feeds, Range, ranges
-from verifier.exact.lowering.canonicalise import MICROSOFT, opset_of, plain, static_shape
+from verifier.exact.lowering.canonicalise import MICROSOFT, canonicalise, opset_of, static_shape
 from verifier.exact.lowering.equalise import equalise
-from verifier.exact.lowering.fusion import Function, fuse
-from verifier.exact.lowering.registry import REGISTRY, Context, Node, number
+from verifier.exact.lowering.float_node import FloatNode, LoweringContext, as_constant
+from verifier.exact.lowering.fusion import UNIVARIATE, fuse
+from verifier.exact.lowering.operators import LOWERINGS
 from verifier.exact.program.values import FLOAT, Value
 
+# Tensors saturate at this multiple of their calibrated range, so that inputs unlike the calibration feeds have room.
 DEFAULT_HEADROOM = 2.0
-# What to do about operators that people meet.
-_FIXED = "it depends on what is computed: fix the shapes, then simplify the model so that it folds away"
-_INDEX = "it makes an index of numbers: let the metric head compare the scores themselves"
-_QUANTISED = "it quantises what is computed: lower the float model, which is quantised here"
+_DATA_DEPENDENT = (
+    "its result's shape or its control flow depends on computed data: export the model with fixed shapes and simplify "
+    "it, so that the node becomes constant"
+)
+_INDEX = "it computes an index from numbers: return the scores themselves and compare them in the metric head"
+_QUANTISED = "the model is quantised already: lower its float original, which lowering quantises itself"
+# What to do about unsupported operators that real models contain.
 REMEDIES = {
-    **dict.fromkeys(("If", "Loop", "Scan", "NonZero", "Compress", "Unique"), _FIXED),
+    **dict.fromkeys(("If", "Loop", "Scan", "NonZero", "Compress", "Unique"), _DATA_DEPENDENT),
     **dict.fromkeys(("ArgMax", "ArgMin", "TopK"), _INDEX),
     **dict.fromkeys(("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"), _QUANTISED),
-    "ReduceProd": "products of many numbers have no exact grid: multiply them by Mul",
+    "ReduceProd": "a product of many numbers exceeds 53 bits: multiply the numbers by Mul nodes, which round between",
 }
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How a graph input arrives: as integers q of `dtype`, meaning q * 2**grid, within lo..hi (clipped) where given."""
+    """How a graph input is encoded: integers q of `dtype` that mean q * 2**grid, clipped to lo..hi where given."""
 
     dtype: str
     grid: int = 0
@@ -47,9 +51,10 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A lowered graph that more can be added to: the builder, and the float graph's outputs by name.
+    """A lowered graph to which more nodes can be added.
 
-    `tensors` are those float tensors that have an exact one in their place, `ranges` what calibration saw of them.
+    `inputs` are the integer inputs, `outputs` the float graph's outputs, and `tensors` all tensors of the float graph
+    that have an exact counterpart, each by its float name. `ranges` are the calibrated ranges.
     """
 
     builder: Builder
@@ -65,7 +70,7 @@ def lower(
     inputs: Mapping[str, InputSpec],
     headroom: float = DEFAULT_HEADROOM,
 ) -> onnx.ModelProto:
-    """The exact model of a float one. See `lower_graph`."""
+    """Lower a float model to an exact model. Parameters and errors are those of `lower_graph`."""
     lowered = lower_graph(model, calibration, inputs, headroom)
     return lowered.builder.model(dict(lowered.outputs))
 
@@ -77,49 +82,55 @@ def lower_graph(
     headroom: float = DEFAULT_HEADROOM,
     on_feed: Callable[[], None] = lambda: None,
 ) -> Lowered:
-    """Lower every node. `calibration` feeds the float model; `inputs` says how each of its inputs arrives.
+    """Lower every node of a float model; the model itself is not changed.
 
-    Tensors saturate at `headroom` times what calibration saw. Errors: LoweringError naming the node and what to change.
+    `calibration` are feeds of the float model, as its inputs declare them. `inputs` tells how each input is encoded;
+    integer inputs that it leaves out are int32. Tensors saturate at `headroom` times their calibrated range. `on_feed`
+    is called after each calibration feed.
+
+    Errors: LoweringError that names the node, tensor or input and what to change.
     """
     opset = opset_of(model)
-    own = {name for node in model.graph.node for name in node.output} | {info.name for info in model.graph.input}
-    model = plain(model)
-    feeds = [_single(feed) for feed in calibration]
+    original = {name for node in model.graph.node for name in node.output} | {info.name for info in model.graph.input}
+    model = canonicalise(model)
+    feeds = [_in_single_precision(feed) for feed in calibration]
     equalise(model, feeds)
-    # Ranges are of the model before fusion: what that makes may be no operator of its opset.
+    # Calibrate before fusion: a fused node need not be an operator of the model's opset.
     seen = ranges(model, feeds, on_feed)
     fused = fuse(model)
     builder = Builder()
-    context = Context(builder, opset, seen, headroom, fused.functions)
+    context = LoweringContext(builder, opset, seen, headroom, fused.functions)
     for tensor in model.graph.initializer:
-        context.items[tensor.name] = numpy_helper.to_array(tensor)
-    context.items.update(fused.constants)
-    arrived: dict[str, Value] = {}
+        context.tensors[tensor.name] = numpy_helper.to_array(tensor)
+    context.tensors.update(fused.constants)
+    declared: dict[str, Value] = {}
     for info in model.graph.input:
-        if info.name not in context.items:
-            arrived[info.name] = builder.input(info.name, _spec(info, inputs).dtype, static_shape(info))
-            context.items[info.name] = _interpreted(builder, arrived[info.name], _spec(info, inputs))
+        if info.name not in context.tensors:
+            spec = _spec(info, inputs)
+            declared[info.name] = builder.input(info.name, spec.dtype, static_shape(info))
+            context.tensors[info.name] = _decoded(builder, declared[info.name], spec)
     for proto in fused.nodes:
         _lower_node(context, proto)
     outputs = {}
     for info in model.graph.output:
-        item = context.items.get(info.name)
-        if item is None:
-            raise LoweringError(f"output {info.name!r}", "it is a result that is not lowered")
-        outputs[info.name] = number(builder, item) if isinstance(item, np.ndarray) else item
-    tensors = {name: item for name, item in context.items.items() if isinstance(item, Value) and name in own}
-    return Lowered(builder, arrived, outputs, tensors, context.ranges)
+        found = context.tensors.get(info.name)
+        if found is None:
+            raise LoweringError(f"output {info.name!r}", "it is not lowered: remove it from the model's outputs")
+        outputs[info.name] = as_constant(builder, found) if isinstance(found, np.ndarray) else found
+    exact = {name: found for name, found in context.tensors.items() if isinstance(found, Value) and name in original}
+    return Lowered(builder, declared, outputs, exact, context.ranges)
 
 
-def _lower_node(context: Context, proto: onnx.NodeProto) -> None:
+def _lower_node(context: LoweringContext, proto: onnx.NodeProto) -> None:
+    """Lower one node, or compute it now if all of its operands are constant."""
     attributes = {item.name: helper.get_attribute_value(item) for item in proto.attribute}
-    operands = [context.items.get(name) for name in proto.input if name]
-    node = Node(context, proto, attributes)
+    operands = [context.tensors.get(name) for name in proto.input if name]
+    node = FloatNode(context, proto, attributes)
     if all(isinstance(operand, np.ndarray) for operand in operands):
         for name, array in zip(filter(None, proto.output), _folded(node), strict=True):
-            context.items[name] = array
+            context.tensors[name] = array
         return
-    lowering = REGISTRY.get(proto.op_type)
+    lowering = LOWERINGS.get(proto.op_type)
     if lowering is None:
         raise node.fail(_remedy(proto))
     try:
@@ -127,25 +138,31 @@ def _lower_node(context: Context, proto: onnx.NodeProto) -> None:
     except NotExactError as error:
         raise node.fail(f"its exact form is not proven: {error.reason}") from error
     for name, result in zip(proto.output, results, strict=False):
-        context.items[name] = result
+        context.tensors[name] = result
 
 
 def _remedy(proto: onnx.NodeProto) -> str:
-    """Why an operator is not lowered, and what to do."""
+    """Return why an operator is not lowered, and what to do."""
     if proto.op_type in REMEDIES:
         return REMEDIES[proto.op_type]
     if proto.domain == MICROSOFT:
-        return "it is one of onnxruntime's fused operators: give the model as it was before onnxruntime optimised it"
-    return f"{proto.op_type} has no lowering: express it by {', '.join(sorted(REGISTRY))}"
+        return (
+            "this fused operator of onnxruntime is not supported: lower the model as it was before onnxruntime "
+            "optimised it"
+        )
+    supported = sorted(set(LOWERINGS) - {UNIVARIATE})
+    return f"this operator is not supported: express it by {', '.join(supported)}"
 
 
-def _folded(node: Node) -> list[NDArray[Any]]:
-    """The results of a node whose operands are all constant."""
+def _folded(node: FloatNode) -> list[NDArray[Any]]:
+    """Compute a node whose operands are all constant."""
     proto = node.proto
-    if proto.op_type == "Univariate":
-        return [_applied(node.context.functions[proto.output[0]], node.needed(0, "its operand"))]
+    if proto.op_type == UNIVARIATE:
+        # For example the angles of a rotary embedding, once shapes are fixed.
+        array = node.require_constant(0, "its operand")
+        return [np.asarray(node.context.functions[proto.output[0]](array.astype(np.float64)), array.dtype)]
     names = sorted({name for name in proto.input if name})
-    constants = [numpy_helper.from_array(np.asarray(node.context.items[name]), name) for name in names]
+    constants = [numpy_helper.from_array(np.asarray(node.context.tensors[name]), name) for name in names]
     outputs = [onnx.ValueInfoProto(name=name) for name in proto.output if name]
     graph = helper.make_graph([proto], "constant", [], outputs, initializer=constants)
     opsets = [helper.make_opsetid("", node.context.opset), helper.make_opsetid(MICROSOFT, 1)]
@@ -155,13 +172,8 @@ def _folded(node: Node) -> list[NDArray[Any]]:
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return list(session.run(None, {}))
-    except Exception as error:  # onnxruntime raises many kinds
-        raise node.fail(f"onnxruntime cannot compute this constant: {str(error).splitlines()[0]}") from error
-
-
-def _applied(function: Function, array: NDArray[Any]) -> NDArray[Any]:
-    """A fused function of a constant, as of the angles of a rotary embedding once shapes are fixed."""
-    return np.asarray(function(array.astype(np.float64)), array.dtype)
+    except Exception as error:  # onnxruntime raises exceptions of many classes
+        raise node.fail(f"onnxruntime cannot compute this constant node: {str(error).splitlines()[0]}") from error
 
 
 def _spec(info: onnx.ValueInfoProto, inputs: Mapping[str, InputSpec]) -> InputSpec:
@@ -170,16 +182,16 @@ def _spec(info: onnx.ValueInfoProto, inputs: Mapping[str, InputSpec]) -> InputSp
         return spec
     if info.type.tensor_type.elem_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32):
         return InputSpec("int32")
-    raise LoweringError(f"input {info.name!r}", "say as which integer dtype and on which grid it arrives")
+    raise LoweringError(f"input {info.name!r}", "its encoding is not declared: give its integer dtype and its grid")
 
 
-def _single(feed: Feeds) -> Feeds:
-    """Half precision as the model in plain words takes it."""
+def _in_single_precision(feed: Feeds) -> Feeds:
+    """Convert half precision to single, which is what a canonical model takes."""
     return {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in feed.items()}
 
 
-def _interpreted(builder: Builder, value: Value, spec: InputSpec) -> Value:
-    """The input as the float graph means it."""
+def _decoded(builder: Builder, value: Value, spec: InputSpec) -> Value:
+    """Emit the number that an integer input means to the float graph."""
     if spec.lo is not None or spec.hi is not None:
         wide = builder.cast(value, "int32") if value.dtype != "int64" else value
         limits = (value.lo if spec.lo is None else spec.lo, value.hi if spec.hi is None else spec.hi)

@@ -1,13 +1,14 @@
-"""Rewrites of the float graph before it is lowered: what is best lowered as one unit becomes one node.
+"""Rewrites of the float graph before it is lowered: a pattern that is best lowered as one unit becomes one node.
 
-Normalisations that an exporter decomposed become LayerNormalization or RMSNormalization, exponentials over their sum
-Softmax, logarithms of either LogSoftmax or ReduceLogSumExp; a BatchNormalization becomes part of the product before it;
-a tree of elementwise nodes that is a function of one tensor becomes one Univariate node, whose function is tabulated.
+- `norms`: a decomposed normalisation becomes LayerNormalization or RMSNormalization.
+- `softmax`: exponentials over their sum become Softmax, and logarithms of either LogSoftmax or ReduceLogSumExp.
+- `batch_norm`: a BatchNormalization is folded into the product before it.
+- `univariate`: a tree of elementwise nodes that is a function of one tensor becomes one Univariate node, whose function
+  the lowering tabulates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,46 +16,52 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from verifier.exact.lowering.fusion import batch_norm, norms, softmaxes, univariate
-from verifier.exact.lowering.fusion.view import View
+from verifier.exact.lowering.fusion.batch_norm import find_folded_products
+from verifier.exact.lowering.fusion.graph_index import GraphIndex
+from verifier.exact.lowering.fusion.norms import find_norms
+from verifier.exact.lowering.fusion.softmax import find_softmaxes
+from verifier.exact.lowering.fusion.univariate import Function, find_function_trees
 
-Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+# The name of nodes that are a function of one tensor. It is not an ONNX operator: only the lowering knows such nodes.
+UNIVARIATE = "Univariate"
 
 
 @dataclass(frozen=True)
-class Fused:
-    """The nodes to lower, in order, the constants that came new, and each Univariate node's function by its output."""
+class FusedGraph:
+    """A rewritten graph: its nodes in order, the constants that were added, and each Univariate node's function.
+
+    `functions` are keyed by the name of the node's output.
+    """
 
     nodes: tuple[onnx.NodeProto, ...]
     constants: dict[str, NDArray[np.float32]]
     functions: dict[str, Function]
 
 
-def fuse(model: onnx.ModelProto) -> Fused:
-    """Find the units of a float graph. The model is not changed."""
-    view = View(model)
-    replaced = {unit.output[0]: unit for unit in (*norms.find(view), *softmaxes.find(view))}
+def fuse(model: onnx.ModelProto) -> FusedGraph:
+    """Rewrite a float graph. The model itself is not changed."""
+    graph = GraphIndex(model)
+    replaced = {node.output[0]: node for node in (*find_norms(graph), *find_softmaxes(graph))}
     constants: dict[str, NDArray[np.float32]] = {}
-    for folded in batch_norm.find(view):
+    for folded in find_folded_products(graph):
         constants |= folded.constants
         replaced[folded.node.output[0]] = folded.node
-    nodes = _with(replaced, view.nodes, view.outputs)
-    units = list(univariate.find(nodes, view))
-    curves = {unit.output: helper.make_node("Univariate", [unit.root], [unit.output], name=unit.name) for unit in units}
-    functions = {unit.output: unit.function for unit in units}
-    return Fused(tuple(_with(curves, nodes, view.outputs)), constants, functions)
+    nodes = _replace(replaced, graph.nodes, graph.outputs)
+    trees = list(find_function_trees(nodes, graph))
+    univariates = {
+        tree.output: helper.make_node(UNIVARIATE, [tree.root], [tree.output], name=tree.name) for tree in trees
+    }
+    functions = {tree.output: tree.function for tree in trees}
+    return FusedGraph(tuple(_replace(univariates, nodes, graph.outputs)), constants, functions)
 
 
-def _with(replaced: dict[str, onnx.NodeProto], nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodeProto]:
-    """The nodes, some replaced by others that make the same tensor, and without those that are needed no more."""
-    return _reachable([replaced.get(node.output[0], node) for node in nodes], outputs)
-
-
-def _reachable(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodeProto]:
-    """The nodes that outputs depend on, in order."""
-    wanted, kept = set(outputs), []
-    for node in reversed(nodes):
-        if wanted & set(node.output):
+def _replace(
+    replaced: dict[str, onnx.NodeProto], nodes: list[onnx.NodeProto], outputs: list[str]
+) -> list[onnx.NodeProto]:
+    """Replace nodes by others with the same first output, and remove the nodes that no output depends on any more."""
+    needed, kept = set(outputs), []
+    for node in reversed([replaced.get(node.output[0], node) for node in nodes]):
+        if needed & set(node.output):
             kept.append(node)
-            wanted.update(node.input)
+            needed.update(node.input)
     return kept[::-1]

@@ -1,7 +1,7 @@
-"""Trees of elementwise nodes that are a function of one tensor: activations, however an exporter wrote them.
+"""Trees of elementwise nodes that are a function of one tensor: activations, whatever nodes an exporter made of them.
 
-GELU by erf or by tanh, SiLU, softplus, a lone exponential: each is evaluated in float64 on the points of a table, so no
-pattern of any one of them is needed.
+The function of a tree is evaluated in float64 at the points of a table. Therefore GELU by erf or by tanh, SiLU,
+softplus or a single exponential need no pattern each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from verifier.exact.lowering.fusion.view import View, attribute
+from verifier.exact.lowering.fusion.graph_index import GraphIndex, attribute
 
 Points = NDArray[np.float64]
 Function = Callable[[Points], Points]
@@ -46,8 +46,8 @@ def _sigmoid(x: Points) -> Points:
     return np.asarray(0.5 * (1 + np.tanh(x / 2)))
 
 
-# What needs a table: a tree with none of these is exact arithmetic and is lowered node by node.
-CURVED: dict[str, Callable[[onnx.NodeProto, Points], Points]] = {
+# Operators that need a table. A tree without any of these is lowered node by node, because that is more precise.
+TABULATED: dict[str, Callable[[onnx.NodeProto, Points], Points]] = {
     "Cos": lambda _, x: np.cos(x),
     "Elu": lambda node, x: _elu(x, _number(node, "alpha", 1.0)),
     "Erf": lambda _, x: _erf(x),
@@ -66,7 +66,8 @@ CURVED: dict[str, Callable[[onnx.NodeProto, Points], Points]] = {
     "Softsign": lambda _, x: x / (1 + np.abs(x)),
     "Tanh": lambda _, x: np.tanh(x),
 }
-PLAIN: dict[str, Callable[..., Points]] = {
+# Other operators that may be part of a tree.
+ARITHMETIC: dict[str, Callable[..., Points]] = {
     "Add": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,
@@ -83,8 +84,8 @@ PLAIN: dict[str, Callable[..., Points]] = {
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A tree: the tensor it is a function of, the tensor it makes, and the function."""
+class FunctionTree:
+    """A tree: the tensor `root` of which it is a function, its output, the name of its last node, and the function."""
 
     root: str
     output: str
@@ -92,86 +93,88 @@ class Unit:
     function: Function
 
 
-# Powers of a base are products of at most that many copies of it; others are tabulated.
-MOST_POWER = 8
-ANY = ""  # the root of a constant
+# Maximum power that is lowered as a product of copies of its base: more products cost more than a table.
+MAX_POWER = 8
+# The root of a constant, which can be part of a tree with any root.
+ANY_ROOT = ""
 
 
 @dataclass(frozen=True)
-class _Tree:
+class _PartialTree:
     root: str
     function: Function
-    curved: bool
+    tabulated: bool
 
 
-def find(nodes: list[onnx.NodeProto], view: View) -> Iterator[Unit]:
-    """The largest trees, of which nothing but the result is read elsewhere or is wanted as an output."""
-    trees: dict[str, _Tree] = {}
+def find_function_trees(nodes: list[onnx.NodeProto], graph: GraphIndex) -> Iterator[FunctionTree]:
+    """Yield the largest trees whose inner tensors are neither read by other nodes nor outputs of the graph."""
+    trees: dict[str, _PartialTree] = {}
     for node in nodes:
-        tree = _tree(node, trees, view)
+        tree = _tree(node, trees, graph)
         if tree is not None:
             trees[node.output[0]] = tree
     inside = {name for node in nodes if node.output[0] in trees for name in node.input if _continues(name, node, trees)}
     for node in nodes:
         output = node.output[0]
-        if output in trees and trees[output].curved and (output not in inside or _read_outside(output, trees, view)):
-            yield Unit(trees[output].root, output, node.name, trees[output].function)
+        tree = trees.get(output)
+        if tree is not None and tree.tabulated and (output not in inside or _read_outside(output, trees, graph)):
+            yield FunctionTree(tree.root, output, node.name, tree.function)
 
 
-def _continues(name: str, node: onnx.NodeProto, trees: dict[str, _Tree]) -> bool:
-    """Whether an operand's tree goes on through the node that reads it."""
+def _continues(name: str, node: onnx.NodeProto, trees: dict[str, _PartialTree]) -> bool:
+    """Return whether an operand's tree continues in the tree of the node that reads it."""
     return name in trees and trees[name].root == trees[node.output[0]].root
 
 
-def _read_outside(name: str, trees: dict[str, _Tree], view: View) -> bool:
-    return name in view.outputs or any(
-        reader.output[0] not in trees or not _continues(name, reader, trees) for reader in view.readers(name)
+def _read_outside(name: str, trees: dict[str, _PartialTree], graph: GraphIndex) -> bool:
+    return name in graph.outputs or any(
+        reader.output[0] not in trees or not _continues(name, reader, trees) for reader in graph.readers(name)
     )
 
 
-def _tree(node: onnx.NodeProto, trees: dict[str, _Tree], view: View) -> _Tree | None:
-    if node.op_type not in CURVED and node.op_type not in PLAIN:
+def _tree(node: onnx.NodeProto, trees: dict[str, _PartialTree], graph: GraphIndex) -> _PartialTree | None:
+    if node.op_type not in TABULATED and node.op_type not in ARITHMETIC:
         return None
-    if node.op_type == "Log" and not (node.input[0] in trees and trees[node.input[0]].curved):
-        return None  # a logarithm of what is exact needs no range and is finer than a table over one
-    scalars = [view.scalar(name) for name in node.input]
-    if any(scalar is None and view.is_constant(name) for name, scalar in zip(node.input, scalars, strict=True)):
+    if node.op_type == "Log" and not (node.input[0] in trees and trees[node.input[0]].tabulated):
+        return None  # the lowering of Log needs no calibrated range, and is finer than a table over one
+    scalars = [graph.scalar(name) for name in node.input]
+    if any(scalar is None and graph.is_constant(name) for name, scalar in zip(node.input, scalars, strict=True)):
         return None
-    # First through the operands' trees; where these have different roots, from the operands themselves.
+    # Continue the operands' trees; where these have different roots, start from the operands themselves.
     for known in (trees, {}):
         operands = [
-            _Tree(ANY, _constantly(scalar), False)
+            _PartialTree(ANY_ROOT, _constant_function(scalar), False)
             if scalar is not None
-            else known.get(name, _Tree(name, _identity, False))
+            else known.get(name, _PartialTree(name, _identity, False))
             for name, scalar in zip(node.input, scalars, strict=True)
         ]
-        roots = {operand.root for operand in operands} - {ANY}
+        roots = {operand.root for operand in operands} - {ANY_ROOT}
         if len(roots) == 1:
-            curved = (
-                node.op_type in CURVED
-                or any(operand.curved for operand in operands)
+            tabulated = (
+                node.op_type in TABULATED
+                or any(operand.tabulated for operand in operands)
                 or (node.op_type == "Pow" and not is_power(scalars[1]))
             )
-            return _Tree(roots.pop(), _composed(node, [operand.function for operand in operands]), curved)
+            return _PartialTree(roots.pop(), _composed(node, [operand.function for operand in operands]), tabulated)
     return None
 
 
 def is_power(exponent: float | None) -> bool:
-    """Whether a product of copies of a base or of its root, or one divided by that, is this power."""
-    return exponent is not None and 0 < abs(exponent) <= MOST_POWER and exponent * 2 % 1 == 0
+    """Return whether a power is a product of copies of its base or of its base's root, or 1 divided by one."""
+    return exponent is not None and 0 < abs(exponent) <= MAX_POWER and exponent * 2 % 1 == 0
 
 
 def _identity(x: Points) -> Points:
     return x
 
 
-def _constantly(number: float) -> Function:
+def _constant_function(number: float) -> Function:
     return lambda x: np.full_like(x, number)
 
 
 def _composed(node: onnx.NodeProto, functions: list[Function]) -> Function:
-    curved: Any = CURVED.get(node.op_type)
-    if curved is not None:
-        return lambda x: curved(node, functions[0](x))
-    plain = PLAIN[node.op_type]
-    return lambda x: plain(*(function(x) for function in functions))
+    unary: Any = TABULATED.get(node.op_type)
+    if unary is not None:
+        return lambda x: unary(node, functions[0](x))
+    arithmetic = ARITHMETIC[node.op_type]
+    return lambda x: arithmetic(*(function(x) for function in functions))

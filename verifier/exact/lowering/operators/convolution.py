@@ -1,39 +1,147 @@
-"""Conv, as a product of its windows with the weight; BatchNormalization that no product took up."""
+"""Operators that slide a window over spatial axes: convolutions and poolings.
+
+Lowers AveragePool, Conv, GlobalAveragePool, GlobalMaxPool, MaxPool, over any number of spatial axes. The cells of all
+windows are one look-up. Channels are the last axis while they are gathered, so that the look-up moves whole rows of
+them.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from dataclasses import dataclass
 
-from verifier.exact.lowering.builder import grid_for
-from verifier.exact.lowering.operators.windows import gathered, spread, windows
-from verifier.exact.lowering.registry import (
-    CONSTANT_BITS,
-    WEIGHT_BITS,
-    WIDE_BITS,
-    Item,
-    Node,
-    as_float,
-    lowers,
-    number,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.exact.lowering.float_node import WEIGHT_BITS, WIDE_BITS, FloatNode, Operand, as_constant, as_float
+from verifier.exact.lowering.operators.products import constant_bias
 from verifier.exact.program.values import Value
 
-# Of what a window is multiplied with: deep networks amplify what the first layers round.
-LOUD_BITS = 34
+# Bits of what a convolution's weight is multiplied with. Windows have no per-row scaling, and deep networks amplify the
+# rounding errors of their first layers, so this is more than PRODUCT_BITS.
+CONVOLUTION_BITS = 34
+# Axis 2: the cells of gathered windows, and flattened space.
+AXIS_2 = np.array([2], np.int64)
 
 
-@lowers("Conv")
-def lower_conv(node: Node) -> list[Item]:
-    """Over any number of spatial axes, in groups; each output channel has a scale of its own."""
+@dataclass(frozen=True)
+class Windows:
+    """Where each window reads.
+
+    `index` [positions, cells] are flat spatial indices; `size`, one past the last, stands for padding. `counted`
+    [positions, cells] tells whether a cell lies on the tensor or on its explicit padding. `shape` is that of the
+    positions in space.
+    """
+
+    index: NDArray[np.int32]
+    counted: NDArray[np.bool_]
+    shape: tuple[int, ...]
+    size: int
+
+    @property
+    def padding(self) -> NDArray[np.bool_]:
+        """Which cells [positions, cells] lie outside of the tensor."""
+        return np.asarray(self.index == self.size)
+
+
+def _windows(node: FloatNode, size: tuple[int, ...], kernel: tuple[int, ...]) -> Windows:
+    """Return the windows that a node's strides, dilations and pads describe over spatial axes of that size."""
+    rank, attributes = len(size), node.attributes
+    if len(kernel) != rank:
+        raise node.fail(
+            f"its kernel has {len(kernel)} axes, its operand has {rank} spatial axes: export the model with matching "
+            "shapes"
+        )
+    strides = attributes.get("strides") or [1] * rank
+    dilations = attributes.get("dilations") or [1] * rank
+    index = np.zeros([1] * (2 * rank), np.int64)
+    inside, counted = np.ones_like(index, np.bool_), np.ones_like(index, np.bool_)
+    shape = []
+    for axis, (dim, cells, stride, dilation) in enumerate(zip(size, kernel, strides, dilations, strict=True)):
+        extent = (cells - 1) * dilation + 1
+        before, after = _pads(node, axis, dim, extent)
+        starts = _starts(node, (before, dim, after), extent, stride)
+        place = starts[:, None] + np.arange(cells) * dilation
+        aligned = [1] * (2 * rank)
+        aligned[axis], aligned[rank + axis] = place.shape
+        place = place.reshape(aligned)
+        index = index * dim + place
+        inside = inside & (place >= 0) & (place < dim)
+        counted = counted & (place < dim + after)
+        shape.append(len(starts))
+    flat, whole = (math.prod(shape), math.prod(kernel)), math.prod(size)
+    found = np.where(inside, index, whole).astype(np.int32).reshape(flat)
+    return Windows(found, np.broadcast_to(counted, inside.shape).reshape(flat), tuple(shape), whole)
+
+
+def _pads(node: FloatNode, axis: int, dim: int, extent: int) -> tuple[int, int]:
+    """Return how many cells of padding lie before and after an axis."""
+    attributes = node.attributes
+    automatic = bytes(attributes.get("auto_pad", b"NOTSET")).decode()
+    if automatic == "VALID":
+        return 0, 0
+    if automatic in ("SAME_UPPER", "SAME_LOWER"):
+        stride = (attributes.get("strides") or [1] * (axis + 1))[axis]
+        total = max((-(-dim // stride) - 1) * stride + extent - dim, 0)
+        less, more = total // 2, total - total // 2
+        return (less, more) if automatic == "SAME_UPPER" else (more, less)
+    pads = attributes.get("pads")
+    return (pads[axis], pads[len(pads) // 2 + axis]) if pads else (0, 0)
+
+
+def _starts(node: FloatNode, lengths: tuple[int, int, int], extent: int, stride: int) -> NDArray[np.int64]:
+    """Return where along an axis windows start; `lengths` are those of leading padding, axis and trailing padding.
+
+    With ceil_mode the last window may extend over the trailing padding, but not start on it.
+    """
+    before, dim, after = lengths
+    free = dim + before + after - extent
+    if free < 0:
+        raise node.fail(
+            f"its kernel spans {extent} elements, its padded operand has {dim + before + after}: use a smaller kernel "
+            "or more padding"
+        )
+    starts = np.arange(0, free + 1, stride)
+    if node.attributes.get("ceil_mode") and free % stride and starts[-1] + stride < dim + before:
+        starts = np.append(starts, starts[-1] + stride)
+    return starts - before
+
+
+def _gathered(node: FloatNode, x: Value, windows: Windows, padding: int) -> Value:
+    """Gather the cells of each window of x [batch, channels, *space]: [batch, positions, cells, channels].
+
+    Padding counts as `padding` steps of x's grid.
+    """
     builder = node.builder
-    array = node.needed(1, "its weight")
+    batch, channels = x.shape[:2]
+    rows = builder.op("Transpose", builder.reshape(x, (batch, channels, windows.size)), perm=[0, 2, 1])
+    if windows.padding.any():
+        filler = builder.scale(builder.constant(np.float64(padding)), x.grid)
+        row = builder.op("Expand", filler, builder.constant(np.array((batch, 1, channels), np.int64)))
+        rows = builder.op("Concat", rows, row, axis=1)
+    flat = windows.index.reshape(-1)
+    if not np.array_equal(flat, np.arange(rows.shape[1])):
+        rows = builder.op("Gather", rows, builder.constant(flat), axis=1)
+    return builder.reshape(rows, (batch, *windows.index.shape, channels))
+
+
+def _in_space(node: FloatNode, rows: Value, shape: tuple[int, ...]) -> Value:
+    """Turn rows [batch, positions, channels] into [batch, channels, *space]."""
+    batch, _, channels = rows.shape
+    return node.builder.reshape(node.builder.op("Transpose", rows, perm=[0, 2, 1]), (batch, channels, *shape))
+
+
+def lower_conv(node: FloatNode) -> list[Operand]:
+    """Conv: a matrix product of the windows with the constant weight, which has a scale per output channel."""
+    builder = node.builder
+    array = node.require_constant(1, "its weight")
     outputs, inner, *kernel = array.shape
     groups = int(node.attributes.get("group", 1))
     batch, _, *size = node.value(0).shape
-    found = windows(node, tuple(size), tuple(kernel))
-    positions, cells = found.index.shape
+    windows = _windows(node, tuple(size), tuple(kernel))
+    positions, cells = windows.index.shape
 
-    # Rows of a window are its cells, each with all channels of a group.
+    # The rows of the weight are the cells of a window, each with all channels of a group.
     weight, scales = builder.scaled_weight(
         np.ascontiguousarray(array.reshape(outputs, inner, cells).transpose(2, 1, 0)).reshape(-1, outputs), WEIGHT_BITS
     )
@@ -42,7 +150,7 @@ def lower_conv(node: Node) -> list[Item]:
         weight = builder.op("Transpose", parted, perm=[1, 0, 2])
 
     def product(bits: int) -> Value:
-        rows = gathered(node, as_float(builder, node.fitted(0, bits)), found, 0)
+        rows = _gathered(node, as_float(builder, node.fitted(0, bits)), windows, 0)
         if groups == 1:
             return builder.op("MatMul", builder.reshape(rows, (batch, positions, cells * inner)), weight)
         parts = builder.reshape(rows, (batch, positions, cells, groups, inner))
@@ -54,31 +162,52 @@ def lower_conv(node: Node) -> list[Item]:
         result = builder.op("Mul", product(bits), scales)
         if not node.has(2):
             return result
-        bias = node.needed(2, "its bias")
-        grid = grid_for(max(node.magnitude(2), node.context.magnitude(node.proto.output[0])), WIDE_BITS)
-        return builder.op("Add", result, number(builder, bias, grid=grid))
+        return builder.op("Add", result, constant_bias(node, node.require_constant(2, "its bias")))
 
-    return [spread(node, node.narrowing(emit, LOUD_BITS), found.shape)]
+    return [_in_space(node, node.widest_provable(emit, CONVOLUTION_BITS), windows.shape)]
 
 
-@lowers("BatchNormalization")
-def lower_batch_norm(node: Node) -> list[Item]:
-    """As it is at inference: times a number and plus another for each channel."""
-    if node.attributes.get("training_mode"):
-        raise node.fail("it normalises as in training: export the model in evaluation mode")
-    builder = node.builder
-    weight, bias, mean, variance = (
-        node.needed(index, "a statistic or parameter").astype(np.float64) for index in range(1, 5)
-    )
-    factor = weight / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-    x = node.value(0)
-    beside = (-1, *([1] * (len(x.shape) - 2)))
-    scale = number(builder, factor.reshape(beside), CONSTANT_BITS)
-    reach = node.context.magnitude(node.proto.output[0])
-    offset = number(builder, (bias - mean * factor).reshape(beside), grid=grid_for(reach, WIDE_BITS))
+def _pooling_windows(node: FloatNode) -> Windows:
+    return _windows(node, node.value(0).shape[2:], tuple(node.attributes["kernel_shape"]))
+
+
+def lower_max_pool(node: FloatNode) -> list[Operand]:
+    """MaxPool: exact. Padding counts as the least number that the operand is proven to take."""
+    builder, windows = node.builder, _pooling_windows(node)
+    if windows.padding.all(axis=1).any():
+        raise node.fail("one of its windows contains padding only: use less padding than the kernel's size")
+    x = as_float(builder, node.value(0))
+    maxima = builder.op("ReduceMax", _gathered(node, x, windows, x.lo), builder.constant(AXIS_2), keepdims=0)
+    return [_in_space(node, maxima, windows.shape)]
+
+
+def lower_average_pool(node: FloatNode) -> list[Operand]:
+    """AveragePool: exact sums times the reciprocal of the count, which with count_include_pad includes padding."""
+    builder, windows = node.builder, _pooling_windows(node)
+    counted = windows.counted if node.attributes.get("count_include_pad") else ~windows.padding
+    shares = 1.0 / counted.sum(axis=1, keepdims=True).astype(np.float64)
+    # Where all windows have the same count, one number is enough.
+    reciprocals = as_constant(builder, shares[0] if (shares == shares[0]).all() else shares)
 
     def emit(bits: int) -> Value:
-        scaled = builder.op("Mul", as_float(builder, node.fitted(0, bits)), scale)
-        return builder.op("Add", scaled, offset)
+        cells = _gathered(node, as_float(builder, node.fitted(0, bits)), windows, 0)
+        return builder.op("Mul", builder.op("ReduceSum", cells, builder.constant(AXIS_2), keepdims=0), reciprocals)
 
-    return [node.narrowing(emit, WIDE_BITS)]
+    return [_in_space(node, node.widest_provable(emit, WIDE_BITS), windows.shape)]
+
+
+def lower_global_pool(node: FloatNode) -> list[Operand]:
+    """GlobalMaxPool, GlobalAveragePool: a reduction over all of space."""
+    builder, x = node.builder, node.value(0)
+    batch, channels, *size = x.shape
+    kept = (batch, channels, *([1] * len(size)))
+
+    def emit(bits: int) -> Value:
+        flat = builder.reshape(as_float(builder, node.fitted(0, bits)), (batch, channels, math.prod(size)))
+        if node.proto.op_type == "GlobalMaxPool":
+            return builder.reshape(builder.op("ReduceMax", flat, builder.constant(AXIS_2), keepdims=0), kept)
+        total = builder.op("ReduceSum", flat, builder.constant(AXIS_2), keepdims=0)
+        mean = builder.op("Mul", total, as_constant(builder, np.array(1.0 / math.prod(size))))
+        return builder.reshape(mean, kept)
+
+    return [node.widest_provable(emit, 53 if node.proto.op_type == "GlobalMaxPool" else WIDE_BITS)]

@@ -1,4 +1,8 @@
-"""Add, Sub, Sum, Mul, Neg, Abs, Max, Min, Mean, Clip, Relu."""
+"""Elementwise arithmetic and activations made of straight lines.
+
+Lowers Abs, Add, Clip, Dropout, HardSigmoid, HardSwish, Identity, LeakyRelu, Max, Mean, Min, Mul, Neg, PRelu, Relu, Sub,
+Sum, ThresholdedRelu. Results are exact; operands lose bits only where 53 bits would not hold the exact result.
+"""
 
 from __future__ import annotations
 
@@ -7,53 +11,66 @@ import math
 import numpy as np
 
 from verifier.exact.lowering.builder import Builder, grid_for
-from verifier.exact.lowering.registry import (
+from verifier.exact.lowering.float_node import (
     CONSTANT_BITS,
     WIDE_BITS,
     Array,
-    Item,
-    Node,
+    FloatNode,
+    Operand,
     absolute,
+    as_constant,
     as_float,
-    clamped,
-    lowers,
-    number,
+    clamp_masks,
 )
 from verifier.exact.program.values import MAX_STEPS, Value
 
+# Bits of each factor of a product of two computed tensors: 2**26 steps times 2**26 steps fit into 53 bits.
+FACTOR_BITS = 27
+# Bits of HardSwish's operand, and of its gate.
+HARD_SWISH_BITS = 26
+# Bits that a float64 holds: operands of a sum are not rounded at first.
+ALL_BITS = 53
 
-def _operands(node: Node, bits: int) -> tuple[Value, Value]:
-    """Both operands, floats in at most `bits` bits; constants take the grid of the other where they are added to it."""
+
+def _float_operands(node: FloatNode, bits: int) -> tuple[Value, Value]:
+    """Return both operands as floats of at most `bits` bits."""
     return as_float(node.builder, node.fitted(0, bits)), as_float(node.builder, node.fitted(1, bits))
 
 
-def _integers(node: Node) -> list[Value]:
+def _integer_operands(node: FloatNode) -> list[Value]:
     return [node.builder.cast(node.value(index), "int64") for index in (0, 1)]
 
 
-@lowers("Add", "Sub")
-def lower_sum(node: Node) -> list[Item]:
-    """Exact on the finer grid; operands are narrowed only when the sum would not fit 53 bits."""
+def lower_add_sub(node: FloatNode) -> list[Operand]:
+    """Add, Sub: exact on the finer grid of the two; a constant is rounded to a grid of the operands' size."""
     builder, op = node.builder, node.proto.op_type
-    if node.integral:
-        return [builder.op(op, *_integers(node))]
+    if node.all_integers:
+        return [builder.op(op, *_integer_operands(node))]
     for index, other in ((0, 1), (1, 0)):
         array = node.constant(index)
         if array is not None and np.issubdtype(array.dtype, np.floating):
-
-            def with_constant(bits: int, index: int = index, other: int = other) -> Value:
-                value = as_float(builder, node.fitted(other, bits))
-                array = _unrepeated(node.needed(index, "the constant"), value.shape)
-                grid = grid_for(max(node.magnitude(index), node.magnitude(other)), WIDE_BITS)
-                constant = number(builder, array, grid=grid)
-                return builder.op(op, *((constant, value) if index == 0 else (value, constant)))
-
-            return [node.narrowing(with_constant, 53)]
-    return [node.narrowing(lambda bits: builder.op(op, *_operands(node, bits)), 53)]
+            return [_add_sub_constant(node, array, index, other)]
+    return [node.widest_provable(lambda bits: builder.op(op, *_float_operands(node, bits)), ALL_BITS)]
 
 
-def _unrepeated(array: Array, shape: tuple[int, ...]) -> Array:
-    """A constant without what broadcasting to `shape` brings back: exporters fold the same row for every example."""
+def _add_sub_constant(node: FloatNode, array: Array, index: int, other: int) -> Value:
+    """Emit the sum or difference of the constant at `index` and the computed operand at `other`."""
+    builder = node.builder
+    grid = grid_for(max(node.magnitude(index), node.magnitude(other)), WIDE_BITS)
+
+    def emit(bits: int) -> Value:
+        value = as_float(builder, node.fitted(other, bits))
+        constant = as_constant(builder, _without_repeats(array, value.shape), grid=grid)
+        return builder.op(node.proto.op_type, *((constant, value) if index == 0 else (value, constant)))
+
+    return node.widest_provable(emit, ALL_BITS)
+
+
+def _without_repeats(array: Array, shape: tuple[int, ...]) -> Array:
+    """Reduce an axis of equal entries to length 1 where broadcasting to `shape` restores it.
+
+    Exporters fold a row that is the same for every example, as of positions, into one copy per example.
+    """
     for axis, size in enumerate(array.shape):
         matching = axis - array.ndim + len(shape)
         if size > 1 and matching >= 0 and shape[matching] == size:
@@ -62,48 +79,43 @@ def _unrepeated(array: Array, shape: tuple[int, ...]) -> Array:
     return array
 
 
-@lowers("Mul")
-def lower_mul(node: Node) -> list[Item]:
-    """Exact product; the operands share 52 bits, a constant taking CONSTANT_BITS of them."""
+def lower_mul(node: FloatNode) -> list[Operand]:
+    """Mul: the exact product. A constant takes CONSTANT_BITS of the 53 bits, a computed operand at most WIDE_BITS."""
     builder = node.builder
-    if node.integral:
-        return [builder.op("Mul", *_integers(node))]
-    if node.proto.input[0] == node.proto.input[1]:
-        return [node.narrowing(lambda bits: builder.op("Mul", *_operands(node, bits)), 27)]
-    start = WIDE_BITS if node.constant(0) is not None or node.constant(1) is not None else 27
-    return [node.narrowing(lambda bits: builder.op("Mul", *_operands(node, bits)), start)]
+    if node.all_integers:
+        return [builder.op("Mul", *_integer_operands(node))]
+    squared = node.proto.input[0] == node.proto.input[1]
+    constant = node.constant(0) is not None or node.constant(1) is not None
+    bits = WIDE_BITS if constant and not squared else FACTOR_BITS
+    return [node.widest_provable(lambda bits: builder.op("Mul", *_float_operands(node, bits)), bits)]
 
 
-@lowers("Sum", "Mean")
-def lower_sum_of_many(node: Node) -> list[Item]:
-    """Of any number of operands; a mean is the sum times the reciprocal of their number."""
+def lower_sum_mean(node: FloatNode) -> list[Operand]:
+    """Sum, Mean of any number of operands; a mean is the sum times the reciprocal of their number."""
     builder, count = node.builder, len(node.proto.input)
+    mean = node.proto.op_type == "Mean"
 
     def emit(bits: int) -> Value:
         total = as_float(builder, node.fitted(0, bits))
         for index in range(1, count):
             total = builder.op("Add", total, as_float(builder, node.fitted(index, bits)))
-        return total if node.proto.op_type == "Sum" else builder.op("Mul", total, number(builder, np.array(1 / count)))
+        return builder.op("Mul", total, as_constant(builder, np.array(1 / count))) if mean else total
 
-    return [node.narrowing(emit, 53 if node.proto.op_type == "Sum" else WIDE_BITS)]
-
-
-@lowers("Neg")
-def lower_neg(node: Node) -> list[Item]:
-    """Exact."""
-    return [node.restored(node.builder.op("Neg", as_float(node.builder, node.value(0))))]
+    return [node.widest_provable(emit, WIDE_BITS if mean else ALL_BITS)]
 
 
-@lowers("Abs")
-def lower_abs(node: Node) -> list[Item]:
-    """Exact: the larger of a number and its negative."""
-    value = as_float(node.builder, node.value(0))
-    return [node.restored(absolute(node.builder, value))]
+def lower_neg(node: FloatNode) -> list[Operand]:
+    """Neg: exact."""
+    return [node.restore_integers(node.builder.op("Neg", as_float(node.builder, node.value(0))))]
 
 
-@lowers("Max", "Min")
-def lower_extreme(node: Node) -> list[Item]:
-    """Exact on the finest grid; what is constant goes to the grid of what is computed."""
+def lower_abs(node: FloatNode) -> list[Operand]:
+    """Abs: the maximum of a number and its negative."""
+    return [node.restore_integers(absolute(node.builder, as_float(node.builder, node.value(0))))]
+
+
+def lower_max_min(node: FloatNode) -> list[Operand]:
+    """Max, Min of any number of operands, on the finest grid; constants are rounded to one that all can use."""
     builder, op = node.builder, node.proto.op_type
     indices = sorted(range(len(node.proto.input)), key=lambda index: node.constant(index) is not None)
     result = as_float(builder, node.value(indices[0]))
@@ -111,42 +123,94 @@ def lower_extreme(node: Node) -> list[Item]:
         limit = node.constant(index)
         other = as_float(builder, node.value(index)) if limit is None else _limit(builder, result, limit)
         result = builder.op(op, result, other)
-    return [node.restored(result)]
+    return [node.restore_integers(result)]
 
 
-@lowers("Clip", "Relu")
-def lower_clip(node: Node) -> list[Item]:
-    """Exact; a limit that is left out is none."""
+def lower_clip(node: FloatNode) -> list[Operand]:
+    """Clip: a Max and a Min, each only where the limit is given and the proven interval exceeds it."""
+    value = as_float(node.builder, node.value(0))
+    return [_limited(node, value, _clip_limit(node, 1), _clip_limit(node, 2))]
+
+
+def lower_relu(node: FloatNode) -> list[Operand]:
+    """Relu: Max with 0."""
+    return [_limited(node, as_float(node.builder, node.value(0)), np.array(0.0), None)]
+
+
+def _limited(node: FloatNode, value: Value, low: Array | None, high: Array | None) -> Value:
     builder = node.builder
-    value = as_float(builder, node.value(0))
-    low, high = (np.float64(0.0), None) if node.proto.op_type == "Relu" else (_bound(node, 1), _bound(node, 2))
     for op, limit in (("Max", low), ("Min", high)):
-        # A limit that nothing reaches may have no place on the value's grid.
-        if limit is not None and _binds(op, math.ldexp(float(limit), -value.grid), value):
+        if limit is None:
+            continue
+        # A limit outside of the proven interval is dropped: it may have no place on the value's grid.
+        steps = math.ldexp(float(limit), -value.grid)
+        if value.lo < steps if op == "Max" else steps < value.hi:
             value = builder.op(op, value, _limit(builder, value, np.asarray(limit, np.float64)))
-    return [node.restored(value)]
+    return node.restore_integers(value)
 
 
-def _bound(node: Node, index: int) -> Array | None:
-    """A limit of Clip: an operand or, in older opsets, an attribute."""
+def _clip_limit(node: FloatNode, index: int) -> Array | None:
+    """Return a limit of Clip, which is an operand or, in older opsets, an attribute."""
     if node.has(index):
-        return node.needed(index, "its limit").reshape(())
+        return node.require_constant(index, "its limit").reshape(())
     attribute = node.attributes.get("min" if index == 1 else "max")
     return None if attribute is None else np.asarray(attribute)
 
 
-def _binds(op: str, steps: float, value: Value) -> bool:
-    return value.lo < steps if op == "Max" else steps < value.hi
-
-
 def _limit(builder: Builder, value: Value, limit: Array) -> Value:
-    """Limits on the finest grid that they and the value can use: a clamp at 1e-9 must not cost a count its bits."""
-    limit = clamped(limit.astype(np.float64))
+    """Add constant limits on the finest grid that still holds both them and the value in 53 bits.
+
+    On a finer one, a clamp at 1e-9 would leave a large count too few bits.
+    """
+    limit = clamp_masks(limit.astype(np.float64))
     finest = value.grid - (MAX_STEPS // max(value.magnitude, 1)).bit_length() + 1
-    return number(builder, limit, grid=max(grid_for(float(np.abs(limit).max(initial=0)), CONSTANT_BITS), finest))
+    own = grid_for(float(np.abs(limit).max(initial=0)), CONSTANT_BITS)
+    return as_constant(builder, limit, grid=max(own, finest))
 
 
-@lowers("Identity", "Dropout")
-def lower_identity(node: Node) -> list[Item]:
-    """The operand itself."""
-    return [node.item(0)]
+def lower_identity(node: FloatNode) -> list[Operand]:
+    """Identity, Dropout (at inference): the operand itself."""
+    return [node.operand(0)]
+
+
+def lower_leaky_relu(node: FloatNode) -> list[Operand]:
+    """LeakyRelu, PRelu: max(x, 0) + slope * min(x, 0). The slope of PRelu may be computed."""
+    builder = node.builder
+    zero = builder.constant(np.float64(0))
+    leaky = node.proto.op_type == "LeakyRelu"
+    constant = as_constant(builder, np.array(node.attributes.get("alpha", 0.01))) if leaky else None
+
+    def emit(bits: int) -> Value:
+        x = as_float(builder, node.fitted(0, bits))
+        slope = constant or as_float(builder, node.fitted(1, min(bits, WIDE_BITS - 4)))
+        below = builder.op("Mul", builder.op("Min", x, zero), slope)
+        return builder.op("Add", builder.op("Max", x, zero), below)
+
+    return [node.widest_provable(emit, WIDE_BITS)]
+
+
+def lower_hard_sigmoid(node: FloatNode) -> list[Operand]:
+    """HardSigmoid: alpha * x + beta clipped to 0..1. HardSwish: x times that, with alpha = 1/6 and beta = 1/2."""
+    swish = node.proto.op_type == "HardSwish"
+    alpha = 1 / 6 if swish else node.attributes.get("alpha", 0.2)
+    beta = 0.5 if swish else node.attributes.get("beta", 0.5)
+
+    def emit(bits: int) -> Value:
+        builder = node.builder
+        x = as_float(builder, node.fitted(0, bits))
+        line = builder.op("Mul", x, as_constant(builder, np.array(alpha)))
+        line = builder.op("Add", line, as_constant(builder, np.array(beta)))
+        gate = builder.op("Clip", line, builder.constant(np.float64(0)), builder.constant(np.float64(1)))
+        return builder.op("Mul", x, builder.rounded(gate, 1 - bits)) if swish else gate
+
+    return [node.widest_provable(emit, HARD_SWISH_BITS if swish else WIDE_BITS)]
+
+
+def lower_thresholded_relu(node: FloatNode) -> list[Operand]:
+    """ThresholdedRelu: x where it exceeds alpha, else 0."""
+    builder = node.builder
+    x = as_float(builder, node.value(0))
+    # x exceeds alpha exactly where it exceeds the largest step of its grid that does not exceed alpha.
+    steps = np.floor(np.ldexp(np.float64(node.attributes.get("alpha", 1.0)), -x.grid))
+    above = builder.op("Greater", x, builder.constant(np.ldexp(steps, x.grid)))
+    return [builder.op("Where", above, x, builder.constant(np.float64(0)))]

@@ -1,51 +1,56 @@
-"""Where, comparisons and logic: masks."""
+"""Comparisons, logic, selection, rounding to whole numbers and casts.
+
+Lowers And, Cast, CastLike, Ceil, Equal, Floor, Greater, GreaterOrEqual, IsInf, IsNaN, Less, LessOrEqual, Not, Or,
+Round, Sign, Where, Xor. All results are exact.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import onnx
 
-from verifier.exact.lowering.registry import Item, Node, as_bool, as_float, lowers
-from verifier.exact.program.values import BOOL
+from verifier.exact.lowering.builder import Builder
+from verifier.exact.lowering.float_node import FloatNode, Operand, as_bool, as_float
+from verifier.exact.program.values import BOOL, FLOAT, Value
 
 
-@lowers("And", "Or", "Not")
-def lower_logic(node: Node) -> list[Item]:
-    """On bools."""
+def lower_and_or_not(node: FloatNode) -> list[Operand]:
+    """And, Or, Not: the same instruction on bools."""
     operands = [as_bool(node.builder, node.value(index)) for index in range(len(node.proto.input))]
     return [node.builder.op(node.proto.op_type, *operands)]
 
 
-@lowers("Xor")
-def lower_xor(node: Node) -> list[Item]:
-    """One of the two and not both."""
+def lower_xor(node: FloatNode) -> list[Operand]:
+    """Xor: (a or b) and not (a and b)."""
     builder = node.builder
     a, b = (as_bool(builder, node.value(index)) for index in (0, 1))
     both = builder.op("And", a, b)
     return [builder.op("And", builder.op("Or", a, b), builder.op("Not", both))]
 
 
-@lowers("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual")
-def lower_compare(node: Node) -> list[Item]:
-    """On float64: integers take part as floats. Nothing equals infinity, which exporters ask of a sum's largest."""
-    items = [node.item(index) for index in (0, 1)]
-    if node.proto.op_type == "Equal" and any(_infinite(item) for item in items):
-        return [np.zeros(np.broadcast_shapes(*(item.shape for item in items)), np.bool_)]
-    operands = [as_float(node.builder, node.value(index)) for index in (0, 1)]
-    return [node.builder.op(node.proto.op_type, *operands)]
+def lower_comparison(node: FloatNode) -> list[Operand]:
+    """Equal, Less, Greater, LessOrEqual, GreaterOrEqual in float64, to which integers are cast.
+
+    Equal with infinity, by which exporters test the maximum of a masked row, is false: an exact tensor has none.
+    """
+    operands = [node.operand(index) for index in (0, 1)]
+    if node.proto.op_type == "Equal" and any(_is_infinity(operand) for operand in operands):
+        return [np.zeros(np.broadcast_shapes(*(operand.shape for operand in operands)), np.bool_)]
+    values = [as_float(node.builder, node.value(index)) for index in (0, 1)]
+    return [node.builder.op(node.proto.op_type, *values)]
 
 
-def _infinite(item: Item) -> bool:
-    return isinstance(item, np.ndarray) and item.dtype.kind == "f" and bool(np.isposinf(item).all())
+def _is_infinity(operand: Operand) -> bool:
+    return isinstance(operand, np.ndarray) and operand.dtype.kind == "f" and bool(np.isposinf(operand).all())
 
 
-@lowers("Where")
-def lower_where(node: Node) -> list[Item]:
-    """The condition chooses; minus infinity in a branch is the mask constant."""
+def lower_where(node: FloatNode) -> list[Operand]:
+    """Where: selection by the condition. A constant condition that is the same everywhere selects now."""
     builder = node.builder
     known = node.constant(0)
     if known is not None and (known.all() or not known.any()):
-        chosen = node.item(1 if known.all() else 2)
-        if np.broadcast_shapes(known.shape, node.item(1).shape, node.item(2).shape) == chosen.shape:
+        chosen = node.operand(1 if known.all() else 2)
+        if np.broadcast_shapes(known.shape, node.operand(1).shape, node.operand(2).shape) == chosen.shape:
             return [chosen]
     condition = as_bool(builder, node.value(0))
     branches = [node.value(index) for index in (1, 2)]
@@ -53,15 +58,60 @@ def lower_where(node: Node) -> list[Item]:
         chosen = builder.op("And", condition, branches[0])
         other = builder.op("And", builder.op("Not", condition), branches[1])
         return [builder.op("Or", chosen, other)]
-    chosen = node.narrowing(
+    chosen = node.widest_provable(
         lambda bits: builder.op("Where", condition, *(as_float(builder, node.fitted(index, bits)) for index in (1, 2))),
         53,
     )
-    whole = all(np.dtype(node.item(index).dtype).kind in "iu" for index in (1, 2))
+    whole = all(np.dtype(node.operand(index).dtype).kind in "iu" for index in (1, 2))
     return [builder.cast(chosen, "int64") if whole else chosen]
 
 
-@lowers("IsNaN", "IsInf")
-def lower_is_special(node: Node) -> list[Item]:
-    """No number of an exact program is: a constant, by which a Where that asks is folded."""
+def lower_is_nan_inf(node: FloatNode) -> list[Operand]:
+    """IsNaN, IsInf: constant false, because exact tensors are finite; a Where that reads it then selects now."""
     return [np.zeros(node.value(0).shape, np.bool_)]
+
+
+def lower_rounding(node: FloatNode) -> list[Operand]:
+    """Floor, Ceil, Round (ties to even)."""
+    builder, op = node.builder, node.proto.op_type
+    value = as_float(builder, node.value(0))
+    if value.grid >= 0:
+        return [value]
+    if op == "Round":
+        return [builder.rounded(value, 0)]
+    return [builder.op("Floor", value) if op == "Floor" else _ceiling(builder, value)]
+
+
+def _ceiling(builder: Builder, value: Value) -> Value:
+    return builder.op("Neg", builder.op("Floor", builder.op("Neg", value)))
+
+
+def lower_sign(node: FloatNode) -> list[Operand]:
+    """Sign: (x > 0) - (x < 0)."""
+    builder = node.builder
+    value, zero = as_float(builder, node.value(0)), builder.constant(np.float64(0))
+    above, below = (builder.cast(builder.op(op, value, zero), FLOAT) for op in ("Greater", "Less"))
+    return [node.restore_integers(builder.op("Sub", above, below))]
+
+
+def lower_cast(node: FloatNode) -> list[Operand]:
+    """Cast: nothing between floats, a comparison with 0 to bool, truncation towards 0 from floats to integers."""
+    return [_cast(node, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(node.attributes["to"])))]
+
+
+def lower_cast_like(node: FloatNode) -> list[Operand]:
+    """CastLike: Cast to the dtype of the second operand."""
+    return [_cast(node, np.dtype(node.operand(1).dtype))]
+
+
+def _cast(node: FloatNode, target: np.dtype[np.generic]) -> Value:
+    builder, value = node.builder, node.value(0)
+    if target.kind in "fV":  # NumPy gives bfloat16 the kind V
+        return as_float(builder, value)
+    if target == np.bool_:
+        return builder.cast(value, BOOL)
+    if value.dtype == FLOAT and value.grid < 0:
+        zero = builder.constant(np.float64(0))
+        down = builder.op("Floor", builder.op("Max", value, zero))
+        value = builder.op("Add", down, _ceiling(builder, builder.op("Min", value, zero)))
+    return builder.cast(value, "int64")

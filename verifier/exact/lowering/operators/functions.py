@@ -1,0 +1,337 @@
+"""Functions of one tensor, and division: tables, square roots, logarithms and quotients.
+
+Lowers Div, Log, Mod, Pow, Reciprocal, Sqrt and Univariate, the node by which fusion replaces a tree of elementwise
+nodes that is a function of one tensor (activations such as Gelu, Sigmoid or Tanh).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.exact.lowering.builder import Builder, grid_for
+from verifier.exact.lowering.float_node import (
+    OPERAND_BITS,
+    WIDE_BITS,
+    FloatNode,
+    Operand,
+    absolute,
+    as_constant,
+    as_float,
+)
+from verifier.exact.lowering.fusion.univariate import MAX_POWER, is_power
+from verifier.exact.program.values import FLOAT, MAX_STEPS, Value
+
+Points = NDArray[np.float64]
+Function = Callable[[Points], Points]
+
+# Univariate: number of points at which a function is sampled to choose its table.
+SAMPLES = 4001
+# Maximum number of entries of a table that is read at the nearest entry, 2**STEP_BITS of them per unit.
+MAX_ENTRIES = 2**18
+STEP_BITS = 12
+# Number of entries of a table that is interpolated, and bits of the position between two of them.
+INTERPOLATED_ENTRIES = 2**13
+FRACTION_BITS = 12
+# Bits of a table's entries.
+ENTRY_BITS = 24
+# A function counts as constant where it is within 2**-25 of its value at the end of the range: half a step of an entry.
+LEVEL_TOLERANCE = 2.0**-25
+# The nearest entry is used without interpolation where entries differ by at most this share of the function's maximum.
+NEAREST_TOLERANCE = 2.0**-12
+
+# Sqrt: number of bits below which floor(sqrt(a)) is exact in float64, and bits of a root below the binary point.
+RADICAND_BITS = 52
+ROOT_FRACTION_BITS = 6
+
+# Log: the grid of a logarithm. With a table of 2**12 entries per octave, linear interpolation is off by at most 2**-27,
+# and a logarithm by less than 2**-26.
+LOG_GRID = -30
+LOG_ENTRY_BITS = 12
+LOG_FRACTION_BITS = 18
+
+# Div: bits of a quotient before it is fitted to WIDE_BITS, which leaves room for headroom; and of a computed divisor.
+QUOTIENT_BITS = 28
+DIVISOR_BITS = 26
+# Pow: bits of each factor of a power.
+POWER_BITS = 26
+
+
+# Univariate
+
+
+@np.errstate(all="ignore")  # poles and overflows are tested for below
+def lower_univariate(node: FloatNode) -> list[Operand]:
+    """Univariate: f(x) from a table of f over the calibrated range, or x * g(x) from a table of g.
+
+    Most activations are x * g(x) with a gate g that is level at both ends of the range (GELU, SiLU). A table of g keeps
+    the relative error small where x is small.
+    """
+    function = node.context.functions[node.proto.output[0]]
+    reach = node.magnitude(0)
+    points = np.linspace(-reach, reach, SAMPLES)
+    if not np.isfinite(function(points)).all():
+        seen = node.context.range(node.proto.input[0])
+        points = np.linspace(seen.lo, seen.hi, SAMPLES)
+        if not np.isfinite(function(points)).all():
+            raise node.fail(
+                f"its function is not finite everywhere between {seen.lo:g} and {seen.hi:g}: clip its operand"
+            )
+    gate = _gate(function, points)
+    if gate is None:
+        value = as_float(node.builder, node.fitted(0, OPERAND_BITS + 6))
+        return [_tabulated(node.builder, value, _bounded(node, function), points)]
+
+    def emit(bits: int) -> Value:
+        x = as_float(node.builder, node.fitted(0, bits))
+        return node.builder.op("Mul", x, _tabulated(node.builder, x, gate, points))
+
+    return [node.widest_provable(emit, OPERAND_BITS)]
+
+
+def _bounded(node: FloatNode, function: Function) -> Function:
+    """Clip a function to its own calibrated range: exp of twice the operand would be far beyond it."""
+    if node.context.range(node.proto.output[0]).magnitude == 0:
+        return function
+    limit = node.output_magnitude
+    return lambda x: np.clip(function(x), -limit, limit)
+
+
+def _gate(function: Function, points: Points) -> Function | None:
+    """Return g with function(x) = x * g(x) if g is below 2 and level at both ends of the range, else None."""
+    small = float(np.abs(points).max()) * 1e-6
+    slope = (function(np.array([small])) - function(np.array([-small]))) / (2 * small)
+    if points[0] > 0 or abs(function(np.zeros(1)).item()) > 1e-9:
+        return None
+
+    def gate(x: Points) -> Points:
+        near = np.abs(x) <= small
+        return np.where(near, slope, function(x) / np.where(near, 1.0, x))
+
+    sampled = gate(points)
+    level = np.abs(sampled[[1, -2]] - sampled[[0, -1]]).max() < NEAREST_TOLERANCE
+    return gate if level and np.abs(sampled).max() < 2 else None
+
+
+def _tabulated(builder: Builder, value: Value, function: Function, points: Points) -> Value:
+    """Emit function(value) from a table over the points' range; beyond the range it keeps the values at the ends."""
+    lo, hi = _varying_part(function, points)
+    sampled = function(np.linspace(lo, hi, SAMPLES))
+    difference = np.abs(np.diff(sampled)).max() * SAMPLES / ((hi - lo) * 2**STEP_BITS)
+    scale = max(float(np.abs(sampled).max()), 1e-9)
+    grid = grid_for(scale, ENTRY_BITS)
+    if difference <= NEAREST_TOLERANCE * scale and (hi - lo) * 2**STEP_BITS < MAX_ENTRIES:
+        first, last = math.floor(lo * 2**STEP_BITS), math.ceil(hi * 2**STEP_BITS)
+        steps = builder.op("Round", builder.scale(value, STEP_BITS))
+        clipped = builder.op("Clip", steps, *(builder.constant(np.array(limit, np.float64)) for limit in (first, last)))
+        index = builder.op("Sub", clipped, builder.constant(np.array(first, np.float64)))
+        return builder.lookup(builder.table(function(np.arange(first, last + 1) / 2.0**STEP_BITS), grid), index)
+    # Linear interpolation between entries that are 2**spacing apart.
+    spacing = math.ceil(math.log2((hi - lo) / INTERPOLATED_ENTRIES))
+    first, last = math.floor(lo / 2.0**spacing), math.ceil(hi / 2.0**spacing)
+    ends = [builder.constant(np.array(limit, np.float64)) for limit in (first, last - 2.0**-FRACTION_BITS)]
+    place = builder.op("Clip", builder.rounded(builder.scale(value, -spacing), -FRACTION_BITS), *ends)
+    entries = builder.quantised(function(np.arange(first, last + 1) * 2.0**spacing), grid)
+    # Rounded to the entries' grid: otherwise a factor multiplied with the result would lose FRACTION_BITS bits.
+    return builder.rounded(_interpolated(builder, place, entries, first, grid), grid)
+
+
+def _varying_part(function: Function, points: Points) -> tuple[float, float]:
+    """Return the part of the range outside of which the function is level."""
+    values = function(points)
+    varying = (np.abs(values - values[0]) > LEVEL_TOLERANCE) & (np.abs(values - values[-1]) > LEVEL_TOLERANCE)
+    indices = np.flatnonzero(varying)
+    if indices.size == 0:
+        return float(points[0]), float(points[-1])
+    return float(points[max(indices[0] - 1, 0)]), float(points[min(indices[-1] + 1, len(points) - 1)])
+
+
+def _interpolated(builder: Builder, place: Value, entries: Points, first: int, grid: int) -> Value:
+    """Interpolate linearly at `place`, a position in a table whose entry 0 stands for the position `first`."""
+    cell = builder.op("Floor", place)
+    index = builder.op("Sub", cell, builder.constant(np.array(first, np.float64)))
+    base = builder.lookup(builder.table(entries[:-1], grid), index)
+    rise = builder.lookup(builder.table(np.diff(entries), grid), index)
+    return builder.op("Add", base, builder.op("Mul", builder.op("Sub", place, cell), rise))
+
+
+# Sqrt
+
+
+def lower_sqrt(node: FloatNode) -> list[Operand]:
+    """Sqrt: the floor of the root on half the operand's grid; numbers below 0 count as 0."""
+    return [node.widest_provable(lambda bits: root_of_operand(node, bits), RADICAND_BITS)]
+
+
+def root_of_operand(node: FloatNode, bits: int) -> Value:
+    """Emit the square root of the first operand, fitted to `bits` bits."""
+    return square_root(node.builder, as_float(node.builder, node.fitted(0, bits)))
+
+
+def square_root(builder: Builder, x: Value) -> Value:
+    """Emit the square root of a number below 2**52 steps; numbers below 0 count as 0. Errors: NotExactError."""
+    # On the finest even grid: a root has half as many bits as its radicand.
+    grid = x.grid - max(0, RADICAND_BITS - x.magnitude.bit_length())
+    grid += grid % 2
+    positive = builder.op("Max", builder.scale(x, -grid), builder.constant(np.array(0.0)))
+    return builder.scale(integer_root(builder, positive), grid // 2 - ROOT_FRACTION_BITS)
+
+
+def integer_root(builder: Builder, whole: Value) -> Value:
+    """Emit floor(sqrt(a) * 2**6) for an integer a below 2**40, floor(sqrt(a)) * 2**6 for one below 2**52.
+
+    It is the maximum of both forms. For an integer too large for the first form, that form saturates below the second.
+    """
+    small = 2 ** (RADICAND_BITS - 2 * ROOT_FRACTION_BITS) >> max(whole.grid, 0)
+    fine = builder.scale(builder.clipped(whole, 0, small - 1), 2 * ROOT_FRACTION_BITS)
+    roots = [builder.op("Floor", builder.op("Sqrt", radicand)) for radicand in (fine, whole)]
+    return builder.op("Max", roots[0], builder.scale(roots[1], ROOT_FRACTION_BITS))
+
+
+# Log
+
+
+def lower_log(node: FloatNode) -> list[Operand]:
+    """Log: the natural logarithm, of all bits of the operand."""
+    return [logarithm(node.builder, as_float(node.builder, node.value(0)))]
+
+
+def logarithm(builder: Builder, x: Value) -> Value:
+    """Emit ln(x), off by less than 2**-26. Numbers that are not positive count as one step of x's grid.
+
+    The integer is doubled 2**k times, for each k from high to low, where it is small enough for that, until its highest
+    bit stands where that of the largest possible one does. The logarithm of the result comes from a table, and ln 2 is
+    subtracted for each doubling.
+    """
+    whole = builder.clipped(builder.scale(x, -x.grid), 1, MAX_STEPS - 1)
+    width = whole.hi.bit_length()
+    result = builder.constant(builder.quantised(np.array((width - 1 + x.grid) * math.log(2)), LOG_GRID))
+    for level in reversed(range((width - whole.lo.bit_length()).bit_length())):
+        octaves = 2**level
+        most = 2 ** (width - octaves) - 1
+        small = builder.cast(builder.op("LessOrEqual", whole, builder.constant(np.float64(most))), FLOAT)
+        raised = builder.scale(builder.clipped(whole, 0, most), octaves)
+        whole = builder.op("Max", whole, builder.op("Mul", raised, small))
+        less = builder.constant(builder.quantised(np.array(octaves * math.log(2)), LOG_GRID))
+        result = builder.op("Sub", result, builder.op("Mul", small, less))
+    return builder.op("Add", result, _log_of_mantissa(builder, builder.scale(whole, 1 - width)))
+
+
+def _log_of_mantissa(builder: Builder, x: Value) -> Value:
+    """Emit ln(x) for 1 <= x < 2, interpolated linearly between the entries of a table."""
+    place = builder.rounded(builder.scale(x, LOG_ENTRY_BITS), -LOG_FRACTION_BITS)
+    first = 2 ** (LOG_ENTRY_BITS - place.grid)
+    place = builder.clipped(place, first, 2 * first - 1)
+    entries = builder.quantised(np.log1p(np.arange(2**LOG_ENTRY_BITS + 1) / 2**LOG_ENTRY_BITS), LOG_GRID)
+    return builder.rounded(_interpolated(builder, place, entries, 2**LOG_ENTRY_BITS, LOG_GRID), LOG_GRID)
+
+
+# Div, Reciprocal, Mod, Pow
+
+
+def lower_div(node: FloatNode) -> list[Operand]:
+    """Div: by a constant, times its reciprocal; by a computed tensor, a floor division of a scaled numerator."""
+    builder = node.builder
+    if node.all_integers:
+        return [builder.cast(_truncated_quotient(node), "int64")]
+    divisor = node.constant(1)
+    if divisor is None:
+        return [
+            node.widest_provable(
+                lambda bits: _by_operand(node, as_float(builder, node.fitted(0, bits)), 1), QUOTIENT_BITS
+            )
+        ]
+    factor = as_constant(builder, 1.0 / divisor.astype(np.float64))
+    return [
+        node.widest_provable(lambda bits: builder.op("Mul", as_float(builder, node.fitted(0, bits)), factor), WIDE_BITS)
+    ]
+
+
+def lower_reciprocal(node: FloatNode) -> list[Operand]:
+    """Reciprocal: 1 divided by the operand."""
+    return [_by_operand(node, node.builder.constant(np.float64(1)), 0)]
+
+
+def _by_operand(node: FloatNode, a: Value, divisor: int) -> Value:
+    return _divided(node, a, as_float(node.builder, node.fitted(divisor, DIVISOR_BITS)))
+
+
+def _divided(node: FloatNode, a: Value, b: Value) -> Value:
+    """Emit a / b, rounded down on a grid that gives the node's output QUOTIENT_BITS bits.
+
+    A negative b passes its sign to a, because the instruction divides by positive integers only. A b that is nearer to
+    0 than one step of its grid counts as one step.
+    """
+    builder, magnitude = node.builder, node.output_magnitude
+    if b.lo < 0:
+        a, b = builder.op("Mul", a, _sign(builder, b)), absolute(builder, b)
+    b = builder.op("Max", b, builder.constant(np.float64(2.0**b.grid)))
+    target = grid_for(magnitude, QUOTIENT_BITS)
+    # In integers: a = qa * 2**ga and b = qb * 2**gb, so floor(qa * 2**s / qb) lies on the grid ga - gb - s.
+    spare = (MAX_STEPS // max(a.magnitude, 1)).bit_length() - 1
+    shift = min(max(0, a.grid - b.grid - target), spare)
+    numerator, divisor = builder.scale(a, shift - a.grid), builder.scale(b, -b.grid)
+    whole = builder.quotient(numerator, divisor)
+    return builder.fitted(builder.scale(whole, a.grid - b.grid - shift), magnitude, WIDE_BITS)
+
+
+def _sign(builder: Builder, x: Value) -> Value:
+    """Emit -1 where x is below 0, else 1."""
+    below = builder.cast(builder.op("Less", x, builder.constant(np.float64(0))), FLOAT)
+    return builder.op("Sub", builder.constant(np.float64(1)), builder.scale(below, 1))
+
+
+def _truncated_quotient(node: FloatNode) -> Value:
+    """Emit the quotient of integers, truncated towards 0; a divisor of 0 counts as 1."""
+    builder = node.builder
+    a, b = (as_float(builder, node.value(index)) for index in (0, 1))
+    sign = builder.op("Mul", _sign(builder, a), _sign(builder, b))
+    a, b = (absolute(builder, x) for x in (a, b))
+    return builder.op("Mul", sign, builder.quotient(a, builder.op("Max", b, builder.constant(np.float64(1)))))
+
+
+def lower_mod(node: FloatNode) -> list[Operand]:
+    """Mod by a positive divisor: a - floor(a / b) * b."""
+    builder = node.builder
+    a, b = (as_float(builder, node.value(index)) for index in (0, 1))
+    if b.lo <= 0:
+        raise node.fail("its divisor is not proven positive: clip it above zero")
+    if node.attributes.get("fmod") and a.lo < 0:
+        raise node.fail(
+            "with fmod the result has the sign of its dividend, which can be negative here: take Mod of the absolute "
+            "value"
+        )
+    grid = min(a.grid, b.grid)
+    whole = builder.quotient(builder.scale(a, -grid), builder.scale(b, -grid))
+    return [node.restore_integers(builder.op("Sub", a, builder.op("Mul", whole, b)))]
+
+
+def lower_pow(node: FloatNode) -> list[Operand]:
+    """Pow by a constant multiple of 1/2: a product of copies of the base and its root, or 1 divided by that.
+
+    Any other scalar exponent does not reach this function: fusion makes a Univariate node of it.
+    """
+    exponent = node.require_constant(1, "its exponent")
+    power = float(exponent.reshape(-1)[0])
+    if not (exponent == power).all() or not is_power(power):
+        raise node.fail(
+            f"its exponent starts with {power:g}: it must be one constant multiple of 1/2 from -{MAX_POWER} to "
+            f"{MAX_POWER}, other than 0"
+        )
+    return [_power(node, round(abs(power) * 2), power < 0)]
+
+
+def _power(node: FloatNode, halves: int, inverse: bool) -> Value:
+    """Emit the operand to the power `halves` / 2, fitted to POWER_BITS before each product; inverted if `inverse`."""
+    builder, reach = node.builder, node.magnitude(0)
+    base = as_float(builder, node.fitted(0, 53 if halves <= 2 else POWER_BITS))
+    odd = halves % 2 == 1
+    result = node.widest_provable(lambda bits: root_of_operand(node, bits), RADICAND_BITS) if odd else base
+    for done in range(1 if odd else 2, halves, 2):
+        result = builder.op("Mul", builder.fitted(result, reach ** (done / 2), POWER_BITS), base)
+    if not inverse:
+        return result
+    return _divided(node, builder.constant(np.float64(1)), builder.fitted(result, reach ** (halves / 2), DIVISOR_BITS))

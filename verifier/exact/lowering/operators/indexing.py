@@ -1,0 +1,146 @@
+"""Operators that read or write elements by index, and triangles.
+
+Lowers CumSum, Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND, Trilu. An index that is computed is
+clipped into its table, so that the proof holds for any input.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.exact.lowering.float_node import WEIGHT_BITS, FloatNode, Operand, as_float
+from verifier.exact.program.values import BOOL, FLOAT, Value
+
+
+def _index(node: FloatNode, length: int) -> Value:
+    """Return the second operand as indices into `length` elements; negative ones count from the end."""
+    known = node.constant(1)
+    if known is not None:
+        return node.builder.constant(np.where(known < 0, known + length, known).astype(np.int64))
+    return _clipped_index(node, node.value(1), length)
+
+
+def _clipped_index(node: FloatNode, index: Value, length: int) -> Value:
+    builder = node.builder
+    wide = builder.cast(index, "int64") if index.dtype not in ("int32", "int64") else index
+    if wide.lo >= 0 and wide.hi < length:
+        return wide
+    zero, whole, last = (builder.constant(np.array(limit, wide.dtype)) for limit in (0, length, length - 1))
+    if wide.lo < 0:
+        wide = builder.op("Clip", wide, builder.constant(np.array(-length, wide.dtype)), last)
+        wide = builder.op("Where", builder.op("Less", wide, zero), builder.op("Add", wide, whole), wide)
+    return builder.op("Clip", wide, zero, last)
+
+
+def lower_gather(node: FloatNode) -> list[Operand]:
+    """Gather: a constant table of floats is stored in WEIGHT_BITS bits and cast after the look-up."""
+    builder, axis = node.builder, node.attributes.get("axis", 0)
+    table = node.constant(0)
+    if table is None or not np.issubdtype(table.dtype, np.floating):
+        data = node.value(0)
+        return [builder.op("Gather", data, _index(node, data.shape[axis]), axis=axis)]
+    index = _index(node, table.shape[axis])
+    if table.ndim == 2 and axis == 0:
+        return [_embedding_rows(node, table, index)]
+    weight = builder.weight(table, WEIGHT_BITS)
+    return [builder.op("Gather", weight, index, axis=axis)]
+
+
+def _embedding_rows(node: FloatNode, table: NDArray[Any], index: Value) -> Value:
+    """Look up rows of an embedding and their scales. A table that is tied to an output layer is stored once."""
+    builder = node.builder
+    transposed, scales = builder.scaled_weight(table.T, WEIGHT_BITS)
+    rows = builder.op("Gather", builder.op("Transpose", transposed, perm=[1, 0]), index, axis=0)
+    row_scales = builder.op("Gather", scales, index, axis=0)
+    return builder.op("Mul", rows, builder.op("Unsqueeze", row_scales, builder.constant(np.array([-1], np.int64))))
+
+
+def lower_gather_elements(node: FloatNode) -> list[Operand]:
+    """GatherElements: the same instruction."""
+    axis, value = node.attributes.get("axis", 0), node.value(0)
+    return [node.builder.op("GatherElements", value, _index(node, value.shape[axis]), axis=axis)]
+
+
+def lower_gather_nd(node: FloatNode) -> list[Operand]:
+    """GatherND with constant indices: a Gather from the flattened tensor."""
+    if node.attributes.get("batch_dims"):
+        raise node.fail("batch_dims is not supported: write it as GatherElements")
+    value = node.value(0)
+    indices = node.require_constant(1, "its list of indices").astype(np.int64)
+    depth = indices.shape[-1]
+    strides = np.array([math.prod(value.shape[i + 1 : depth]) for i in range(depth)], np.int64)
+    lengths = np.array(value.shape[:depth], np.int64)
+    flat = (np.where(indices < 0, indices + lengths, indices) * strides).sum(axis=-1)
+    rows = node.builder.reshape(value, (int(lengths.prod()), *value.shape[depth:]))
+    return [node.builder.op("Gather", rows, node.builder.constant(flat), axis=0)]
+
+
+def lower_scatter(node: FloatNode) -> list[Operand]:
+    """ScatterND, ScatterElements at constant places: a Gather from the old elements followed by the new ones."""
+    builder = node.builder
+    if bytes(node.attributes.get("reduction", b"none")) != b"none":
+        raise node.fail("its reduction is not supported: gather the old elements, compute, and scatter the result")
+    places = node.require_constant(1, "its list of places").astype(np.int64)
+    old, new = (as_float(builder, node.value(index)) for index in (0, 2))
+    source = np.arange(old.size).reshape(old.shape)
+    fresh = old.size + np.arange(new.size).reshape(new.shape)
+    if node.proto.op_type == "ScatterND":
+        source[tuple(np.moveaxis(places, -1, 0))] = fresh
+    else:
+        axis = node.attributes.get("axis", 0)
+        targets = list(np.indices(places.shape))
+        targets[axis] = places
+        source[tuple(targets)] = fresh
+    both = builder.op("Concat", builder.reshape(old, (old.size,)), builder.reshape(new, (new.size,)), axis=0)
+    result = builder.op("Gather", both, builder.constant(source.astype(np.int32)), axis=0)
+    dtype = node.value(0).dtype
+    return [result if dtype == FLOAT else builder.cast(result, "int64" if dtype != BOOL else BOOL)]
+
+
+def lower_one_hot(node: FloatNode) -> list[Operand]:
+    """OneHot: a Where by equality with the index; negative indices count from the end."""
+    builder = node.builder
+    depth = int(node.require_constant(1, "its depth").reshape(()))
+    off, on = (builder.constant(np.float64(item)) for item in node.require_constant(2, "its pair of values"))
+    index = as_float(builder, node.value(0))
+    axis = node.attributes.get("axis", -1) % (len(index.shape) + 1)
+    index = builder.reshape(index, (*index.shape[:axis], 1, *index.shape[axis:]))
+    places = np.arange(depth, dtype=np.float64).reshape(-1, *([1] * (len(index.shape) - 1 - axis)))
+    here, wrapped = (builder.op("Equal", index, builder.constant(at)) for at in (places, places - depth))
+    return [builder.op("Where", builder.op("Or", here, wrapped), on, off)]
+
+
+def lower_trilu(node: FloatNode) -> list[Operand]:
+    """Trilu: a Where by a constant triangle; the rest is 0."""
+    builder, value = node.builder, node.value(0)
+    diagonal = int(node.require_constant(1, "its diagonal").reshape(())) if node.has(1) else 0
+    square = np.ones(value.shape[-2:], np.bool_)
+    kept = builder.constant(np.triu(square, diagonal) if node.attributes.get("upper", 1) else np.tril(square, diagonal))
+    if value.dtype == BOOL:
+        return [builder.op("And", kept, value)]
+    chosen = builder.op("Where", kept, as_float(builder, value), builder.constant(np.float64(0)))
+    return [chosen if value.dtype == FLOAT else builder.cast(chosen, "int64")]
+
+
+def lower_cum_sum(node: FloatNode) -> list[Operand]:
+    """CumSum: a matrix product with a triangle of ones."""
+    builder, shape = node.builder, node.value(0).shape
+    axis = int(node.require_constant(1, "its axis").reshape(())) % len(shape)
+    length = shape[axis]
+    triangle = np.triu(np.ones((length, length), np.int8), 1 if node.attributes.get("exclusive") else 0)
+    if node.attributes.get("reverse"):
+        triangle = triangle.T
+    ones = builder.cast(builder.constant(triangle), FLOAT)
+    axis_last = [*(i for i in range(len(shape)) if i != axis), axis]
+
+    def emit(bits: int) -> Value:
+        ordered = builder.op("Transpose", as_float(builder, node.fitted(0, bits)), perm=axis_last)
+        rows = builder.reshape(ordered, (math.prod(shape) // length, length))
+        sums = builder.reshape(builder.op("MatMul", rows, ones), ordered.shape)
+        return builder.op("Transpose", sums, perm=[axis_last.index(i) for i in range(len(shape))])
+
+    return [node.restore_integers(node.widest_provable(emit, 53))]

@@ -1,0 +1,269 @@
+"""Matrix products, and the per-row scaling of their operands.
+
+Lowers Einsum (of two operands), FusedMatMul (of onnxruntime), Gemm, MatMul. A product itself is exact; its operands are
+rounded to few enough bits that every partial sum fits in 53 bits.
+
+Per-row scaling: in decoders some tokens have activations ten thousand times larger than others. A tensor has one grid,
+on which the rows of the others would have few bits. Therefore each row, which is what the last axis holds, is
+multiplied by the largest power of two that keeps it within the tensor's range, and the result of the row is divided by
+it. This is block floating point with one exponent per row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import helper
+
+from verifier.exact.lowering.builder import Builder, grid_for
+from verifier.exact.lowering.float_node import (
+    OPERAND_BITS,
+    PRODUCT_BITS,
+    WEIGHT_BITS,
+    WIDE_BITS,
+    Array,
+    FloatNode,
+    Operand,
+    as_constant,
+    as_float,
+    headroom_bits,
+)
+from verifier.exact.program.values import FLOAT, Value
+
+# Bits of a tensor before its rows are scaled. With up to MAX_ROW_DOUBLINGS doublings these make 53.
+ROW_SCALED_BITS = 37
+MAX_ROW_DOUBLINGS = 16
+# Rows are not scaled where the smallest row needs at most this many doublings: it loses as many bits then, which costs
+# less than the scaling.
+MAX_UNSCALED_DOUBLINGS = 3
+# Minimum magnitude of a row in calibration: a row of zeros must not ask for an unlimited number of doublings.
+MIN_ROW_PEAK = 1e-9
+# Bits of a row-scaled result above its calibrated range. A scaled row's results are about as large as those of the
+# largest row, but results vary more than their operands do.
+RESULT_HEADROOM_BITS = 8
+# FusedMatMul: minimum |alpha| for the size of the unscaled product, which is that of the result divided by alpha.
+MIN_ALPHA = 1e-12
+
+
+# Per-row scaling
+
+
+def max_row_doublings(node: FloatNode, reach: float) -> int:
+    """Return how often the smallest row of the first operand, as calibrated, can be doubled within `reach`."""
+    smallest = max(node.context.range(node.proto.input[0]).min_row_peak, MIN_ROW_PEAK)
+    return min(max(math.floor(math.log2(reach / smallest)), 0), MAX_ROW_DOUBLINGS)
+
+
+def row_factors(most: int) -> NDArray[np.float64]:
+    """Return the factors of rows that are doubled 0, 1, …, `most` times: 2**0, …, 2**most."""
+    return np.asarray(2.0 ** np.arange(most + 1))
+
+
+def last_axis(builder: Builder, x: Value) -> Value:
+    """Emit the axes operand of a reduction over rows."""
+    return builder.constant(np.array([len(x.shape) - 1], np.int64))
+
+
+def scale_rows(node: FloatNode, x: Value, reach: float, most: int) -> tuple[Value, Value | None]:
+    """Double each row of x as often as it stays within `reach`, `most` times at most.
+
+    Returns the scaled rows and the number of doublings of each row, with a last axis of 1; None where `most` is 0.
+    """
+    if most == 0:
+        return x, None
+    builder = node.builder
+    peak = builder.op(
+        "Max",
+        builder.op("ReduceMax", x, last_axis(builder, x), keepdims=1),
+        builder.op("Neg", builder.op("ReduceMin", x, last_axis(builder, x), keepdims=1)),
+    )
+    limit = builder.constant(np.float64(math.floor(math.ldexp(reach, -x.grid))))
+    steps = builder.op("Max", builder.scale(peak, -x.grid), builder.constant(np.float64(1)))
+    # floor(log2(limit / peak)) is looked up for the floor of the quotient.
+    ratio = builder.clipped(builder.quotient(limit, steps), 0, 2**most)
+    logarithms = np.floor(np.log2(np.maximum(np.arange(2**most + 1), 1)))
+    doublings = builder.lookup(builder.cast(builder.constant(logarithms.astype(np.int8)), FLOAT), ratio)
+    return builder.op("Mul", x, builder.lookup(builder.constant(row_factors(most)), doublings)), doublings
+
+
+def _unscale_rows(builder: Builder, y: Value, doublings: Value, most: int) -> Value:
+    """Divide each row of y, of at most ROW_SCALED_BITS bits, by the factor of its doublings."""
+    return builder.op("Mul", y, builder.lookup(builder.constant(1 / row_factors(most)), doublings))
+
+
+# MatMul
+
+
+def lower_matmul(node: FloatNode) -> list[Operand]:
+    """MatMul: by a constant weight [in, out], with a scale per column; otherwise of two fitted operands."""
+    weight = node.constant(1)
+    if weight is not None and weight.ndim == 2 and node.constant(0) is None:
+        return [_by_weight(node, weight)]
+    known = {index: node.constant(index) for index in (0, 1)}
+    builder = node.builder
+    weights = {index: builder.weight(array, WEIGHT_BITS) for index, array in known.items() if array is not None}
+
+    def emit(bits: int) -> Value:
+        operands = [weights.get(index) or as_float(builder, node.fitted(index, bits)) for index in (0, 1)]
+        return builder.op("MatMul", *operands)
+
+    return [node.widest_provable(emit, OPERAND_BITS)]
+
+
+def _by_weight(node: FloatNode, array: NDArray[Any], finish: Callable[[Value], Value] = lambda result: result) -> Value:
+    """Emit the first operand times a weight [in, out], with a scale per column and, where it pays, per row.
+
+    `finish` adds what follows the product; where the proof of that needs it, the product gives up bits.
+    """
+    builder = node.builder
+    weight, scales = builder.scaled_weight(array, WEIGHT_BITS)
+
+    def product(x: Value) -> Value:
+        return builder.op("Mul", builder.op("MatMul", x, weight), scales)
+
+    if max_row_doublings(node, node.magnitude(0)) <= MAX_UNSCALED_DOUBLINGS:
+        return node.widest_provable(lambda bits: finish(product(as_float(builder, node.fitted(0, bits)))), PRODUCT_BITS)
+
+    headroom = 2.0 ** headroom_bits(ROW_SCALED_BITS)
+    result_reach = node.output_magnitude * headroom
+
+    def with_scaled_rows(bits: int) -> Value:
+        reach = node.magnitude(0) * headroom
+        most = max_row_doublings(node, reach)  # the headroom above the largest row is usable by the others as well
+        x, doublings = scale_rows(node, as_float(builder, node.fitted(0, ROW_SCALED_BITS)), reach, most)
+        result = product(builder.fitted(x, reach, bits))
+        assert doublings is not None
+        fitted = builder.fitted(result, result_reach, ROW_SCALED_BITS, RESULT_HEADROOM_BITS)
+        return finish(_unscale_rows(builder, fitted, doublings, most))
+
+    return node.widest_provable(with_scaled_rows, PRODUCT_BITS)
+
+
+# Gemm
+
+
+def lower_gemm(node: FloatNode) -> list[Operand]:
+    """Gemm: alpha * A' * B' + beta * C, with alpha folded into a constant B and beta into a constant C."""
+    builder, attributes = node.builder, node.attributes
+    alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
+    weight = node.constant(1)
+
+    def with_bias(result: Value) -> Value:
+        return builder.op("Add", result, _gemm_bias(node, beta)) if node.has(2) else result
+
+    if weight is not None and not attributes.get("transA"):
+        weight = np.ascontiguousarray(weight.T if attributes.get("transB") else weight)
+        return [_by_weight(node, weight * np.float32(alpha), with_bias)]
+    if alpha != 1.0:
+        raise node.fail("its alpha scales a product of computed tensors: write it as MatMul and Mul")
+    return [node.widest_provable(lambda bits: with_bias(_computed_product(node, bits)), OPERAND_BITS)]
+
+
+def _gemm_bias(node: FloatNode, beta: float) -> Value:
+    bias = node.constant(2)
+    if bias is not None:
+        return constant_bias(node, bias * beta)
+    if beta != 1.0:
+        raise node.fail("its beta scales a computed bias: write it as MatMul, Mul and Add")
+    return as_float(node.builder, node.fitted(2, WIDE_BITS))
+
+
+def constant_bias(node: FloatNode, bias: Array) -> Value:
+    """Add the bias of a product, its third operand, on a grid that gives it and the result WIDE_BITS bits."""
+    grid = grid_for(max(node.magnitude(2), node.output_magnitude), WIDE_BITS)
+    return as_constant(node.builder, bias, grid=grid)
+
+
+def _computed_product(node: FloatNode, bits: int) -> Value:
+    """Emit the product of two computed matrices, transposed as the attributes say."""
+    builder = node.builder
+    operands = []
+    for index, attribute in ((0, "transA"), (1, "transB")):
+        value = as_float(builder, node.fitted(index, bits))
+        operands.append(builder.op("Transpose", value, perm=[1, 0]) if node.attributes.get(attribute) else value)
+    return builder.op("MatMul", *operands)
+
+
+# FusedMatMul and Einsum: MatMul of rearranged operands
+
+
+def lower_fused_matmul(node: FloatNode) -> list[Operand]:
+    """FusedMatMul: alpha * A' * B', with alpha folded into a constant operand."""
+    if node.attributes.get("transBatchA") or node.attributes.get("transBatchB"):
+        raise node.fail("it transposes batch axes: lower the model as it was before onnxruntime optimised it")
+    alpha = float(node.attributes.get("alpha", 1.0))
+    operands = []
+    for index, attribute in enumerate(("transA", "transB")):
+        operand = node.operand(index)
+        if node.attributes.get(attribute):
+            rank = len(operand.shape)
+            operand = _transposed(node, operand, [*range(rank - 2), rank - 1, rank - 2])
+        if isinstance(operand, np.ndarray):
+            operand, alpha = operand * np.float32(alpha), 1.0
+        operands.append(operand)
+    product = _matmul_of(node, operands)
+    if alpha == 1.0:
+        return [product]
+    wide = node.builder.fitted(product, node.output_magnitude / max(abs(alpha), MIN_ALPHA), WIDE_BITS)
+    return [node.builder.op("Mul", wide, as_constant(node.builder, np.array(alpha)))]
+
+
+def lower_einsum(node: FloatNode) -> list[Operand]:
+    """Einsum of two operands: labels of both and of the result are batch axes, labels of both alone are summed over."""
+    terms, _, result = bytes(node.attributes["equation"]).decode().replace(" ", "").partition("->")
+    first, _, second = terms.partition(",")
+    if not _is_batched_product(first, second, result):
+        raise node.fail(
+            f"its equation {terms}->{result} is not a batched product of two operands: write it as MatMul, Transpose "
+            "and ReduceSum"
+        )
+    batch = [label for label in first if label in second and label in result]
+    summed = [label for label in first if label in second and label not in result]
+    rows, columns = [x for x in first if x not in second], [x for x in second if x not in first]
+    operands = [node.operand(index) for index in (0, 1)]
+    size = dict(zip(first + second, operands[0].shape + operands[1].shape, strict=True))
+    matrices: list[Operand] = []
+    for operand, term, groups in (
+        (operands[0], first, (batch, rows, summed)),
+        (operands[1], second, (batch, summed, columns)),
+    ):
+        ordered = _transposed(node, operand, [term.index(label) for group in groups for label in group])
+        merged = (math.prod(size[label] for label in group) for group in groups[1:])
+        shape = (*(size[label] for label in batch), *merged)
+        if isinstance(ordered, np.ndarray):
+            matrices.append(ordered.reshape(shape))
+        else:
+            matrices.append(node.builder.reshape(ordered, shape))
+    made = [*batch, *rows, *columns]
+    split = node.builder.reshape(_matmul_of(node, matrices), tuple(size[label] for label in made))
+    return [_transposed(node, split, [made.index(label) for label in result])]
+
+
+def _is_batched_product(first: str, second: str, result: str) -> bool:
+    """Return whether no label repeats in a term and each label of one operand alone is in the result."""
+    once = all(len(set(term)) == len(term) and term.isalpha() for term in (first, second, result))
+    return once and set(first) ^ set(second) <= set(result) <= set(first) | set(second)
+
+
+def _transposed(node: FloatNode, operand: Operand, order: list[int]) -> Operand:
+    if order == sorted(order):
+        return operand
+    if isinstance(operand, np.ndarray):
+        return operand.transpose(order)
+    return node.builder.op("Transpose", operand, perm=order)
+
+
+def _matmul_of(node: FloatNode, operands: list[Operand]) -> Value:
+    """Lower MatMul of rearranged operands, of which at least one is computed, as if the float graph had such a node."""
+    context, output = node.context, node.proto.output[0]
+    names = [f"{output}/{index}" for index in range(2)]
+    for name, source, operand in zip(names, node.proto.input, operands, strict=True):
+        context.tensors[name], context.ranges[name] = operand, context.range(source)
+    matmul = FloatNode(context, helper.make_node("MatMul", names, [output], name=node.proto.name), {})
+    (product,) = lower_matmul(matmul)
+    assert isinstance(product, Value)
+    return product
