@@ -1,4 +1,4 @@
-"""Commands for files addressed by their digest: digest, seal, unseal, publish, serve."""
+"""Commands for files that are addressed by their digest: seal, unseal, digest, publish, serve."""
 
 from __future__ import annotations
 
@@ -19,32 +19,45 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command(name="digest")
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 def digest_command(files: tuple[Path, ...]) -> None:
-    """Print the digest of each of FILES."""
+    """Print the digest of each of FILES.
+
+    A digest is 0x and 64 hexadecimal digits. Manifests, contracts and commitments name every file by it.
+    """
     for file in files:
         click.echo(f"{digests.to_hex(digests.digest_file(file))}  {file}")
 
 
 @click.command(name="seal")
 @click.argument("file", type=_FILE)
-@click.option("--out", type=_NEW_FILE, required=True, help="The sealed file: safe to publish.")
+@click.option("--out", type=_NEW_FILE, required=True, help="New file for the ciphertext, which is safe to publish.")
 @click.option(
-    "--key", "key_file", type=_NEW_FILE, required=True, help="Where the new key goes: keep it secret, and keep it."
+    "--key",
+    "key_file",
+    type=_NEW_FILE,
+    required=True,
+    help="New file for the key, with mode 0600. Keep it secret, and keep a copy.",
 )
 def seal_command(file: Path, out: Path, key_file: Path) -> None:
-    """Encrypt FILE under a new key, good for this file only. Prints JSON: both digests, size, files.
+    """Encrypt FILE under a new key, and write both.
 
-    The commitment on chain binds both digests and the key: whoever loses the key loses the bond.
+    Prints JSON: `plain` and `sealed` (the digests of FILE and of the ciphertext), `size` in bytes, `file`, `key_file`.
+    Save this JSON: the wallet scripts read it when they commit. The commitment on chain binds both digests and the key,
+    so a lost key loses the bond. A key encrypts one file only.
     """
     _print_json(**sealing.seal_file(file, out, key_file).fields())
 
 
 @click.command(name="unseal")
 @click.argument("file", type=_FILE)
-@click.option("--out", type=_NEW_FILE, required=True, help="The plain file.")
-@click.option("--key", required=True, help="The key file, or the key itself in hex as it stands on chain.")
-@click.option("--plain", help="The digest the plain file must have, as it was revealed.")
+@click.option("--out", type=_NEW_FILE, required=True, help="New file for the plain bytes.")
+@click.option("--key", required=True, help="The key file, or the key itself in hexadecimal, as it is on chain.")
+@click.option("--plain", help="The digest that the plain bytes must have; nothing is written when they differ.")
 def unseal_command(file: Path, out: Path, key: str, plain: str | None) -> None:
-    """Decrypt FILE. Prints JSON: both digests, size, file."""
+    """Decrypt FILE with its key.
+
+    Prints JSON: `plain` and `sealed` (the digests of the result and of FILE), `size` in bytes, `file`. Without --plain
+    a wrong key is not noticed: the result is then random bytes.
+    """
     expected = None if plain is None else _digest_option(plain)
     secret = _key_option(key)
     found = sealing.unsealed_digest(secret, file)
@@ -62,45 +75,61 @@ def unseal_command(file: Path, out: Path, key: str, plain: str | None) -> None:
 @click.command(name="publish")
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("--to", "folder", type=_FOLDER, required=True, help="The folder that `touchstone serve` serves.")
-@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where that folder will be served.")
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The URL at which it is served.")
 def publish_command(files: tuple[Path, ...], folder: Path, url: str) -> None:
-    """Copy FILES into a folder of artifacts, each under its digest. Prints a JSON list: digest, size, uri, file.
+    """Copy FILES into a folder of artifacts, each under its digest.
 
-    Everything in that folder is public: publish sealed files, never what they were sealed from.
+    Prints a JSON list, one entry for each file: `digest`, `size` in bytes, `uri`, `file`. Everybody can read what is in
+    that folder: publish the sealed file, never the plain one.
     """
     from verifier.artifacts.fetch import artifact_uri
 
-    store = Store(folder)
     published = []
-    for file in files:
-        digest = store.put(file)
-        published.append(
-            {
-                "digest": digests.to_hex(digest),
-                "size": store.path(digest).stat().st_size,
-                "uri": artifact_uri(url, digest),
-                "file": str(file),
-            }
-        )
+    try:
+        store = Store(folder)
+        for file in files:
+            digest = store.put(file)
+            published.append(
+                {
+                    "digest": digests.to_hex(digest),
+                    "size": store.path(digest).stat().st_size,
+                    "uri": artifact_uri(url, digest),
+                    "file": str(file),
+                }
+            )
+    except OSError as error:
+        raise ArtifactError(f"cannot publish to {folder}: {error.strerror}") from error
     click.echo(json.dumps(published, indent=2))
 
 
 @click.command(name="serve")
 @click.argument("folder", type=_FOLDER)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for everybody.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all networks.")
+@click.option(
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="TCP port to listen on; 0 chooses a free one.",
+)
 @click.option(
     "--requests-per-minute",
     default=600,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Per client address. Behind a proxy all clients share one: limit there.",
+    help="Limit for each client address. Behind a proxy all clients have one address: set the limit in the proxy.",
 )
 def serve_command(folder: Path, host: str, port: int, requests_per_minute: int) -> None:
-    """Serve the artifacts in FOLDER at /artifacts/<digest> until interrupted. Files may be added meanwhile."""
+    """Serve a folder of artifacts over HTTP until interrupted.
+
+    The files of FOLDER are at /artifacts/<digest>. Files can be added while the server runs.
+    """
     from verifier.artifacts import serve
 
-    store = Store(folder)
+    try:
+        store = Store(folder)
+    except OSError as error:
+        raise ArtifactError(f"cannot serve {folder}: {error.strerror}") from error
     app = serve.artifacts_app(
         lambda digest: store.path(digest) if store.has(digest) else None, serve.RateLimit(requests_per_minute)
     )
@@ -124,6 +153,7 @@ def _key_option(text: str) -> bytes:
 
 
 def _digest_option(text: str) -> bytes:
+    """Return the digest that --plain gives. Errors: ArtifactError."""
     try:
         return digests.from_hex(text)
     except ValueError as error:

@@ -51,7 +51,7 @@ class _Input(click.ParamType):
 def lower(
     model: Path, feeds: Path, inputs: tuple[tuple[str, str, int | None], ...], out: Path, map_file: Path | None
 ) -> None:
-    """Make an exact program of FLOAT.onnx, prove it, and write it. Shapes have to be fixed at export.
+    """Lower FLOAT.onnx to an exact program, prove it, and write it. Shapes have to be fixed at export.
 
     FEEDS.npz holds an array for each graph input, of any number of batches stacked along the first axis; an array of
     one batch alone goes with all others. Tensors saturate at twice what they reach on these samples: give some dozens
@@ -144,7 +144,8 @@ def _facts(program: Program) -> dict[str, Any]:
 @click.option("--feeds", type=_FILE, required=True, help="An npz file with an array for each input, by name.")
 @click.option("--threads", default=1, show_default=True, type=_THREADS, help="They cannot change a bit.")
 def evaluate(program: Path, feeds: Path, threads: int) -> None:
-    """Run EXACT.onnx. Prints JSON: `outputs` (name, shape, grid), `digest` and `outputs_sha256`.
+    """Run EXACT.onnx and print the digest of its outputs. Prints JSON: `outputs` (name, shape, grid), `digest` and
+    `outputs_sha256`.
 
     Both digests are over all outputs in graph order, each as its integers value / 2**grid: int64, little-endian, C
     order. `digest` is the one that the evidence of a verdict records for a batch: the digest (see `touchstone digest`)
@@ -175,7 +176,7 @@ def evaluate(program: Path, feeds: Path, threads: int) -> None:
 def compare(
     model: Path, program: Path, feeds: Path, threads: int, runs: int, map_file: Path | None, report: Path | None
 ) -> None:
-    """Run FLOAT.onnx and the EXACT.onnx lowered from it on the same feeds and tell how far apart they are.
+    """Compare EXACT.onnx with the FLOAT.onnx it was lowered from. Both run on the same feeds.
 
     FEEDS.npz is as for `touchstone lower`: inputs of the float model, batches stacked along the first axis. Prints
     JSON over all batches: `cosine_min` (the least of the rows along an output's last axis), `max_abs_error`,
@@ -246,7 +247,10 @@ def compare(
 
 @click.command()
 def selftest() -> None:
-    """Run the literal vectors on the installed onnxruntime. Prints JSON: `onnxruntime`, `vectors`."""
+    """Check that this machine's onnxruntime computes exactly.
+
+    Runs the literal vectors. Prints JSON: `onnxruntime` (its version) and `vectors` (how many passed).
+    """
     import onnxruntime
 
     from verifier.exact import self_test

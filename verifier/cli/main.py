@@ -1,4 +1,8 @@
-"""The `touchstone` command: one thin command per capability; each imports its heavy parts only when it runs."""
+"""The `touchstone` command: one thin command for each capability.
+
+A command's module, and the large libraries that it needs, are imported only when the command is used, so that
+`touchstone --help` answers at once.
+"""
 
 import importlib
 import sys
@@ -8,51 +12,77 @@ import click
 from verifier import __version__
 from verifier.errors import TouchstoneError
 
-# command name -> "module:attribute"; resolved on use, so that `touchstone --help` stays fast.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "task": ("verifier.cli.tasks", "task_group"),
-    "pack": ("verifier.cli.tasks", "pack_command"),
-    "score": ("verifier.cli.tasks", "score_command"),
-    "digest": ("verifier.cli.artifacts", "digest_command"),
-    "seal": ("verifier.cli.artifacts", "seal_command"),
-    "unseal": ("verifier.cli.artifacts", "unseal_command"),
-    "publish": ("verifier.cli.artifacts", "publish_command"),
-    "serve": ("verifier.cli.artifacts", "serve_command"),
-    "devnet": ("verifier.cli.devnet", "devnet"),
-    "preflight": ("verifier.cli.service", "preflight"),
-    "run": ("verifier.cli.service", "run"),
-    "lower": ("verifier.cli.exact", "lower"),
-    "check": ("verifier.cli.exact", "check"),
-    "eval": ("verifier.cli.exact", "evaluate"),
-    "compare": ("verifier.cli.exact", "compare"),
-    "selftest": ("verifier.cli.exact", "selftest"),
+# Heading in `touchstone --help` -> command -> "module:attribute" that defines it, in the order of a user's work.
+GROUPS: dict[str, dict[str, str]] = {
+    "Make a model exact": {
+        "lower": "verifier.cli.exact:lower",
+        "check": "verifier.cli.exact:check",
+        "eval": "verifier.cli.exact:evaluate",
+        "compare": "verifier.cli.exact:compare",
+    },
+    "Build a task and answer one": {
+        "task": "verifier.cli.tasks:task_group",
+        "pack": "verifier.cli.tasks:pack_command",
+        "score": "verifier.cli.tasks:score_command",
+    },
+    "Seal and publish files": {
+        "seal": "verifier.cli.artifacts:seal_command",
+        "unseal": "verifier.cli.artifacts:unseal_command",
+        "digest": "verifier.cli.artifacts:digest_command",
+        "publish": "verifier.cli.artifacts:publish_command",
+        "serve": "verifier.cli.artifacts:serve_command",
+    },
+    "Run a verifier": {
+        "selftest": "verifier.cli.exact:selftest",
+        "preflight": "verifier.cli.service:preflight",
+        "run": "verifier.cli.service:run",
+        "devnet": "verifier.cli.devnet:devnet",
+    },
 }
+COMMANDS: dict[str, str] = {name: place for group in GROUPS.values() for name, place in group.items()}
 
 
 class LazyGroup(click.Group):
-    """A click group that imports a command's module when the command is asked for."""
+    """A group that imports a command's module when the command is asked for, and lists commands under headings."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, in the order of GROUPS."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None when there is no command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute = COMMANDS[cmd_name]
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each heading of GROUPS with its commands and the first sentence of each command's help."""
+        name_width = max(len(name) for name in COMMANDS)
+        for heading, group in GROUPS.items():
+            rows = []
+            for name in group:
+                command = self.get_command(ctx, name)
+                assert command is not None
+                rows.append((name.ljust(name_width), command.get_short_help_str(formatter.width)))
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
 
 @click.group(cls=LazyGroup)
 @click.version_option(__version__, prog_name="touchstone")
 def cli() -> None:
-    """Bounties for model adapters, judged by an evaluation that gives the same bits on every machine."""
+    """Bounties for model adapters, settled by an evaluation that gives the same bits on every machine.
+
+    Commands that need a wallet (deploy, stake, create a task, submit) are run with `ape run`; see the README.
+    """
 
 
 def main() -> None:
-    """Entry point of the console script: expected errors become one line on stderr and exit status 1."""
+    """Run the command line; an expected error becomes one line on stderr and exit status 1."""
     try:
         cli()
     except TouchstoneError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
         sys.exit(1)

@@ -19,7 +19,7 @@ _CONFIG = click.option(
 @click.command()
 @_CONFIG
 def preflight(config_file: Path) -> None:
-    """Examine a configuration and this machine before a stake depends on them.
+    """Examine a configuration and this machine before staking on them.
 
     Checks seed, key, disk, self-test, node and contracts, gas balance and stake. Prints one line per check, `ok` or
     `FAIL` with the reason. Exit status 1 when any check fails.

@@ -19,7 +19,7 @@ _POSITIVE = click.IntRange(min=1)
 
 @click.group(name="task")
 def task_group() -> None:
-    """Tasks: what solvers are asked to reach, and the program that judges them."""
+    """Build tasks: the program, its data sets and the manifest."""
 
 
 @task_group.command(name="build")
@@ -51,7 +51,7 @@ def task_build(
     out: Path,
     **sizes: Any,
 ) -> None:
-    """Build a LoRA task: solvers train an adapter and a head for a text classification.
+    """Build a text classification task for LoRA adapters and heads.
 
     Writes the exact program, the practice set, the sealed holdout with its key, the manifest and train.tsv, the rows
     that are left for solvers. Prints JSON; of what it names under "publish", everything is meant to be public. Keep
@@ -79,7 +79,9 @@ def task_build(
 @click.option("--task", "manifest_file", type=_FILE, required=True, help="The task's manifest.")
 @click.option("--out", type=_NEW, required=True, help="The submission, a tensor file.")
 def pack_command(adapter: Path, manifest_file: Path, out: Path) -> None:
-    """Make a submission of ADAPTER: a PEFT folder, or a safetensors file whose tensors have the task's names.
+    """Convert ADAPTER into a submission: a tensor file of integers.
+
+    ADAPTER is a PEFT folder, or a safetensors file whose tensors have the task's names.
 
     Prints JSON: digest, size, file, and the largest error that rounding to the task's grids made.
     """
@@ -111,7 +113,7 @@ def pack_command(adapter: Path, manifest_file: Path, out: Path) -> None:
 def score_command(
     manifest_file: Path, submission: Path, program: Path | None, practice: Path | None, holdout: Path | None
 ) -> None:
-    """Print the exact score of a submission as JSON: what a verifier finds on that set, to the last unit."""
+    """Print the exact score of a submission, as a verifier finds it. Prints JSON: `score`, `count`, `unit`."""
     from verifier.tasks.scoring import load_manifest, score
 
     if practice and holdout:
