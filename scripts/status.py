@@ -4,16 +4,18 @@ ape run status --network ethereum:sepolia [--task 0x…]
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from scripts import _chain, _records, _state, _steps, _terms
+from scripts import _chain, _records, _state, _terms
 from scripts._units import coins, moment, short
 from verifier.artifacts.policy import printable
 from verifier.protocol.constants import Phase, VerdictStatus
+from verifier.protocol.obligations import Action, Party, Step, obligations
 from verifier.protocol.state import TaskState
 
 PIPE_COLUMNS = 140  # a program that reads the tables wants rows whole
@@ -38,7 +40,7 @@ def cli(task: bytes | None) -> None:
         console.print()
         _show_task(console, state)
         if task is not None or not state.ended:
-            _show_steps(console, _steps.next_steps(state, now, state.delays.challenge), now)
+            _show_steps(console, steps_in_time(state, now, snapshot.block.number), now)
         if task is not None:
             console.print(_submissions(state))
             for table in _rounds(state):
@@ -74,12 +76,38 @@ def _passed(state: TaskState, index: int) -> bool:
     return scored and state.history.scores[index] >= state.terms.threshold
 
 
-def _show_steps(console: Console, steps: list[_steps.Step], now: int) -> None:
+def _show_steps(console: Console, rows: list[tuple[str, str, int | None, str]], now: int) -> None:
     table = Table("who", "owes", "until", "and then", title="next", title_justify="left", box=None, pad_edge=False)
-    for step in steps:
-        until = "" if step.until is None else moment(step.until, now)
-        table.add_row(step.who, step.what, until, step.late)
-    console.print(table if steps else "  nothing is left to do", markup=False)
+    for who, what, until, late in rows:
+        table.add_row(who, what, "" if until is None else moment(until, now), late)
+    console.print(table if rows else "  nothing is left to do", markup=False)
+
+
+def steps_in_time(state: TaskState, now: int, head: int) -> list[tuple[str, str, int | None, str]]:
+    """Who owes what, until when, and what follows if it is late. Claims, and the votes of a round, share a row."""
+    steps = [step for step in obligations(state, now, head) if not step.late(now)]
+    claims = ", ".join(str(step.index) for step in steps if step.action is Action.CLAIM)
+    votes = Counter(step.round for step in steps if step.action is Action.CLOSE_VOTE)
+    rows: list[tuple[str, str, int | None, str]] = []
+    if claims:
+        rows.append(("anyone", f"claim for submission {claims}", None, ""))
+    rows.extend(("anyone", f"close {count} votes of round {number}", None, "") for number, count in votes.items())
+    rows.extend(
+        (_who(step, state), step.text, step.until, step.lateness.value)
+        for step in steps
+        if step.action not in (Action.CLAIM, Action.CLOSE_VOTE)
+    )
+    return rows
+
+
+def _who(step: Step, state: TaskState) -> str:
+    if step.party is Party.SPONSOR:
+        return f"sponsor {short(state.view.sponsor)}"
+    if step.party is Party.SOLVER:
+        return "solvers" if step.index is None else f"solver {short(state.history.submissions[step.index].solver)}"
+    if step.member is not None:
+        return f"seat {step.member.position}, operator {short(step.member.operator)}"
+    return step.party.value
 
 
 def _submissions(state: TaskState) -> Table:

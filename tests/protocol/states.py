@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from verifier.protocol.constants import Ground, Outcome, Phase, RewardPolicy, VerdictStatus, Windows
-from verifier.protocol.history import Member
-from verifier.protocol.state import Round
-from verifier.protocol.views import PanelView, RoundView, TaskView, Terms
+from verifier.protocol.history import Member, Submission, TaskHistory
+from verifier.protocol.state import Round, TaskState
+from verifier.protocol.views import Delays, PanelView, RoundView, TaskView, Terms
 
 NATIVE = "0x" + "00" * 20
 SPONSOR = "0x" + "5a" * 20
+# All different, so that none passes for another.
+WINDOWS = Windows(commit=100, attest=50, holdout=40, reveal=30, verdict_commit=20, verdict_reveal=10)
+DELAYS = Delays(void=1_000, terminal=5_000, challenge=7)
 
 
 def some_terms(**changes: Any) -> Terms:
@@ -74,3 +77,22 @@ def drawn_round(number: int, members: tuple[Member, ...], **changes: int) -> Rou
     fields = {"drawn_at": 1, "opens": 0, "commit_closes": 0, "reveal_closes": 0}
     votes = {"committed": 0, "revealed": 0, "closed": 0}
     return Round(number, RoundView(seats=len(members), **{**fields, **votes, **changes}), members)
+
+
+def two_submissions(view: TaskView, panel: PanelView, *rounds: Round) -> TaskState:
+    """A task with two submissions. The votes and closed seats in the rounds, and the claims, are in its history too."""
+    history = TaskHistory(bytes(32), some_terms(windows=WINDOWS), "")
+    history.submissions = [
+        Submission(index, "0x" + f"{index + 1:02x}" * 20, bytes([index] * 32), bytes(32), "") for index in range(2)
+    ]
+    history.claimed = {index for index in range(2) if view.claimed >> index & 1}
+    for round_ in rounds:
+        for member in round_.members:
+            seat, bit = (round_.number, member.stake), 1 << member.position
+            if round_.view.committed & bit:
+                history.votes[seat] = b"v" * 32
+            if round_.view.revealed & bit:
+                history.revealed.add(seat)
+            if round_.view.closed & bit:
+                history.closed.add(seat)
+    return TaskState(history, view, panel, rounds, bytes(32), DELAYS)

@@ -102,20 +102,3 @@ class TaskState:
         """End of the solvers' window to reveal or decline; None while it has not begun."""
         opens = self.view.holdout_revealed_at if self.sealed else self.panel.closed_at
         return opens + self.terms.windows.reveal if opens else None
-
-    @property
-    def final_at(self) -> int | None:
-        """When an accepted verdict becomes final; None while no round has opened."""
-        judged_until = self._judged_until
-        return judged_until + self.delays.challenge if judged_until else None
-
-    @property
-    def terminal_at(self) -> int | None:
-        """From when the terminal rule applies to a task without a settlement; None while no round has opened."""
-        judged_until = self._judged_until
-        return judged_until + self.delays.terminal if judged_until else None
-
-    @property
-    def _judged_until(self) -> int:
-        """End of the last drawn round's reveals; 0 while it is not known."""
-        return self.rounds[-1].view.reveal_closes if self.rounds else 0
