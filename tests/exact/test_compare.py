@@ -156,9 +156,12 @@ def test_lower__file_that_exists__is_not_overwritten(folder: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("other=int16:-4", "cannot lower input 'other': the model has none of that name, it has ids, mask, shift"),
-        ("ids=int16:-4", "cannot lower input 'ids': it holds whole numbers: leave out its grid -4"),
-        ("shift=int16:900", "cannot lower input 'shift': its grid 900 is beyond ±400"),
+        ("other=int16:-4", "cannot lower input 'other': the model has no such input: its inputs are ids, mask, shift"),
+        (
+            "ids=int16:-4",
+            "cannot lower input 'ids': it holds integers, which have no grid: declare it without the grid -4",
+        ),
+        ("shift=int16:900", "cannot lower input 'shift': its grid 900 is out of range: declare one from -400 to 400"),
     ],
 )
 def test_lower__wrong_declaration__says_what_to_change(folder: Path, tmp_path: Path, option: str, message: str) -> None:
@@ -176,18 +179,18 @@ def test_lower__declaration_of_another_form__is_a_usage_error(folder: Path, tmp_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ids": None}, "there is no array 'ids'"),
-        ({"extra": np.zeros(1)}, "no input is called 'extra'; inputs are ['ids', 'mask', 'shift']"),
-        ({"ids": np.zeros((4, TOKENS))}, "array 'ids' is float64, the model takes int64"),
+        ({"ids": None}, "the array for input 'ids' is missing"),
+        ({"extra": np.zeros(1)}, "array 'extra' is not an input of the model: its inputs are ids, mask, shift"),
+        ({"ids": np.zeros((4, TOKENS))}, "array 'ids' has dtype float64: the model takes int64"),
         (
             {"ids": np.zeros((3, TOKENS), np.int64)},
-            "array 'ids' is [3, 5], it should be [2, 5] or such batches stacked along the first axis",
+            "array 'ids' has shape [3, 5]: it must be [2, 5], or batches of that shape stacked along the first axis",
         ),
-        ({"ids": np.zeros((4, TOKENS), np.int64)}, "array 'ids' has 2 batches, others have 6"),
+        ({"ids": np.zeros((4, TOKENS), np.int64)}, "array 'ids' has 2 batches: it must have 6, as others have, or one"),
         (
             {"shift": np.zeros((1, WIDTH), np.float32)},
-            "cannot lower input 'shift': calibration saw 0.0 at most: say on which grid it arrives, "
-            "as --input shift=int16:-9",
+            "cannot lower input 'shift': its largest magnitude in calibration is 0.0, from which no grid follows: "
+            "declare one, as in --input shift=int16:-9",
         ),
     ],
 )

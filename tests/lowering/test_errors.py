@@ -137,14 +137,14 @@ def test_load_float_model__weights_file_is_missing__is_refused(tmp_path: Path) -
     model = graph(node("Add", ["x", "c"], ["out"]), c=np.ones(6, np.float32)).model()
     onnx.save(model, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
     (tmp_path / "weights.bin").unlink()
-    with pytest.raises(LoweringError, match=r"model.onnx: keep its weights' files beside it: "):
+    with pytest.raises(LoweringError, match=r"model.onnx: put the files of its external weights into its folder: "):
         load_float_model(file)
 
 
 def test_load_float_model__file_of_something_else__is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(b"\x08\x99" * 50)
-    with pytest.raises(LoweringError, match=r"model.onnx: it is no ONNX model: "):
+    with pytest.raises(LoweringError, match=r"model.onnx: it is not an ONNX model: "):
         load_float_model(file)
 
 

@@ -1,6 +1,6 @@
-"""A float model that its owner has on disk, and the feeds that are meant for it.
+"""Loads a float model from disk, and cuts stacked arrays into its feeds.
 
-Unlike an exact file it is trusted: onnxruntime runs it as it is.
+Unlike an exact file, a float model is trusted: it belongs to the user who lowers it, and onnxruntime runs it as it is.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from verifier.exact.errors import FeedError, LoweringError
 from verifier.exact.lowering.canonicalise import static_shape, widen
 
 Array = NDArray[Any]
-# protobuf writes nothing larger, and onnxruntime is handed one message.
+# Maximum bytes of a model's weights: protobuf serialises at most 2 GiB, and onnxruntime receives the model as one
+# message.
 MAX_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class FloatInput:
-    """An input of a float model; its dtype is NumPy's."""
+    """An input of a float model, with its NumPy dtype."""
 
     name: str
     dtype: np.dtype[Any]
@@ -34,33 +35,36 @@ class FloatInput:
 
     @property
     def real(self) -> bool:
-        """Whether it holds floats, not token ids, masks or bools."""
+        """Whether it holds floats, as opposed to token ids, masks or bools."""
         return np.issubdtype(self.dtype, np.floating)
 
 
 def load_float_model(file: Path) -> onnx.ModelProto:
-    """Read a float model, in single precision; external data comes from the file's folder. Errors: LoweringError."""
+    """Read a float model and convert it to single precision. External data is read from the file's folder.
+
+    Errors: LoweringError for a file that is not a runnable ONNX model or has more than MAX_BYTES of weights.
+    """
     try:
         model = onnx.load(file)
     except DecodeError as error:
-        raise LoweringError(f"{file}", f"it is no ONNX model: {error}") from error
+        raise LoweringError(f"{file}", f"it is not an ONNX model: {error}") from error
     except onnx.checker.ValidationError as error:
-        raise LoweringError(f"{file}", f"keep its weights' files beside it: {error}") from error
+        raise LoweringError(f"{file}", f"put the files of its external weights into its folder: {error}") from error
     except OSError as error:
-        raise LoweringError(f"{file}", f"its data cannot be read: {error}") from error
+        raise LoweringError(f"{file}", f"it cannot be read: {error}") from error
     widen(model)
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if size > MAX_BYTES:
         raise LoweringError(
-            f"{file}", f"its weights have {size} bytes, at most {MAX_BYTES} are lowered: split the model"
+            f"{file}", f"its weights have {size} bytes, more than {MAX_BYTES}: split the model into parts"
         )
     if not model.graph.output:
-        raise LoweringError(f"{file}", "it has no outputs: it is no ONNX model that could be run")
+        raise LoweringError(f"{file}", "it has no outputs: export the model with its outputs")
     return model
 
 
 def inputs_of(model: onnx.ModelProto) -> list[FloatInput]:
-    """What has to be fed, in order. Errors: LoweringError for a shape that is not static."""
+    """Return the inputs that have to be fed, in order. Errors: LoweringError for a shape that is not static."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = []
     for info in model.graph.input:
@@ -71,35 +75,36 @@ def inputs_of(model: onnx.ModelProto) -> list[FloatInput]:
 
 
 def batches(inputs: Sequence[FloatInput], arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
-    """Cut stacked arrays into feeds.
+    """Cut arrays of several batches, stacked along the first axis, into one feed for each batch.
 
-    The first axis of an array is a multiple of its input's; an array of one batch alone, as of an adapter's weights, is
-    part of every feed. Errors: FeedError naming the array and what it should be.
+    The first axis of an array must be a multiple of its input's. An array of one batch, such as an adapter's weight, is
+    part of every feed. Errors: FeedError that names the array and the shape or dtype that it should have.
     """
     unknown = sorted(set(arrays) - {item.name for item in inputs})
     if unknown:
-        raise FeedError(f"no input is called {unknown[0]!r}; inputs are {[item.name for item in inputs]}")
+        names = ", ".join(item.name for item in inputs)
+        raise FeedError(f"array {unknown[0]!r} is not an input of the model: its inputs are {names}")
     stacks = {item.name: _stack(item, arrays.get(item.name)) for item in inputs}
     count = max((len(stack) for stack in stacks.values()), default=1)
     for name, stack in stacks.items():
         if len(stack) not in (1, count):
-            raise FeedError(f"array {name!r} has {len(stack)} batches, others have {count}")
+            raise FeedError(f"array {name!r} has {len(stack)} batches: it must have {count}, as others have, or one")
     return [{name: stack[at if len(stack) > 1 else 0] for name, stack in stacks.items()} for at in range(count)]
 
 
 def _stack(item: FloatInput, array: Array | None) -> Array:
-    """An input's batches along a new first axis."""
+    """Return an input's batches along a new first axis."""
     if array is None:
-        raise FeedError(f"there is no array {item.name!r}")
-    both_whole = array.dtype.kind in "ui" and item.dtype.kind in "ui"
-    if not both_whole and not np.can_cast(array.dtype, item.dtype, "same_kind"):
-        raise FeedError(f"array {item.name!r} is {array.dtype}, the model takes {item.dtype}")
+        raise FeedError(f"the array for input {item.name!r} is missing")
+    both_integers = array.dtype.kind in "ui" and item.dtype.kind in "ui"
+    if not both_integers and not np.can_cast(array.dtype, item.dtype, "same_kind"):
+        raise FeedError(f"array {item.name!r} has dtype {array.dtype}: the model takes {item.dtype}")
     if array.shape == item.shape:
         return array.astype(item.dtype)[None]
     first = item.shape[0] if item.shape else 1
     if array.ndim != len(item.shape) or array.shape[1:] != item.shape[1:] or not len(array) or len(array) % first:
         raise FeedError(
-            f"array {item.name!r} is {list(array.shape)}, it should be {list(item.shape)} or such batches stacked "
-            "along the first axis"
+            f"array {item.name!r} has shape {list(array.shape)}: it must be {list(item.shape)}, or batches of that "
+            "shape stacked along the first axis"
         )
     return array.astype(item.dtype).reshape(-1, *item.shape)

@@ -1,4 +1,7 @@
-"""How a float model's inputs arrive in its exact program: integers q of a narrow dtype that mean q * 2**grid."""
+"""Input quantisation: an exact program takes integers q of a narrow dtype that mean q * 2**grid.
+
+Chooses the dtype and the grid of each input when a model is lowered, and converts a float model's feeds accordingly.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +22,25 @@ from verifier.exact.program.values import INTEGER_RANGES, MAX_GRID
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
+# Dtypes of inputs for which none is declared.
 DEFAULT_FLOAT = "int16"
 DEFAULT_INTEGER = "int32"
-# An input's grid covers so many times what calibration saw of it.
-COVERED = 2.0
+# A float input's grid covers this multiple of its calibrated range, so that larger inputs do not saturate at once.
+INPUT_HEADROOM = 2.0
 
 
 def specs_for(
     inputs: Sequence[FloatInput], calibration: Sequence[Feeds], declared: Mapping[str, tuple[str, int | None]]
 ) -> dict[str, InputSpec]:
-    """How each input arrives: as declared (dtype, grid or None), else by what calibration saw of it.
+    """Choose the encoding of each input: as declared by (dtype, grid or None), otherwise from the calibration feeds.
 
-    Floats: int16 on a grid that covers twice the calibrated range. Integers: int32; those that calibration only saw at
-    0 and 1, as masks and bools, are clipped to 0..1. Errors: LoweringError naming the input and what to declare.
+    Floats default to int16 on a grid that covers twice the calibrated range, integers to int32. Integers that are only
+    0 or 1 in calibration, such as masks and bools, are clipped to 0..1. Errors: LoweringError that names the input and
+    what to declare.
     """
     unknown = sorted(set(declared) - {item.name for item in inputs})
     if unknown:
-        raise LoweringError(f"input {unknown[0]!r}", f"the model has none of that name, it has {_names(inputs)}")
+        raise LoweringError(f"input {unknown[0]!r}", f"the model has no such input: its inputs are {_names(inputs)}")
     return {item.name: _spec(item, calibration, *declared.get(item.name, (None, None))) for item in inputs}
 
 
@@ -47,7 +52,8 @@ def _spec(item: FloatInput, calibration: Sequence[Feeds], dtype: str | None, gri
     seen = [feed[item.name] for feed in calibration]
     if not item.real:
         if grid:
-            raise LoweringError(f"input {item.name!r}", f"it holds whole numbers: leave out its grid {grid}")
+            reason = f"it holds integers, which have no grid: declare it without the grid {grid}"
+            raise LoweringError(f"input {item.name!r}", reason)
         narrow = all(np.isin(array, (0, 1)).all() for array in seen)
         return InputSpec(dtype or DEFAULT_INTEGER, 0, *((0, 1) if narrow else ()))
     dtype = dtype or DEFAULT_FLOAT
@@ -56,16 +62,18 @@ def _spec(item: FloatInput, calibration: Sequence[Feeds], dtype: str | None, gri
         if magnitude == 0 or not math.isfinite(magnitude):
             raise LoweringError(
                 f"input {item.name!r}",
-                f"calibration saw {magnitude} at most: say on which grid it arrives, as --input {item.name}={dtype}:-9",
+                f"its largest magnitude in calibration is {magnitude}, from which no grid follows: declare one, as in "
+                f"--input {item.name}={dtype}:-9",
             )
-        grid = grid_for(COVERED * magnitude, INTEGER_RANGES[dtype][1].bit_length() + 1)
+        grid = grid_for(INPUT_HEADROOM * magnitude, INTEGER_RANGES[dtype][1].bit_length() + 1)
     if abs(grid) > MAX_GRID:
-        raise LoweringError(f"input {item.name!r}", f"its grid {grid} is beyond ±{MAX_GRID}")
+        reason = f"its grid {grid} is out of range: declare one from -{MAX_GRID} to {MAX_GRID}"
+        raise LoweringError(f"input {item.name!r}", reason)
     return InputSpec(dtype, grid)
 
 
 def grid_of_input(program: Program, name: str) -> int:
-    """The power of two that a program's integer input is multiplied with before anything else reads it; else 0."""
+    """Return the exponent of the power of two by which a program first multiplies an integer input, otherwise 0."""
     while True:
         readers = [item for item in program.live_instructions if name in item.inputs]
         if len(readers) != 1:
@@ -83,20 +91,21 @@ def grid_of_input(program: Program, name: str) -> int:
 def integers(
     program: Program, inputs: Sequence[FloatInput], feeds: Feeds, grids: Mapping[str, int]
 ) -> dict[str, NDArray[Any]]:
-    """A float model's feeds as its program takes them: floats to the nearest step, saturated at the dtype.
+    """Convert a feed of a float model to a feed of its program.
 
-    Errors: FeedError for inputs that the program has not, and for integers that its dtype does not hold.
+    Floats are rounded to the nearest step of their grid and saturate at the dtype. Errors: FeedError for an input that
+    the float model does not have, and for integers outside of the dtype.
     """
     real = {item.name: item.real for item in inputs}
-    arrived = {}
+    converted = {}
     for item in program.inputs:
         if item.name not in real:
-            raise FeedError(f"the float model has no input {item.name!r}: the program was lowered from another")
+            raise FeedError(f"the float model has no input {item.name!r}: the program was lowered from another model")
         lo, hi = INTEGER_RANGES[item.dtype]
         array = feeds[item.name]
         if real[item.name]:
             array = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grids[item.name])), lo, hi)
         elif array.size and (array.min() < lo or array.max() > hi):
-            raise FeedError(f"array {item.name!r} has numbers beyond {item.dtype}, in which the program takes them")
-        arrived[item.name] = array.astype(item.dtype)
-    return arrived
+            raise FeedError(f"array {item.name!r} has numbers outside of {item.dtype}, in which the program takes them")
+        converted[item.name] = array.astype(item.dtype)
+    return converted

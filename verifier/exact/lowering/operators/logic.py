@@ -1,4 +1,4 @@
-"""Comparisons, logic, selection, rounding to whole numbers and casts.
+"""Comparisons, logic, selection, rounding to integers and casts.
 
 Lowers And, Cast, CastLike, Ceil, Equal, Floor, Greater, GreaterOrEqual, IsInf, IsNaN, Less, LessOrEqual, Not, Or,
 Round, Sign, Where, Xor. All results are exact.
