@@ -19,7 +19,7 @@ from verifier.artifacts.new_files import check_new
 from verifier.tasks.errors import BuildError
 from verifier.tasks.kinds.classify.architecture import load_classifier, with_adapter
 from verifier.tasks.kinds.classify.dataset import Encoding, read_rows
-from verifier.tasks.scoring import load_manifest
+from verifier.tasks.manifest import load_manifest
 
 BATCH = 16
 LEARNING_RATE = 2e-3

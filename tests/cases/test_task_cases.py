@@ -26,7 +26,7 @@ from verifier.tasks.errors import BuildError, PackError
 from verifier.tasks.kinds.classify.build import Choices, Split, build
 from verifier.tasks.kinds.classify.dataset import Encoding, Row, read_rows
 from verifier.tasks.kinds.classify.pack import pack
-from verifier.tasks.scoring import load_manifest
+from verifier.tasks.manifest import load_manifest
 
 NOT_RAISED = pytest.fail.Exception  # what `pytest.raises` fails with when nothing is raised
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"ab" * 32 + b"\nsize 12345\n"

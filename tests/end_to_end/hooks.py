@@ -15,7 +15,8 @@ from typing import Any
 
 from verifier.chain.transactions import Sender
 from verifier.cli.main import main
-from verifier.service import evaluations
+from verifier.execution import sandbox
+from verifier.execution.sandbox import Sandbox
 from verifier.service.actions import Actions
 from verifier.service.evaluations import Evaluations
 from verifier.service.journal import Journal
@@ -28,13 +29,13 @@ def die(*_: Any) -> Any:
 
 def lie() -> None:
     """Report a score one higher than the one found."""
-    honest = evaluations.run
+    honest = Sandbox.execute
 
     def dishonest(*arguments: Any) -> Any:
         judgement = honest(*arguments)
         return dataclasses.replace(judgement, scores=tuple(score + 1 for score in judgement.scores))
 
-    evaluations.run = dishonest
+    Sandbox.execute = dishonest  # type: ignore[method-assign]
 
 
 def die_after_evaluation() -> None:
@@ -73,7 +74,7 @@ def die_before_reveal() -> None:
 
 def crash_in_the_child() -> None:
     """Every evaluation's child process is killed."""
-    evaluations.run.__globals__["_watch"] = lambda child, on_progress: os.killpg(child.pid, signal.SIGKILL)
+    sandbox._watch = lambda child, on_batch: os.killpg(child.pid, signal.SIGKILL)
 
 
 HOOKS: dict[str, Callable[[], None]] = {

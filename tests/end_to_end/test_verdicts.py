@@ -36,7 +36,7 @@ def test_verdicts__four_tasks_at_the_same_time__each_gets_its_own(world: World) 
     assert found[plain.hex()]["scores"] == [score]
     assert found[misfit.hex()]["scores"] == [score, MISFIT_SCORE, MISFIT_SCORE]
     assert "not exact at input 'w'" in found[not_exact.hex()]["reason"]
-    assert found[other_holdout.hex()]["reason"] == "the holdout that was revealed is not the one of the manifest"
+    assert found[other_holdout.hex()]["reason"] == "the revealed holdout is not the one of the manifest"
 
     world.task = plain
     assert [list(event["scores"]) for event in world.events(world.bounties, "Settled")] == [[score]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import replace
@@ -14,11 +15,13 @@ from onnx import TensorProto, helper
 from tests.end_to_end.program import GOOD, Program, cost_of, model, slow_program
 from verifier.artifacts import digests, sealing
 from verifier.execution import sandbox
-from verifier.execution.sandbox import Case, EvaluationFailed, SealedFile, StoredFile, cpu_limit_s, run
+from verifier.execution.executor import EvaluationFailed
+from verifier.execution.sandbox import Sandbox, SandboxLimits
 from verifier.protocol.constants import Outcome
-from verifier.service.config import Sandbox
+from verifier.tasks.case import Case, SealedFile, StoredFile
+from verifier.tasks.errors import DamagedFile
 
-LIMITS = Sandbox()
+LIMITS = SandboxLimits(memory_bytes=8 << 30, macs_per_second=50_000_000, cpu_floor_s=120, threads=1)
 A_MINUTE = 60.0
 
 
@@ -47,8 +50,7 @@ def case_of(folder: Path, program: Program) -> Case:
             folder, "manifest", program.manifest(lambda _: "https://x", practice, holdout.path.read_bytes())
         ),
         program=stored(folder, "program", program.data),
-        practice=None,
-        holdout=holdout,
+        evaluation_set=holdout,
         submissions=(sealed(folder, "submission", program.submission_file(GOOD)),),
         macs=program.cost,
     )
@@ -71,18 +73,18 @@ def ignore(done: int, total: int) -> None:
     pass
 
 
-def failure(case: Case, folder: Path, limits: Sandbox = LIMITS, seconds: float = A_MINUTE) -> str:
+def failure(case: Case, folder: Path, limits: SandboxLimits = LIMITS, seconds: float = A_MINUTE) -> str:
     """Run it and return the reason for which it failed."""
     with pytest.raises(EvaluationFailed) as caught:
-        run(case, limits, folder / "work", ignore, seconds)
+        Sandbox(limits).execute(case, folder / "work", ignore, seconds)
     return str(caught.value)
 
 
-def test_run__honest_case__is_judged_and_reports_progress(tmp_path: Path) -> None:
+def test_execute__honest_case__is_judged_and_reports_progress(tmp_path: Path) -> None:
     program = Program()
     progress: list[tuple[int, int]] = []
-    found = run(
-        case_of(tmp_path, program), LIMITS, tmp_path / "work", lambda *at: progress.append(at), seconds=A_MINUTE
+    found = Sandbox(LIMITS).execute(
+        case_of(tmp_path, program), tmp_path / "work", lambda *at: progress.append(at), A_MINUTE
     )
     assert (found.outcome, found.scores) == (Outcome.SCORED, (program.score(GOOD, seed=1),))
     assert found.evidence is not None
@@ -90,35 +92,35 @@ def test_run__honest_case__is_judged_and_reports_progress(tmp_path: Path) -> Non
     assert progress[-1] == (3, 3)
 
 
-def test_run__too_much_cpu_time__is_ended_with_that_reason(tmp_path: Path) -> None:
+def test_execute__too_much_cpu_time__is_ended_with_that_reason(tmp_path: Path) -> None:
     slow = slow_program()
     case = case_of(tmp_path, Program(slow, cost=cost_of(slow)))
-    limits = Sandbox(cpu_floor_s=4, macs_per_second=1 << 60)
+    limits = replace(LIMITS, cpu_floor_s=4, macs_per_second=1 << 60)
     assert failure(case, tmp_path, limits) == ("the evaluation used up its 4 s of CPU time (sandbox.macs_per_second)")
 
 
 def test_cpu_limit__two_submissions__follows_from_the_declared_cost(tmp_path: Path) -> None:
     case = replace(case_of(tmp_path, Program()), macs=10**9)
     two = replace(case, submissions=(*case.submissions, None, *case.submissions))
-    assert cpu_limit_s(two, Sandbox(cpu_floor_s=7, macs_per_second=10**6)) == 7 + 2 * 10**9 // 10**6
+    assert replace(LIMITS, cpu_floor_s=7, macs_per_second=10**6).cpu_s(two) == 7 + 2 * 10**9 // 10**6
 
 
-def test_run__sleeping_child__is_ended_when_nobody_needs_it_any_more(
+def test_execute__sleeping_child__is_ended_when_nobody_needs_it_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(monkeypatch, tmp_path, "time.sleep(600)")
     assert failure(case_of(tmp_path, Program()), tmp_path, seconds=2.0) == "the evaluation was not done after 2 s"
 
 
-def test_run__too_much_memory__is_an_abstention_with_that_reason(
+def test_execute__too_much_memory__is_an_abstention_with_that_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(monkeypatch, tmp_path, "x = bytearray(2 << 30)")
-    reason = failure(case_of(tmp_path, Program()), tmp_path, Sandbox(memory_bytes=1 << 30))
+    reason = failure(case_of(tmp_path, Program()), tmp_path, replace(LIMITS, memory_bytes=1 << 30))
     assert reason.endswith("MemoryError")
 
 
-def test_run__program_that_cannot_fit__says_how_much_it_needs(tmp_path: Path) -> None:
+def test_execute__program_that_cannot_fit__says_how_much_it_needs(tmp_path: Path) -> None:
     """Two gigabytes of a tensor, out of a file of a few hundred bytes."""
     nodes = [
         helper.make_node("Cast", ["w"], ["w_float"], to=TensorProto.DOUBLE),
@@ -131,18 +133,20 @@ def test_run__program_that_cannot_fit__says_how_much_it_needs(tmp_path: Path) ->
     ]
     constants = {"huge": np.array([1 << 26, 4]), "axes": np.array([0, 1])}
     data = model(nodes, [TensorProto.INT16, TensorProto.INT16], {"score": [1, 1]}, constants)
-    reason = failure(case_of(tmp_path, Program(data, cost=cost_of(data))), tmp_path, Sandbox(memory_bytes=3 << 30))
+    reason = failure(
+        case_of(tmp_path, Program(data, cost=cost_of(data))), tmp_path, replace(LIMITS, memory_bytes=3 << 30)
+    )
     assert "the program needs 4294" in reason
-    assert "sandbox.memory_bytes allows 3221225472" in reason
+    assert "bytes of memory, 3221225472 are allowed (sandbox.memory_bytes)" in reason
 
 
-def test_run__too_large_a_file__is_an_abstention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "EVIDENCE_BYTES", 512)
+def test_execute__too_large_a_file__is_an_abstention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "MAX_EVIDENCE_BYTES", 512)
     reason = failure(case_of(tmp_path, Program()), tmp_path)
     assert reason == "the evaluation ended with status 1: [Errno 27] File too large"
 
 
-def test_run__child__has_its_limits_and_nothing_of_the_services_environment(
+def test_execute__child__has_its_limits_and_nothing_of_the_services_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOUCHSTONE_PASSWORD_FILE", "/secret")
@@ -158,14 +162,14 @@ print(sorted(os.environ), os.getpgid(0) == os.getpid(), sys.stdin.read(), file=s
 sys.exit(3)
 """,
     )
-    failure(case_of(tmp_path, Program()), tmp_path, Sandbox(memory_bytes=1 << 30, cpu_floor_s=50))
+    failure(case_of(tmp_path, Program()), tmp_path, replace(LIMITS, memory_bytes=1 << 30, cpu_floor_s=50))
     said = (tmp_path / "work" / "stderr").read_text().splitlines()
-    gigabyte, file = 1 << 30, sandbox.EVIDENCE_BYTES
+    gigabyte, file = 1 << 30, sandbox.MAX_EVIDENCE_BYTES
     assert said[0] == str({"AS": (gigabyte, gigabyte), "CPU": (50, 51), "FSIZE": (file, file), "CORE": (0, 0)})
     assert said[1].strip() == "['LC_ALL', 'OMP_NUM_THREADS', 'PATH'] True"
 
 
-def test_run__child_that_leaves_processes_behind__takes_them_with_it(
+def test_execute__child_that_leaves_processes_behind__takes_them_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(
@@ -195,13 +199,33 @@ os._exit(1)
         ("sys.exit('\\x1b[2Jno\\nverdict')", "the evaluation ended with status 1: ?[2Jno verdict"),
     ],
 )
-def test_run__child_that_says_nonsense__is_an_abstention(
+def test_execute__child_that_says_nonsense__is_an_abstention(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, reason: str
 ) -> None:
     misbehave(monkeypatch, tmp_path, written)
     assert failure(case_of(tmp_path, Program()), tmp_path).startswith(reason)
 
 
-def test_case__written_and_read__is_the_same(tmp_path: Path) -> None:
+def test_execute__stored_file_damaged__names_the_file_and_both_digests(tmp_path: Path) -> None:
     case = case_of(tmp_path, Program())
+    case.program.path.write_bytes(b"rot")
+    with pytest.raises(DamagedFile) as caught:
+        Sandbox(LIMITS).execute(case, tmp_path / "work", ignore, A_MINUTE)
+    assert (caught.value.path, caught.value.digest) == (case.program.path, case.program.digest)
+    assert caught.value.found == digests.digest(b"rot")
+
+
+def test_execute__child_reports_a_file_that_is_not_of_the_case__is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = json.dumps({"damaged": "ab" * 32, "found": "cd" * 32})
+    misbehave(monkeypatch, tmp_path, f"(folder / 'result.json').write_text({report!r})")
+    assert failure(case_of(tmp_path, Program()), tmp_path).startswith("the evaluation left no readable result")
+
+
+@pytest.mark.parametrize("public", [False, True], ids=["holdout", "practice set"])
+def test_case__written_and_read__is_the_same(tmp_path: Path, public: bool) -> None:
+    case = replace(case_of(tmp_path, Program()), submissions=(None, sealed(tmp_path, "second", b"2")))
+    if public:
+        case = replace(case, evaluation_set=stored(tmp_path, "practice", b"p"))
     assert Case.from_json(case.to_json()) == case

@@ -15,15 +15,14 @@ from tests.end_to_end.program import GOOD, Program
 from tests.protocol.states import panel_view, some_terms, task_view
 from verifier.artifacts import digests, sealing
 from verifier.artifacts.store import Store
-from verifier.execution.sandbox import EvaluationFailed
+from verifier.execution.executor import EvaluationFailed
+from verifier.execution.sandbox import Sandbox
 from verifier.protocol import commitments
 from verifier.protocol.constants import Outcome, Phase
 from verifier.protocol.history import Opening, Submission, TaskHistory
 from verifier.protocol.state import TaskState
 from verifier.protocol.views import Delays
-from verifier.service import evaluations
-from verifier.service.config import Chain, Config, Operator, Sandbox
-from verifier.service.config import Store as StoreLimits
+from verifier.service.config import ChainConfig, Config, OperatorConfig, SandboxConfig, StoreConfig
 from verifier.service.errors import Retry, Skip
 from verifier.service.evaluations import Evaluations
 from verifier.service.files import Files
@@ -38,26 +37,27 @@ TASK = b"\x01" * 32
 class Machine:
     """A store, a journal and one task whose files are all there."""
 
-    def __init__(self, folder: Path, store_limits: StoreLimits | None = None) -> None:
+    def __init__(self, folder: Path, store_limits: StoreConfig | None = None) -> None:
         self.program = Program()
         self.store = Store(folder / "artifacts")
         self.journal = Journal(folder / "journal.sqlite", 31337, PANEL)
         self.work = folder / "work"
         config = Config(
             data=folder,
-            chain=Chain(rpc_url="http://127.0.0.1:1", chain_id=31337, bounties=PANEL),
-            operator=Operator(seed_file=folder / "seed"),
-            store=store_limits or StoreLimits(),
+            chain=ChainConfig(rpc_url="http://127.0.0.1:1", chain_id=31337, bounties=PANEL),
+            operator=OperatorConfig(seed_file=folder / "seed"),
+            store=store_limits or StoreConfig(),
         )
         metrics = Metrics()
         self.files = Files(self.store, config, Jobs(4, lambda: None), self.journal, metrics)
-        limits = Sandbox(attempts=2, retry_pause_s=0.2)
+        limits = SandboxConfig(attempts=2, retry_pause_s=0.2)
         self.evaluations = Evaluations(
             31337,
             PANEL,
             self.journal,
             self.files,
             Jobs(1, lambda: None),
+            Sandbox(limits.limits()),
             limits,
             self.work,
             metrics,
@@ -121,7 +121,7 @@ def test_of__real_files__is_evaluated_once_and_kept(machine: Machine, monkeypatc
     assert machine.store.has(found.evidence)
     assert machine.journal.opening(found.verdict) == found
     assert list(machine.work.iterdir()) == []
-    monkeypatch.setattr(evaluations, "run", None)  # never again
+    monkeypatch.setattr(Sandbox, "execute", None)  # never again
     assert machine.evaluations.of(state, seconds=60) == found
 
 
@@ -134,7 +134,7 @@ def test_of__child_fails_every_time__abstains_after_the_configured_attempts(
         runs.append(time.monotonic())
         raise EvaluationFailed("it crashed")
 
-    monkeypatch.setattr(evaluations, "run", fail)
+    monkeypatch.setattr(Sandbox, "execute", fail)
     with pytest.raises(Skip, match="abstains: the evaluation failed 2 times: it crashed"):
         until(lambda: machine.evaluations.of(machine.state(), seconds=60))
     assert len(runs) == 2
@@ -142,14 +142,14 @@ def test_of__child_fails_every_time__abstains_after_the_configured_attempts(
 
 
 def test_of__disk_full__is_no_failure_of_the_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest, troubles = evaluations.run, [OSError(28, "No space left on device")] * 4
+    honest, troubles = Sandbox.execute, [OSError(28, "No space left on device")] * 4
 
     def run(*arguments: Any) -> Any:
         if troubles:
             raise troubles.pop()
         return honest(*arguments)
 
-    monkeypatch.setattr(evaluations, "run", run)
+    monkeypatch.setattr(Sandbox, "execute", run)
     until(lambda: machine.evaluations.of(machine.state(), seconds=60), reason="No space left on device")
     found = until(lambda: machine.evaluations.of(machine.state(), seconds=60))
     assert found.scores == (machine.program.score(GOOD, seed=1),)
@@ -158,8 +158,8 @@ def test_of__disk_full__is_no_failure_of_the_evaluation(machine: Machine, monkey
 def test_of__evidence_cannot_be_kept_at_first__is_not_evaluated_again(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs, honest = [], evaluations.run
-    monkeypatch.setattr(evaluations, "run", lambda *arguments: runs.append(1) or honest(*arguments))
+    runs, honest = [], Sandbox.execute
+    monkeypatch.setattr(Sandbox, "execute", lambda *arguments: runs.append(1) or honest(*arguments))
     adopt, machine.files.adopt = machine.files.adopt, _refuse  # type: ignore[method-assign]
     until(lambda: machine.evaluations.of(machine.state(), seconds=60), reason="cannot keep")
     machine.files.adopt = adopt  # type: ignore[method-assign]
@@ -206,7 +206,7 @@ def _refuse(*_: Any) -> None:
 
 
 def test_of__another_one_runs__waits_for_its_turn(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluations, "run", lambda *_: time.sleep(1.0))
+    monkeypatch.setattr(Sandbox, "execute", lambda *_: time.sleep(1.0))
     with pytest.raises(Retry, match="the evaluation starts"):
         machine.evaluations.of(machine.state(), seconds=60)
     other = machine.state()
@@ -243,11 +243,11 @@ def test_fetch_missing__file_gone__says_why_it_cannot_be_had(machine: Machine) -
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (StoreLimits(max_file_bytes=1_000), "submission 0 (1032 bytes are more than store.max_file_bytes)"),
-        (StoreLimits(max_bytes=1_000), "submission 0 (the store is full: store.max_bytes)"),
+        (StoreConfig(max_file_bytes=1_000), "submission 0 (1032 bytes are more than store.max_file_bytes)"),
+        (StoreConfig(max_bytes=1_000), "submission 0 (the store is full: store.max_bytes)"),
     ],
 )
-def test_fetch_missing__limits_of_the_store__are_the_reason(tmp_path: Path, limits: StoreLimits, reason: str) -> None:
+def test_fetch_missing__limits_of_the_store__are_the_reason(tmp_path: Path, limits: StoreConfig, reason: str) -> None:
     machine = Machine(tmp_path, limits)
     machine.store.remove(machine.submission.sealed)
     assert machine.files.fetch_missing(machine.state()) == {1: reason}

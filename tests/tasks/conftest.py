@@ -13,8 +13,7 @@ from peft import PeftModel
 from tests.tasks.tiny import write_dataset, write_model
 from verifier.tasks.kinds.classify.architecture import load_classifier, with_adapter
 from verifier.tasks.kinds.classify.build import Choices, build
-from verifier.tasks.manifest import Manifest
-from verifier.tasks.scoring import load_manifest
+from verifier.tasks.manifest import Manifest, load_manifest
 
 PRACTICE = 30  # not a multiple of the batch
 HOLDOUT = 18

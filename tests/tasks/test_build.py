@@ -18,7 +18,7 @@ from verifier.artifacts.fetch import artifact_uri
 from verifier.cli.main import cli
 from verifier.exact import load_program
 from verifier.tasks.errors import BuildError
-from verifier.tasks.evaluation import check_program
+from verifier.tasks.judge import check_program
 from verifier.tasks.kinds.classify.build import CALIBRATION_BATCHES, Choices, build
 from verifier.tasks.kinds.classify.dataset import read_rows
 

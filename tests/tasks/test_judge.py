@@ -13,13 +13,14 @@ import pytest
 from tests.end_to_end.node import ROOT
 from tests.end_to_end.program import BAD, GOOD, Program, float_program
 from tests.execution.test_sandbox import case_of, ignore, sealed, stored
-from verifier.execution.sandbox import Judgement, SealedFile
+from verifier.artifacts import digests
 from verifier.protocol.constants import MISFIT_SCORE, Outcome
 from verifier.tasks import judge as judging
-from verifier.tasks.errors import ManifestError
-from verifier.tasks.judge import Damaged, TooLarge, judge
+from verifier.tasks.case import Judgement, SealedFile
+from verifier.tasks.errors import DamagedFile, ManifestError, NotEnoughMemory
+from verifier.tasks.judge import EvaluationLimits, judge
 
-LIMITS = {"threads": 1, "memory_bytes": 1 << 40}
+LIMITS = EvaluationLimits(threads=1, memory_bytes=1 << 40)
 
 
 def judged(folder: Path, program: Program, **changes: Any) -> Judgement:
@@ -73,14 +74,14 @@ def test_judge__macs_understated__is_a_fact(tmp_path: Path) -> None:
 def test_judge__other_holdout_than_announced__is_a_fact(tmp_path: Path) -> None:
     program = Program()
     other = sealed(tmp_path, "other", program.examples_file(seed=9))
-    assert judged(tmp_path, program, holdout=other).outcome == Outcome.HOLDOUT_INVALID
+    assert judged(tmp_path, program, evaluation_set=other).outcome == Outcome.HOLDOUT_INVALID
 
 
 def test_judge__holdout_that_does_not_open__is_a_fact(tmp_path: Path) -> None:
     case = case_of(tmp_path, Program())
-    assert case.holdout is not None
-    wrong_key = replace(case.holdout, key=b"\x01" * 32)
-    found = judge(replace(case, holdout=wrong_key), tmp_path / "evidence", LIMITS, ignore)
+    assert isinstance(case.evaluation_set, SealedFile)
+    wrong_key = replace(case.evaluation_set, key=b"\x01" * 32)
+    found = judge(replace(case, evaluation_set=wrong_key), tmp_path / "evidence", LIMITS, ignore)
     assert (found.outcome, found.fault) == (
         Outcome.HOLDOUT_INVALID,
         "the unsealed bytes do not have the revealed digest",
@@ -111,12 +112,12 @@ def _flip_a_bit(file: Path) -> None:
     file.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["manifest", "program", "holdout", "submission"])
+@pytest.mark.parametrize("name", ["manifest", "program", "evaluation_set", "submission"])
 def test_judge__one_bit_flipped_on_disk__is_never_judged(tmp_path: Path, name: str) -> None:
     case = case_of(tmp_path, Program())
     file = case.submissions[0] if name == "submission" else getattr(case, name)
     _flip_a_bit(file.path)
-    with pytest.raises(Damaged) as caught:
+    with pytest.raises(DamagedFile) as caught:
         judge(case, tmp_path / "evidence", LIMITS, ignore)
     assert caught.value.digest == (file.sealed if isinstance(file, SealedFile) else file.digest)
 
@@ -126,17 +127,31 @@ def test_judge__practice_set_flipped_on_disk__is_never_judged(tmp_path: Path) ->
     practice = program.examples_file(seed=2)
     case = case_of(tmp_path, program)
     manifest = stored(tmp_path, "public", program.manifest(lambda _: "https://x", practice, b"x", holdout=None))
-    case = replace(case, manifest=manifest, practice=stored(tmp_path, "practice", practice), holdout=None)
+    case = replace(case, manifest=manifest, evaluation_set=stored(tmp_path, "practice", practice))
     assert judge(case, tmp_path / "evidence", LIMITS, ignore).outcome == Outcome.SCORED
-    assert case.practice is not None
-    _flip_a_bit(case.practice.path)
-    with pytest.raises(Damaged):
+    _flip_a_bit(case.evaluation_set.path)
+    with pytest.raises(DamagedFile):
+        judge(case, tmp_path / "evidence", LIMITS, ignore)
+
+
+def test_judge__stored_file_longer_than_its_schema__is_misfit_or_damage_by_its_digest(tmp_path: Path) -> None:
+    """Only the start of a file that is too long is kept, yet all of it is verified against the digest."""
+    case = case_of(tmp_path, Program())
+    submission = case.submissions[0]
+    assert submission is not None
+    longer = submission.path.read_bytes() + bytes(3 << 20)
+    submission.path.write_bytes(longer)
+    announced = replace(submission, sealed=digests.digest(longer))
+    found = judge(replace(case, submissions=(announced,)), tmp_path / "evidence", LIMITS, ignore)
+    assert found.scores == (MISFIT_SCORE,)
+    with pytest.raises(DamagedFile):
         judge(case, tmp_path / "evidence", LIMITS, ignore)
 
 
 def test_judge__program_needs_more_memory_than_allowed__says_how_much(tmp_path: Path) -> None:
-    with pytest.raises(TooLarge, match=r"needs \d+ bytes of memory, sandbox.memory_bytes allows 10"):
-        judge(case_of(tmp_path, Program()), tmp_path / "evidence", {**LIMITS, "memory_bytes": 10}, ignore)
+    limits = replace(LIMITS, memory_bytes=10)
+    with pytest.raises(NotEnoughMemory, match=r"^the program needs \d+ bytes of memory, 10 are allowed$"):
+        judge(case_of(tmp_path, Program()), tmp_path / "evidence", limits, ignore)
 
 
 def test_load_program__no_memory_left_to_parse__is_not_called_invalid(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.lowering.compare import node, three_ways
 from verifier.exact import Engine, load_program
 from verifier.exact.lowering import Builder, InputSpec, lower_graph
 from verifier.exact.program.values import FLOAT, Value
-from verifier.tasks.evaluation import evaluate
+from verifier.tasks.judge import evaluate
 from verifier.tasks.metrics import accuracy, log_likelihood, preference_wins, row_log_likelihoods
 
 Array = np.ndarray[Any, Any]

@@ -18,16 +18,14 @@ from verifier.artifacts.evidence import evidence_file
 from verifier.artifacts.tensors import TensorSpec
 from verifier.cli.main import cli
 from verifier.exact import Program, load_program, reference
-from verifier.execution.sandbox import Case, SealedFile, StoredFile
 from verifier.protocol.constants import Outcome
-from verifier.tasks.errors import TaskError
-from verifier.tasks.evaluation import Evaluation, evaluate
-from verifier.tasks.judge import judge
+from verifier.tasks.case import Case, SealedFile, StoredFile
+from verifier.tasks.errors import NotEnoughMemory, TaskError
+from verifier.tasks.judge import EvaluationLimits, SubmissionScore, evaluate, judge, score
 from verifier.tasks.kinds.classify.architecture import load_classifier
 from verifier.tasks.kinds.classify.pack import pack
-from verifier.tasks.scoring import score
 
-LIMITS = {"threads": 1, "memory_bytes": 1 << 32}
+LIMITS = EvaluationLimits(threads=1, memory_bytes=1 << 32)
 
 
 class Reference:
@@ -55,7 +53,7 @@ def scored(*arguments: str | Path) -> dict[str, object]:
     return found
 
 
-def by_reference(task: BuiltTask, submission: Path, file: Path, count: int) -> Evaluation:
+def by_reference(task: BuiltTask, submission: Path, file: Path, count: int) -> SubmissionScore:
     """The same on integers alone."""
     manifest = task.manifest
     program = load_program((task.folder / "program.onnx").read_bytes())
@@ -80,8 +78,7 @@ def test_score__opened_holdout__is_what_the_service_judges(task: BuiltTask, subm
     case = Case(
         manifest=StoredFile(folder / "manifest.json", manifest.digest()),
         program=StoredFile(folder / "program.onnx", digests.from_hex(manifest.program.digest)),
-        practice=None,
-        holdout=SealedFile(
+        evaluation_set=SealedFile(
             folder / "holdout.sealed",
             digests.from_hex(manifest.holdout.sealed_digest),
             digests.digest_file(folder / "holdout.tensors"),
@@ -160,8 +157,8 @@ def test_score__files_elsewhere__are_named_by_options(task: BuiltTask, submissio
     [
         ("--program", "is not the file of the manifest: its digest is 0x"),
         ("--practice", "is not the file of the manifest: its digest is 0x"),
-        ("--holdout", "it is no set of this task: the file has 6 bytes, its schema says"),
-        ("--submission", "it is no submission to this task: the file has 6 bytes, its schema says"),
+        ("--holdout", "is not a set of this task: the file has 6 bytes, its schema says"),
+        ("--submission", "is not a submission to this task: the file has 6 bytes, its schema says"),
     ],
 )
 def test_score__other_file__is_refused_by_name(
@@ -174,7 +171,7 @@ def test_score__other_file__is_refused_by_name(
         cli, ["score", *(str(item) for pair in arguments.items() for item in pair)]
     )
     assert isinstance(result.exception, TaskError)
-    assert str(result.exception).startswith(f"{other} {reason}" if "digest" in reason else f"{other}: {reason}")
+    assert str(result.exception).startswith(f"{other} {reason}")
 
 
 def test_score__holdout_of_a_public_task__is_refused(task: BuiltTask, submission: Path, tmp_path: Path) -> None:
@@ -183,21 +180,22 @@ def test_score__holdout_of_a_public_task__is_refused(task: BuiltTask, submission
     arguments = ["score", "--task", str(tmp_path / "manifest.json"), "--submission", str(submission)]
     result = CliRunner(mix_stderr=False).invoke(cli, [*arguments, "--holdout", str(task.folder / "holdout.tensors")])
     assert isinstance(result.exception, TaskError)
-    assert str(result.exception) == "the task has no holdout: its practice set is what decides"
+    assert str(result.exception) == "the task has no holdout: its practice set is the evaluation set"
 
 
 def test_score__program_that_needs_more_memory_than_there_is__is_not_run(task: BuiltTask, submission: Path) -> None:
     program = task.folder / "program.onnx"
     needed = load_program(program.read_bytes()).memory_bytes
-    with pytest.raises(TaskError, match=f"the program needs {needed} bytes of memory, {needed - 1} are there"):
+    with pytest.raises(
+        NotEnoughMemory, match=f"^the program needs {needed} bytes of memory, {needed - 1} are allowed$"
+    ):
         score(
             task.manifest,
             submission,
             program,
             task.folder / "practice.tensors",
             sealed=False,
-            threads=1,
-            memory_bytes=needed - 1,
+            limits=EvaluationLimits(threads=1, memory_bytes=needed - 1),
             on_batch=lambda done, total: None,
         )
 

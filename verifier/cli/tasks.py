@@ -88,7 +88,7 @@ def pack_command(adapter: Path, manifest_file: Path, out: Path) -> None:
     from verifier.artifacts import digests
     from verifier.artifacts.new_files import write_new
     from verifier.tasks.kinds.classify.pack import pack
-    from verifier.tasks.scoring import load_manifest
+    from verifier.tasks.manifest import load_manifest
 
     packed = pack(adapter, load_manifest(manifest_file))
     write_new(out, packed.data)
@@ -114,7 +114,8 @@ def score_command(
     manifest_file: Path, submission: Path, program: Path | None, practice: Path | None, holdout: Path | None
 ) -> None:
     """Print the exact score of a submission, as a verifier finds it. Prints JSON: `score`, `count`, `unit`."""
-    from verifier.tasks.scoring import load_manifest, score
+    from verifier.tasks.judge import EvaluationLimits, score
+    from verifier.tasks.manifest import load_manifest
 
     if practice and holdout:
         raise click.UsageError("--practice or --holdout, not both")
@@ -126,8 +127,10 @@ def score_command(
             program or manifest_file.parent / "program.onnx",
             holdout or practice or manifest_file.parent / "practice.tensors",
             sealed=holdout is not None,
-            threads=os.cpu_count() or 1,
-            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            limits=EvaluationLimits(
+                threads=os.cpu_count() or 1,
+                memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            ),
             on_batch=lambda done, total: show("evaluate", done, total),
         )
     click.echo(json.dumps({"score": found.score, "count": found.count, "unit": manifest.metric.unit}, indent=2))

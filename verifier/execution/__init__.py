@@ -1,1 +1,1 @@
-"""Where an evaluation runs: a sandboxed child process."""
+"""Where evaluations run. The service knows the interface, `executor.Executor`; `sandbox.Sandbox` implements it."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from eth_utils.address import is_address, to_checksum_address
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
+from verifier.execution.sandbox import SandboxLimits
 from verifier.service.errors import Stop
 
 GIGABYTE = 1 << 30
@@ -48,7 +49,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Chain(Section):
+class ChainConfig(Section):
     """Which chain and contracts."""
 
     rpc_url: str
@@ -61,7 +62,7 @@ class Chain(Section):
     timeout_s: float = Field(default=20.0, gt=0)  # per request
 
 
-class Operator(Section):
+class OperatorConfig(Section):
     """Who acts. Without a keystore the service is dry: it does everything but sign, for `address`."""
 
     seed_file: LocalPath  # 32 bytes in hex, backed up: votes are revealed with what is derived from it
@@ -70,7 +71,7 @@ class Operator(Section):
     address: Address | None = None
 
 
-class Store(Section):
+class StoreConfig(Section):
     """What is kept on disk, and whose hosts may be asked for it."""
 
     max_file_bytes: int = Field(default=4 * GIGABYTE, gt=0)  # no artifact larger than this is fetched
@@ -80,20 +81,20 @@ class Store(Section):
     allow_hosts: tuple[str, ...] = ()  # "host" or "host:port" that may be local or private; a demo's own servers
 
 
-class Listen(Section):
+class ListenConfig(Section):
     """Where a server listens; port 0 picks a free one."""
 
     host: str = "127.0.0.1"
     port: Port = 0
 
 
-class Mirror(Listen):
+class MirrorConfig(ListenConfig):
     """The public side: /artifacts/<digest> of live tasks."""
 
     requests_per_minute: int = Field(default=120, ge=1)  # per remote address
 
 
-class Sandbox(Section):
+class SandboxConfig(Section):
     """Limits of one evaluation."""
 
     memory_bytes: int = Field(default=8 * GIGABYTE, gt=0)  # address space of the child process
@@ -103,8 +104,12 @@ class Sandbox(Section):
     retry_pause_s: float = Field(default=60.0, ge=0)  # between a run that failed and the next
     threads: int = Field(default=1, ge=1)  # of one evaluation; they cannot change a bit of it
 
+    def limits(self) -> SandboxLimits:
+        """What one evaluation may use."""
+        return SandboxLimits(self.memory_bytes, self.macs_per_second, self.cpu_floor_s, self.threads)
 
-class Fees(Section):
+
+class FeesConfig(Section):
     """What a transaction may cost."""
 
     max_fee_gwei: float = Field(default=500.0, gt=0)
@@ -116,7 +121,7 @@ class Fees(Section):
         return int(self.max_fee_gwei * GWEI)
 
 
-class Duties(Section):
+class DutiesConfig(Section):
     """How duties are timed, and which are taken that anybody could do."""
 
     open_calls: bool = True  # convene, draw, close_attestation, settle, cancel, claim and close_vote
@@ -125,7 +130,7 @@ class Duties(Section):
     fetch_pause_s: float = Field(default=30.0, gt=0)  # between attempts to get one file
 
 
-class Logging(Section):
+class LogConfig(Section):
     """`auto` is console on a terminal and JSON lines elsewhere."""
 
     format: Literal["auto", "json", "console"] = "auto"
@@ -136,15 +141,15 @@ class Config(Section):
     """Everything. `data` is the folder of the journal and the artifacts."""
 
     data: LocalPath
-    chain: Chain
-    operator: Operator
-    store: Store = Store()
-    mirror: Mirror = Mirror()
-    health: Listen = Listen()
-    sandbox: Sandbox = Sandbox()
-    fees: Fees = Fees()
-    duties: Duties = Duties()
-    log: Logging = Logging()
+    chain: ChainConfig
+    operator: OperatorConfig
+    store: StoreConfig = StoreConfig()
+    mirror: MirrorConfig = MirrorConfig()
+    health: ListenConfig = ListenConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    fees: FeesConfig = FeesConfig()
+    duties: DutiesConfig = DutiesConfig()
+    log: LogConfig = LogConfig()
 
 
 def load_config(path: Path, environment: dict[str, str] | None = None) -> Config:

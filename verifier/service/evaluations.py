@@ -14,26 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verifier.artifacts.digests import from_hex
-from verifier.execution.sandbox import (
-    Case,
-    EvaluationFailed,
-    Judgement,
-    SealedFile,
-    StoredFile,
-    StoredFileDamaged,
-    run,
-)
+from verifier.execution.executor import EvaluationFailed, Executor
 from verifier.protocol import commitments
 from verifier.protocol.constants import OWN_FILES, Outcome
 from verifier.protocol.history import Submission
 from verifier.protocol.state import TaskState
-from verifier.service.config import Sandbox
+from verifier.service.config import SandboxConfig
 from verifier.service.errors import Retry, Skip
 from verifier.service.files import Files
 from verifier.service.jobs import JobOutcome, Jobs
 from verifier.service.journal import Evaluation, Journal
 from verifier.service.logs import Logger
 from verifier.service.metrics import Metrics
+from verifier.tasks.case import Case, Judgement, SealedFile, StoredFile
+from verifier.tasks.errors import DamagedFile
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,8 @@ class Evaluations:
         journal: Journal,
         files: Files,
         jobs: Jobs,
-        limits: Sandbox,
+        executor: Executor,
+        limits: SandboxConfig,
         work: Path,
         metrics: Metrics,
         on_progress: OnProgress,
@@ -69,6 +64,7 @@ class Evaluations:
         self._journal = journal
         self._files = files
         self._jobs = jobs
+        self._executor = executor
         self._limits = limits
         self._work = work
         self._metrics = metrics
@@ -97,7 +93,7 @@ class Evaluations:
             return found
         if outcome is not None:
             self._jobs.forget(name)
-            if isinstance(outcome.error, StoredFileDamaged):
+            if isinstance(outcome.error, DamagedFile):
                 self._files.discard(outcome.error.digest)
                 self._logger.warning("damaged file", digest=outcome.error.digest.hex(), note="it is fetched again")
             else:
@@ -129,7 +125,9 @@ class Evaluations:
 
     def _timed(self, task: str, case: Case, folder: Path, seconds: float) -> tuple[Judgement, float]:
         started = time.monotonic()
-        judgement = run(case, self._limits, folder, lambda done, total: self._on_progress(task, done, total), seconds)
+        judgement = self._executor.execute(
+            case, folder, lambda done, total: self._on_progress(task, done, total), seconds
+        )
         return judgement, time.monotonic() - started
 
     def _keep(self, state: TaskState, judgement: Judgement, seconds: float) -> Evaluation:
@@ -188,8 +186,7 @@ class Evaluations:
         return Case(
             manifest=self._stored(terms.manifest),
             program=self._stored(terms.program),
-            practice=None if state.sealed else self._stored(terms.practice),
-            holdout=None if holdout is None else self._holdout(state),
+            evaluation_set=self._stored(terms.practice) if holdout is None else self._holdout(state),
             submissions=tuple(self._sealed(item, state) for item in state.history.submissions),
             macs=terms.macs,
         )

@@ -19,6 +19,7 @@ from verifier.chain.contracts import Contracts
 from verifier.chain.errors import ChainError, WrongChain
 from verifier.chain.events import EventIndex
 from verifier.chain.transactions import FeePolicy, Sender
+from verifier.execution.sandbox import Sandbox
 from verifier.service import keys, votes
 from verifier.service.actions import Actions
 from verifier.service.config import Config
@@ -116,6 +117,7 @@ def build(config: Config, client: Client, contracts: Contracts, clock: Clock, lo
             journal,
             files,
             Jobs(1, clock.wake),
+            Sandbox(config.sandbox.limits()),
             config.sandbox,
             config.data / "work",
             metrics,

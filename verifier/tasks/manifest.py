@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from verifier.artifacts import digests, tensors
 from verifier.artifacts.tensors import Schema, TensorSpec
-from verifier.tasks.errors import ManifestError
+from verifier.tasks.errors import ManifestError, TaskError
 
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_URIS = 8
@@ -198,6 +199,15 @@ class Manifest(_Part):
         """The schema of a set of `count` examples: the examples' tensors with as many rows as whole batches need."""
         rows = self.rows(count)
         return tuple(TensorSpec(t.name, t.dtype, (rows, *t.shape[1:]), t.grid) for t in self.examples)
+
+
+def load_manifest(file: Path) -> Manifest:
+    """Read a manifest file. Errors: ManifestError; TaskError when the file cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return Manifest.from_bytes(opened.read(MAX_MANIFEST_BYTES + 1))
+    except OSError as error:
+        raise TaskError(f"cannot read {file}: {error.strerror}") from error
 
 
 def canonical(fields: Any) -> bytes:

@@ -15,7 +15,7 @@ from verifier.artifacts.fetch import artifact_uri
 from verifier.artifacts.new_files import check_new, new_folder
 from verifier.exact import Program, load_program
 from verifier.tasks.errors import BuildError
-from verifier.tasks.evaluation import check_program
+from verifier.tasks.judge import check_program
 from verifier.tasks.kinds.classify.architecture import load_classifier, with_adapter
 from verifier.tasks.kinds.classify.dataset import Encoding, Row, labels_of, read_rows, write_rows
 from verifier.tasks.kinds.classify.program import FloatProgram, agreement, evaluation_program, export
