@@ -11,12 +11,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
-from verifier.tasks.evaluation import evaluate
 
 from tests.exact.graphs import data, digest_of_outputs, digest_of_plain_run
 from verifier.cli.main import cli
 from verifier.exact import Engine, load_program
 from verifier.exact.vectors import load_vectors
+from verifier.tasks.judge import evaluate
 
 FLOAT = 11  # TensorProto.DOUBLE
 
