@@ -1,4 +1,4 @@
-"""The root of every error Touchstone raises on purpose.
+"""The base of every error that Touchstone raises on purpose.
 
 TouchstoneError
 ├── verifier.protocol   IncompleteHistory
@@ -11,4 +11,4 @@ TouchstoneError
 
 
 class TouchstoneError(Exception):
-    """Something a user can act on: its message says what is wrong and what to do."""
+    """An error that a user can act on: the message says what is wrong and, where it is not obvious, what to do."""

@@ -81,7 +81,9 @@ def test_unseal__no_key__is_refused(touchstone: Touchstone, key: str) -> None:
 
 def test_unseal__no_digest__is_refused(touchstone: Touchstone, folder: Path) -> None:
     result = touchstone("unseal", "plain", "--key", "ab" * 32, "--out", "back", "--plain", "0x12")
-    assert str(result.exception) == "--plain: '0x12' is no digest: 64 hexadecimal digits, with or without 0x"
+    assert (
+        str(result.exception) == "--plain: '0x12' is not a digest, which has 64 hexadecimal digits, with or without 0x"
+    )
     assert not (folder / "back").exists()
 
 

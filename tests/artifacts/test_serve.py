@@ -14,6 +14,7 @@ import pytest
 
 from verifier.artifacts import serve
 from verifier.artifacts.digests import digest, to_hex
+from verifier.artifacts.errors import ListenError
 from verifier.artifacts.fetch import Policy, artifact_uri, fetch
 from verifier.artifacts.store import Store
 
@@ -164,7 +165,7 @@ def test_rate_limit__addresses_of_one_client__share_a_bucket(first: str, second:
 
 
 def test_rate_limit__flood_of_addresses__does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_REMEMBERED_CLIENTS", 10)
+    monkeypatch.setattr(serve, "_MAX_CLIENTS", 10)
     limit = serve.RateLimit(1, clock=lambda: 0.0)
     for number in range(100):
         limit.allows(f"192.0.2.{number}")
@@ -173,7 +174,7 @@ def test_rate_limit__flood_of_addresses__does_not_fill_the_memory(monkeypatch: p
 
 def test_start__port_taken__is_an_error(mirror: Mirror, store: Store) -> None:
     app = serve.artifacts_app(lambda _: None, serve.RateLimit(1))
-    with pytest.raises(serve.ListenError, match=f"^cannot listen on 127.0.0.1:{mirror.port}: "):
+    with pytest.raises(ListenError, match=f"^cannot listen on 127.0.0.1:{mirror.port}: "):
         asyncio.run(serve.start(app, "127.0.0.1", mirror.port))
 
 

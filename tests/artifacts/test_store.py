@@ -61,7 +61,9 @@ def test_path__unknown_digest__is_an_error(store: Store) -> None:
 def test_get__rotten_file__is_an_error_and_the_file_is_gone(store: Store, method: str) -> None:
     store.put(DATA)
     store.path(D).write_bytes(DATA[:-1] + b"?")
-    with pytest.raises(StoreError, match=f"{to_hex(D)} rotted in the store"):
+    with pytest.raises(
+        StoreError, match=f"{to_hex(D)} was corrupted in the store {store.folder} and has been removed from it"
+    ):
         getattr(store, method)(D)
     assert not store.has(D)
 

@@ -172,15 +172,15 @@ def test_decode__empty_file__is_a_misfit() -> None:
         ("a b", "int8", (1,), 0, "cannot name a tensor"),
         ("naïve", "int8", (1,), 0, "cannot name a tensor"),
         ("x" * 201, "int8", (1,), 0, "cannot name a tensor"),
-        ("x", "float32", (1,), 0, "x: dtype 'float32' is none of int8"),
-        ("x", "bool", (1,), 0, "x: dtype 'bool' is none of int8"),
-        ("x", "uint64", (1,), 0, "x: dtype 'uint64' is none of int8"),
-        ("x", "<i2", (1,), 0, "x: dtype '<i2' is none of int8"),
+        ("x", "float32", (1,), 0, "x: dtype 'float32' is not one of int8"),
+        ("x", "bool", (1,), 0, "x: dtype 'bool' is not one of int8"),
+        ("x", "uint64", (1,), 0, "x: dtype 'uint64' is not one of int8"),
+        ("x", "<i2", (1,), 0, "x: dtype '<i2' is not one of int8"),
         ("x", "int8", (0,), 0, "each at least 1"),
         ("x", "int8", (-1,), 0, "each at least 1"),
         ("x", "int8", (1,) * 9, 0, "at most 8 dimensions"),
-        ("x", "int64", (1 << 62, 1 << 62), 0, "x: larger than the 68719476736 bytes"),
-        ("x", "int8", (1,), 1075, "within ±1074"),
+        ("x", "int64", (1 << 62, 1 << 62), 0, "x: larger than the maximum of 68719476736 bytes for a file"),
+        ("x", "int8", (1,), 1075, "the grid exponent must be within ±1074"),
     ],
 )
 def test_tensor_spec__impossible__is_refused(
@@ -194,8 +194,11 @@ def test_tensor_spec__impossible__is_refused(
     ("schema", "message"),
     [
         ((), "1 to 65536 tensors"),
-        ((SCHEMA[0], SCHEMA[0]), "two tensors have one name"),
-        (tuple(TensorSpec(f"x{n}", "int8", (1 << 35,), 0) for n in range(3)), "larger than the 68719476736 bytes"),
+        ((SCHEMA[0], SCHEMA[0]), "two tensors have the same name"),
+        (
+            tuple(TensorSpec(f"x{n}", "int8", (1 << 35,), 0) for n in range(3)),
+            "larger than the maximum of 68719476736 bytes for a file",
+        ),
     ],
 )
 def test_layout__impossible_schema__is_refused(schema: tensors.Schema, message: str) -> None:

@@ -23,7 +23,7 @@ def hostile_uris(world: World, inside: FileHost) -> dict[str, tuple[str, str]]:
             f"http://{inside.authority}/secret",
             "http is followed only to hosts that the configuration names",
         ),
-        "resolves to loopback": ("https://localhost/secret", "no address on the public internet"),
+        "resolves to loopback": ("https://localhost/secret", "not on the public internet"),
         "redirects inside": (f"{base}/inside", "redirects to"),
         "redirect loop": (f"{base}/loop", "redirects more than"),
         "a long body": (f"{base}/long", "announces 100000 bytes"),

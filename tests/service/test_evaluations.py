@@ -237,7 +237,7 @@ def test_fetch_missing__file_gone__says_why_it_cannot_be_had(machine: Machine) -
     deadline = time.monotonic() + 30
     while "127.0.0.1" not in (said := machine.files.fetch_missing(state)[1]) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert "no address on the public internet" in said
+    assert "not on the public internet" in said
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from verifier.artifacts.serve import ListenError
+from verifier.artifacts.errors import ListenError
 from verifier.service.health import Servers, Status, operator_app
 from verifier.service.metrics import Metrics
 

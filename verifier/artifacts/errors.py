@@ -7,7 +7,8 @@ ArtifactError
 ├── TargetExistsError  a file or folder that would have to be overwritten
 ├── StoreError         a file that is missing from the store or corrupted in it; a store that cannot be written
 ├── UriRefused         an untrusted URI that is not followed, and the reason
-└── FetchError         no copy could be fetched; `.reasons` gives the reason for each URI; trying again may help
+├── FetchError         no copy could be fetched; `.reasons` gives the reason for each URI; trying again may help
+└── ListenError        an address and port that a server of artifacts cannot listen on
 """
 
 from collections.abc import Sequence
@@ -56,3 +57,7 @@ class FetchError(ArtifactError):
         super().__init__(f"no copy of 0x{digest.hex()}: {tried}")
         self.digest = digest
         self.reasons = tuple(reasons)
+
+
+class ListenError(ArtifactError):
+    """An address and port that a server of artifacts cannot listen on."""

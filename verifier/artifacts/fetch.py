@@ -1,8 +1,8 @@
-"""Fetches a file by digest from URIs that strangers wrote.
+"""Fetches a file by its digest from untrusted URIs.
 
-aiohttp and not fsspec: a file system library resolves names, follows redirects and unpacks chains of URIs on its own,
-and each of these is where a stranger would lead a verifier astray. Here every hop is a request of its own, to addresses
-that were checked and are connected to as they are.
+This uses aiohttp instead of a file system library such as fsspec, because such a library resolves names, follows
+redirects and unpacks chains of URIs by itself, and an attacker could misuse each of these. Here every redirect is a
+request of its own, and every request connects to an address that was checked.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ _PIECE_BYTES = 1 << 16
 
 
 def artifact_uri(endpoint: str, digest: bytes) -> str:
-    """Where a server of artifacts at `endpoint` has the file."""
+    """Return the URI of the file at a server of artifacts whose URL is `endpoint`."""
     return f"{endpoint.rstrip('/')}/artifacts/{to_hex(digest)}"
 
 
 def fetch(uris: Iterable[str], digest: bytes, size: int | None, policy: Policy, store: Store) -> Path:
-    """Get the file into the store from the first URI that has it, and return where it lies.
+    """Fetch the file into the store from the first URI that has it, and return its path there.
 
-    `size` in bytes is what the file must have; None, where only its digest is known, allows `policy.max_unsized_bytes`.
-    Blocks; call it from a thread of its own. Errors: FetchError with every URI's reason; StoreError when the store
-    cannot be written. Nothing unfinished is left behind.
+    The file must have `size` bytes; with None, where only the digest is known, it may have at most
+    `policy.max_unsized_bytes`. The call blocks, so make it from a thread of its own. No partial file is left behind.
+
+    Errors: FetchError with the reason for each URI; StoreError when the store cannot be written.
     """
     if store.has(digest):
         return store.path(digest)
@@ -55,7 +56,7 @@ async def _from_first(uris: Iterable[str], digest: bytes, size: int | None, poli
         except (UriRefused, Misfit) as error:
             reason = str(error)
         except aiohttp.ServerTimeoutError:
-            reason = f"nothing came for {policy.stall_s:g} s"
+            reason = f"no data for {policy.stall_s:g} s"
         except TimeoutError:
             reason = f"not complete after {policy.timeout_s:g} s"
         except aiohttp.ClientError as error:
@@ -69,7 +70,7 @@ async def _from_first(uris: Iterable[str], digest: bytes, size: int | None, poli
 async def _download(uri: str, digest: bytes, size: int | None, policy: Policy, store: Store) -> None:
     url = policy.locate(uri)
     context = ssl.create_default_context()
-    silence = aiohttp.ClientTimeout(total=None, sock_connect=policy.stall_s, sock_read=policy.stall_s)
+    stall = aiohttp.ClientTimeout(total=None, sock_connect=policy.stall_s, sock_read=policy.stall_s)
     for _ in range(policy.max_redirects + 1):
         connector = aiohttp.TCPConnector(
             resolver=_Pinned(await policy.addresses(url)), use_dns_cache=False, ssl=context
@@ -78,9 +79,9 @@ async def _download(uri: str, digest: bytes, size: int | None, policy: Policy, s
             aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=silence,
-                auto_decompress=False,  # a bomb would unpack before its size is counted
-                trust_env=False,  # a proxy would resolve names on its own
+                timeout=stall,
+                auto_decompress=False,  # a decompression bomb would expand before its size is counted
+                trust_env=False,  # a proxy would resolve names itself
                 headers={"Accept-Encoding": "identity", "User-Agent": "touchstone"},
             ) as session,
             session.get(url, allow_redirects=False) as response,
@@ -97,7 +98,7 @@ async def _download(uri: str, digest: bytes, size: int | None, policy: Policy, s
 async def _receive(
     response: aiohttp.ClientResponse, digest: bytes, size: int | None, policy: Policy, store: Store
 ) -> None:
-    """Stream a body into the store; stop at the first byte too many. Errors: Misfit."""
+    """Stream a response's body into the store, and stop at the first byte above the limit. Errors: Misfit."""
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise Misfit(f"answers with content encoding {printable(encoding, 40)}, which was not asked for")
@@ -108,7 +109,7 @@ async def _receive(
     with store.writer(expected=digest) as writer:
         async for piece in response.content.iter_chunked(_PIECE_BYTES):
             if writer.length + len(piece) > limit:
-                raise Misfit(f"sends more bytes than it may: {_allowed(size, limit)}")
+                raise Misfit(f"sends too many bytes, {_allowed(size, limit)}")
             writer.write(piece)
         if size is not None and writer.length != size:
             raise Misfit(f"ends after {writer.length} bytes, {_allowed(size, limit)}")
@@ -119,7 +120,7 @@ def _allowed(size: int | None, limit: int) -> str:
 
 
 class _Pinned(AbstractResolver):
-    """Answers with addresses that were checked, and never asks again."""
+    """A resolver that answers with addresses that were checked before, whatever the name."""
 
     def __init__(self, addresses: list[str]) -> None:
         self._addresses = addresses
@@ -127,6 +128,7 @@ class _Pinned(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        """Return the checked addresses."""
         return [
             ResolveResult(
                 hostname=host,
@@ -140,4 +142,4 @@ class _Pinned(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""

@@ -1,8 +1,9 @@
-"""Where a stranger's URI may lead.
+"""The rules for where an untrusted URI may lead.
 
-Verifiers fetch from URIs that anybody wrote on a chain. They reach public hosts over https and nothing else, unless the
-operator's own configuration names a host: never another scheme, never a chain of URIs, never loopback, private or
-otherwise special addresses, whether written out, resolved from a name or reached by a redirect.
+Verifiers fetch from URIs that anybody can write on a chain. They connect to public hosts over https and to nothing
+else, unless the operator's own configuration names a host. Other schemes, chains of URIs, and loopback, private or
+otherwise special addresses are refused, whether the URI contains the address, a name resolves to it, or a redirect
+leads to it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from yarl import URL
 
 from verifier.artifacts.errors import UriRefused
 
-MAX_URI_CHARACTERS = 2_048
+# The longest URI or redirect location that is followed. Hosts redirect to signed URLs, which are longer than the 256
+# characters that a contract stores of a URI.
+MAX_LOCATION_CHARACTERS = 2_048
 
-# IANA's special-purpose registries, written out: what `ipaddress` calls global differs between Python versions.
+# IANA's special-purpose registries. They are listed here because `ipaddress.is_global` differs between Python versions.
 _SPECIAL_V4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
@@ -28,7 +31,7 @@ _SPECIAL_V4 = tuple(
         "10.0.0.0/8",  # private
         "100.64.0.0/10",  # shared by carrier-grade NAT
         "127.0.0.0/8",  # loopback
-        "168.63.129.16/32",  # public by number, yet the host of a virtual machine at one large cloud
+        "168.63.129.16/32",  # a public number that Azure gives to the host of a virtual machine
         "169.254.0.0/16",  # link-local, metadata services of clouds
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments
@@ -42,19 +45,19 @@ _SPECIAL_V4 = tuple(
         "240.0.0.0/4",  # reserved, broadcast
     )
 )
-# Only global unicast is allowed: that leaves out ::, ::1, IPv4-mapped, NAT64, unique local, link-local and multicast.
+# Only global unicast is allowed. This excludes ::, ::1, IPv4-mapped, NAT64, unique local, link-local and multicast.
 _UNICAST_V6 = ipaddress.IPv6Network("2000::/3")
 _SPECIAL_V6 = tuple(
     ipaddress.IPv6Network(network)
     for network in (
-        "2001::/23",  # protocol assignments, Teredo among them
+        "2001::/23",  # protocol assignments, including Teredo
         "2001:db8::/32",  # documentation
         "2002::/16",  # 6to4
         "3fff::/20",  # documentation
     )
 )
 
-_CHARACTERS = re.compile(r"[!-\[\]-~]+")  # printable ASCII without backslash, which parsers read differently
+_CHARACTERS = re.compile(r"[!-\[\]-~]+")  # printable ASCII without backslash, which URL parsers interpret differently
 _BRACKETED = re.compile(r"\[[^\]]*\]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _IPFS = re.compile(r"ipfs://([A-Za-z0-9]{32,128}(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*)", re.IGNORECASE)
@@ -65,15 +68,15 @@ _PORTS = {"https": 443, "http": 80}
 class Policy:
     """What an operator allows. The defaults suit a public network."""
 
-    allow_hosts: Collection[str] = ()  # "host" or "host:port": may be private, may speak http
-    ipfs_gateway: str | None = None  # its URL, for example "http://127.0.0.1:8080"; None: ipfs:// is not followed
-    timeout_s: float = 600.0  # one URI, redirects included
-    stall_s: float = 30.0  # without a byte, or without a connection
+    allow_hosts: Collection[str] = ()  # "host" or "host:port" that may have a private address and may use http
+    ipfs_gateway: str | None = None  # URL, for example "http://127.0.0.1:8080"; None: ipfs:// is not followed
+    timeout_s: float = 600.0  # for one URI, including its redirects
+    stall_s: float = 30.0  # the longest time without a byte, or without a connection
     max_redirects: int = 5
-    max_unsized_bytes: int = 1 << 20  # of a file whose size is not known beforehand
+    max_unsized_bytes: int = 1 << 20  # the limit for a file whose size is not known beforehand
 
     def locate(self, uri: str) -> URL:
-        """The URL to ask for what `uri` names. Errors: UriRefused."""
+        """Return the URL to request for `uri`: itself, or the gateway's for an ipfs:// one. Errors: UriRefused."""
         _check_text(uri)
         scheme = _SCHEME.match(uri)
         if scheme is None:
@@ -83,7 +86,7 @@ class Policy:
         return self._checked(uri)
 
     def redirect(self, url: URL, location: str) -> URL:
-        """The URL that a redirect from `url` leads to. Errors: UriRefused."""
+        """Return the URL that a redirect from `url` to `location` leads to. Errors: UriRefused."""
         try:
             _check_text(location)
             return self._checked(str(url.join(URL(location))))
@@ -95,7 +98,7 @@ class Policy:
             raise UriRefused("no IPFS gateway is configured")
         path = _IPFS.fullmatch(uri)
         if path is None:
-            raise UriRefused("it is no ipfs://CID or ipfs://CID/path")
+            raise UriRefused("it is neither ipfs://CID nor ipfs://CID/path")
         return self._checked(f"{self.ipfs_gateway.rstrip('/')}/ipfs/{path[1]}")
 
     def _checked(self, text: str) -> URL:
@@ -103,13 +106,15 @@ class Policy:
             url = URL(text)
             host, port = url.raw_host, url.port
         except ValueError as error:
-            raise UriRefused(f"it is no URL: {printable(str(error))}") from error
+            raise UriRefused(f"it is not a URL: {printable(str(error))}") from error
         if url.scheme not in _PORTS:
-            raise UriRefused(f"the scheme {printable(url.scheme or 'of no name')} is not followed")
+            raise UriRefused(
+                f"the scheme {printable(url.scheme)} is not followed" if url.scheme else "it has no scheme"
+            )
         if not host or not port:
-            raise UriRefused("it names no host and port")
+            raise UriRefused("it does not name a host and a port")
         if url.raw_user is not None or url.raw_password is not None:
-            raise UriRefused("it carries a user name or password")
+            raise UriRefused("it contains a user name or password")
         if _literal(host) is None and re.search(r"(^|\.)(\d+|0[xX][0-9a-fA-F]*)\.?$|[:%]", host):
             raise UriRefused(f"{printable(host)} is neither a name nor a well-formed address")
         if url.scheme == "http" and not self._names(host, port):
@@ -117,7 +122,7 @@ class Policy:
         return url.with_fragment(None)
 
     def _names(self, host: str, port: int) -> bool:
-        """Whether the operator's configuration names that host."""
+        """Return whether the operator's configuration names that host."""
         host = host.lower()
         shown = f"[{host}]" if ":" in host else host
         if {host, shown, f"{shown}:{port}"} & {entry.lower() for entry in self.allow_hosts}:
@@ -128,9 +133,10 @@ class Policy:
         return (gateway.raw_host, gateway.port) == (host, port)
 
     async def addresses(self, url: URL) -> list[str]:
-        """The addresses that may be connected to for `url`, resolved once. Errors: UriRefused when there is none.
+        """Resolve the host of `url` once, and return the addresses that may be connected to.
 
-        The caller connects to these and resolves no further: a name that changes in between changes nothing.
+        The caller connects to these addresses without resolving the name again, so that a DNS answer that changes in
+        between has no effect. Errors: UriRefused when no address is allowed.
         """
         host, port = url.raw_host, url.port
         assert host is not None
@@ -147,12 +153,12 @@ class Policy:
             return found
         public = [address for address in found if is_public(address)]
         if not public:
-            raise UriRefused(f"{printable(host)} is at {', '.join(found[:4])}: no address on the public internet")
+            raise UriRefused(f"{printable(host)} is at {', '.join(found[:4])}, not on the public internet")
         return public
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is an ordinary one on the public internet. Errors: ValueError when it is no address."""
+    """Return whether an IP address is an ordinary one on the public internet. Errors: ValueError for other text."""
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv4Address):
         return not any(parsed in network for network in _SPECIAL_V4)
@@ -162,22 +168,23 @@ def is_public(address: str) -> bool:
 
 
 def printable(text: str, limit: int = 160) -> str:
-    """A stranger's text as it may stand in a log: one line of ASCII of bounded length."""
+    """Make untrusted text safe for a log: one line of printable ASCII, cut after `limit` characters."""
     line = " ".join(text[: 4 * limit].split()).encode("ascii", "backslashreplace").decode()
     line = "".join(character if character.isprintable() else "?" for character in line)
     return line if len(line) <= limit else line[:limit] + "…"
 
 
 def _check_text(uri: str) -> None:
-    if len(uri) > MAX_URI_CHARACTERS:
-        raise UriRefused(f"it is longer than {MAX_URI_CHARACTERS} characters")
+    if len(uri) > MAX_LOCATION_CHARACTERS:
+        raise UriRefused(f"it is longer than {MAX_LOCATION_CHARACTERS} characters")
     if not _CHARACTERS.fullmatch(uri):
-        raise UriRefused("it has other characters than printable ASCII without spaces and backslashes")
+        raise UriRefused("it is empty, or has characters other than printable ASCII, or a space or backslash")
     if "::" in _BRACKETED.sub("", uri):
         raise UriRefused("chains of URIs (::) are not followed")
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that `host` writes; None when it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Serves artifacts over HTTP at /artifacts/<digest>, and nothing else: no listing, no paths, no other methods.
+"""Serves artifacts over HTTP at /artifacts/<digest> and nothing else: no listing, no paths, only GET and HEAD.
 
-The verifier service mirrors the files of live tasks with it; `touchstone serve` publishes a folder. Whoever downloads
-checks the digest, so a server needs to be reachable, not trusted.
+The verifier service mirrors the files of live tasks with it, and `touchstone serve` publishes a folder. Clients check
+the digest of what they download, so they do not have to trust a server.
 """
 
 from __future__ import annotations
@@ -16,36 +16,35 @@ from pathlib import Path
 from aiohttp import web
 
 from verifier.artifacts.digests import from_hex
-from verifier.artifacts.errors import ArtifactError
+from verifier.artifacts.errors import ListenError
 
-Find = Callable[[bytes], Path | None]  # digest -> the file, or None when it is not there or not to be served now
-OnAnswer = Callable[[int], None]  # gets the status of every answer; for metrics
+Find = Callable[[bytes], Path | None]  # digest -> the file; None when it is missing or must not be served now
+OnAnswer = Callable[[int], None]  # called with the status of every response; for metrics
 
-_REMEMBERED_CLIENTS = 10_000  # a flood from many addresses must not fill the memory
+_MAX_CLIENTS = 10_000  # clients whose requests are counted; bounds the memory when many addresses send requests
 _HEADERS = {
     "Content-Type": "application/octet-stream",
-    "Content-Disposition": "attachment",  # strangers wrote these files: no browser is to show one as a page
+    "Content-Disposition": "attachment",  # the files are untrusted: a browser must not show one as a page
     "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "public, max-age=31536000, immutable",  # a digest never names other bytes
+    "Cache-Control": "public, max-age=31536000, immutable",  # a digest always names the same bytes
 }
 
 
-class ListenError(ArtifactError):
-    """An address that cannot be listened on."""
-
-
 class RateLimit:
-    """A token bucket per client: `per_minute` requests, all at once if need be. A client is an IPv4 address or /64."""
+    """Limits each client to `per_minute` requests by a token bucket, which also allows that many at once.
+
+    A client is an IPv4 address or an IPv6 /64 network.
+    """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
         self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}  # client -> (tokens, when in seconds)
+        self._buckets: dict[str, tuple[float, float]] = {}  # client -> (tokens, time of the last request in s)
 
     def allows(self, address: str) -> bool:
-        """Take a token of that client's, if it has one left."""
+        """Take a token from the bucket of the client at `address`, and return whether it had one."""
         now = self._clock()
-        if len(self._buckets) >= _REMEMBERED_CLIENTS:
+        if len(self._buckets) >= _MAX_CLIENTS:
             self._forget_idle(now)
         client = _client(address)
         tokens, when = self._buckets.get(client, (float(self._per_minute), now))
@@ -55,14 +54,21 @@ class RateLimit:
         return allowed
 
     def _forget_idle(self, now: float) -> None:
-        """Drop full buckets, which say nothing; if none is full, all: a flood this wide is not stopped by counting."""
+        """Drop the buckets that are full again; drop all when that is not enough.
+
+        A limit for each client does not stop requests from that many addresses at once.
+        """
         self._buckets = {client: bucket for client, bucket in self._buckets.items() if now - bucket[1] < 60}
-        if len(self._buckets) >= _REMEMBERED_CLIENTS:
+        if len(self._buckets) >= _MAX_CLIENTS:
             self._buckets.clear()
 
 
 def artifacts_app(find: Find, limit: RateLimit, on_answer: OnAnswer | None = None) -> web.Application:
-    """GET and HEAD /artifacts/<digest in hex, with or without 0x>: 200 with the file `find` names, 404, or 429."""
+    """Return the web application that answers GET and HEAD /artifacts/<digest>.
+
+    The digest is 64 hexadecimal digits, with or without 0x. The status is 200 with the file that `find` returns, 404
+    when it returns None, or 429 above the `limit`.
+    """
 
     async def artifact(request: web.Request) -> web.StreamResponse:
         response = _answer(request, find, limit)
@@ -88,7 +94,10 @@ def _answer(request: web.Request, find: Find, limit: RateLimit) -> web.StreamRes
 
 
 async def start(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Listen in the running loop; returns what to `cleanup()` and the port (0 picks one). Errors: ListenError."""
+    """Listen in the running event loop; port 0 chooses a free one.
+
+    Returns the runner, whose `cleanup()` ends the server, and the port. Errors: ListenError.
+    """
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -100,24 +109,24 @@ async def start(app: web.Application, host: str, port: int) -> tuple[web.AppRunn
 
 
 def run(app: web.Application, host: str, port: int, on_ready: Callable[[int], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `on_ready` gets the port. Errors: ListenError."""
+    """Serve until SIGINT or SIGTERM; `on_ready` is called with the port. Errors: ListenError."""
 
-    async def until_told() -> None:
-        told = asyncio.Event()
+    async def until_interrupted() -> None:
+        interrupted = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, told.set)
+            asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
         runner, actual_port = await start(app, host, port)
         try:
             on_ready(actual_port)
-            await told.wait()
+            await interrupted.wait()
         finally:
             await runner.cleanup()
 
-    asyncio.run(until_told())
+    asyncio.run(until_interrupted())
 
 
 def _client(address: str) -> str:
-    """Whom a limit counts for: an IPv6 host has a whole /64 of addresses."""
+    """Return the client that an address belongs to; an IPv6 host has a whole /64 network of addresses."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

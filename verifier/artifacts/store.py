@@ -1,6 +1,7 @@
-"""The store: a folder of files named by their digest.
+"""The store: a folder of files that are named by their digest.
 
-Files appear in it whole or not at all, are on disk before they appear, and are checked against their name when read.
+A file is written under a temporary name, flushed to disk, and only then renamed to its digest, so that no partial file
+ever has a digest as its name. `get` and `check` compare a file with its digest again when they read it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from verifier.artifacts.digests import READ_BYTES, Hasher, digest_file, to_hex
 from verifier.artifacts.errors import Misfit, StoreError
 
 _PART = ".part"
-_STALE_S = 86_400.0  # an unfinished file this old belongs to a process that was killed
+_STALE_S = 86_400.0  # a day: an unfinished file this old belongs to a process that was killed
 
 
 class StoreWriter:
-    """A file on its way into the store."""
+    """A file that is being written into the store."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -29,7 +30,7 @@ class StoreWriter:
 
     @property
     def length(self) -> int:
-        """Bytes written so far."""
+        """The number of bytes written so far."""
         return self._hasher.length
 
     def write(self, data: bytes | memoryview) -> None:
@@ -40,12 +41,15 @@ class StoreWriter:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def digest(self) -> bytes:
-        """The digest of what was written so far."""
+        """Return the digest of the bytes written so far."""
         return self._hasher.digest()
 
 
 class Store:
-    """Files by digest in `folder`, which is created when it is missing. Several processes may share one."""
+    """The files in `folder`, which is created when it is missing. Several processes may share a store.
+
+    Errors: OSError when the folder cannot be created.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,30 +57,30 @@ class Store:
         self._remove_stale_parts()
 
     def has(self, digest: bytes) -> bool:
-        """Whether a file of that digest is here. Not whether it is intact: `get` and `check` say that."""
+        """Return whether the store has a file of that digest. `get` and `check` also detect a corrupted one."""
         return self._at(digest).is_file()
 
     def path(self, digest: bytes) -> Path:
-        """Where the file lies. Errors: StoreError when it is not here."""
+        """Return the file's path. Errors: StoreError when the store does not have it."""
         path = self._at(digest)
         if not path.is_file():
             raise StoreError(f"the store {self.folder} does not have {to_hex(digest)}")
         return path
 
     def get(self, digest: bytes) -> bytes:
-        """The file's bytes, checked. Errors: StoreError when it is not here or no longer what it was."""
+        """Return the file's bytes, checked against the digest. Errors: StoreError when it is missing or corrupted."""
         data = self.path(digest).read_bytes()
         self._require(digest, digests.digest(data))
         return data
 
     def check(self, digest: bytes) -> Path:
-        """Where the file lies, read and checked. Errors: StoreError when it is not here or no longer what it was."""
+        """Check the file against its digest and return its path. Errors: StoreError when it is missing or corrupted."""
         path = self.path(digest)
         self._require(digest, digest_file(path))
         return path
 
     def put(self, source: bytes | Path) -> bytes:
-        """Copy bytes or a file into the store; returns the digest. Errors: OSError."""
+        """Copy bytes or a file into the store, and return the digest. Errors: OSError."""
         with self.writer() as writer:
             if isinstance(source, bytes):
                 writer.write(source)
@@ -88,9 +92,9 @@ class Store:
 
     @contextmanager
     def writer(self, expected: bytes | None = None) -> Iterator[StoreWriter]:
-        """Write a file piece by piece; it enters the store when the block ends well and leaves no trace otherwise.
+        """Write a file piece by piece; it is added when the block ends, and removed when the block raises.
 
-        Errors: Misfit when the digest is not the `expected` one; OSError.
+        Errors: Misfit when its digest is not the `expected` one; OSError.
         """
         descriptor, name = tempfile.mkstemp(suffix=_PART, prefix=".", dir=self.folder)
         part = Path(name)
@@ -112,26 +116,26 @@ class Store:
             raise
 
     def remove(self, digest: bytes) -> None:
-        """Forget the file; nothing happens when it is not here."""
+        """Remove the file; do nothing when the store does not have it."""
         self._at(digest).unlink(missing_ok=True)
 
     def remove_unused(self, used: Collection[bytes], older_than_s: float) -> None:
-        """Forget every file that is not `used` and came in longer than that ago. Errors: OSError."""
+        """Remove every file not in `used` that was added more than `older_than_s` seconds ago. Errors: OSError."""
         oldest = time.time() - older_than_s
         for digest in set(self) - set(used):
-            with suppress(FileNotFoundError):  # another process was faster
+            with suppress(FileNotFoundError):  # another process has removed it
                 if self._at(digest).stat().st_mtime < oldest:
                     self.remove(digest)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The digests of all files here."""
+        """Iterate over the digests of all files."""
         for path in self.folder.iterdir():
             if len(path.name) == 64 and path.is_file():
                 with suppress(ValueError):
                     yield bytes.fromhex(path.name)
 
     def total_bytes(self) -> int:
-        """How much is kept, unfinished files included."""
+        """Return the size of all files, including unfinished ones."""
         total = 0
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError):
@@ -142,10 +146,12 @@ class Store:
         return self.folder / digest.hex()
 
     def _require(self, expected: bytes, found: bytes) -> None:
-        """A rotten file is removed, so that the next fetch replaces it."""
+        """Remove a corrupted file, so that it is fetched again when it is needed. Errors: StoreError."""
         if found != expected:
             self.remove(expected)
-            raise StoreError(f"{to_hex(expected)} rotted in the store {self.folder} and was removed from it")
+            raise StoreError(
+                f"{to_hex(expected)} was corrupted in the store {self.folder} and has been removed from it"
+            )
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)

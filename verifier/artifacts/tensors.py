@@ -1,9 +1,10 @@
-"""Tensor files: safetensors with integer tensors only and exactly one possible header.
+"""Tensor files: safetensors files that hold integer tensors only and have exactly one possible header.
 
-A file is 8 bytes little-endian header length, the header, then the tensors without gaps. The header is compact JSON,
-padded with spaces so that the tensors start at a multiple of 1,024 bytes: a whole chunk of the digest's tree. Tensors
-lie by element width, widest first (so each is aligned), then by name. All of it follows from the schema, so a tensor
-has the same offset in every file of that schema, and a file is checked by comparing bytes, never by parsing JSON.
+A file is the header's length (8 bytes, little-endian), the header, and the tensors without gaps. The header is compact
+JSON, padded with spaces so that the tensors start at a multiple of 1,024 bytes, at a chunk of the digest's tree. The
+tensors are ordered by element width, the widest first (so that each is aligned), then by name; each is in row-major
+(C) order and little-endian. All of this follows from the schema. A tensor therefore has the same offset in every file
+of a schema, and a file is checked by comparing bytes, never by parsing JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from verifier.artifacts.digests import CHUNK_BYTES
 from verifier.artifacts.errors import Misfit, SchemaError
 
-# NumPy dtype -> safetensors' name. uint64 is missing because its values do not fit the arithmetic's int64.
+# NumPy dtype -> its name in safetensors. uint64 is excluded because its values do not fit in the arithmetic's int64.
 DTYPES = {
     "int8": "I8",
     "uint8": "U8",
@@ -32,18 +33,19 @@ DTYPES = {
     "int64": "I64",
 }
 MAX_RANK = 8
-MAX_GRID = 1074  # the exponent of float64's smallest step; beyond it no value of the grid exists
+MAX_GRID = 1074  # 2^-1074 is the smallest positive float64, so no float64 lies on a finer grid
 MAX_TENSORS = 65_536
-MAX_FILE_BYTES = 1 << 36  # also far below the 256 GiB after which ChaCha20's block counter would wrap
-LENGTH_BYTES = 8
+MAX_FILE_BYTES = 1 << 36  # 64 GiB, below the 256 GiB after which ChaCha20's 32-bit block counter would wrap
+LENGTH_BYTES = 8  # of the header's length
 
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor: name, NumPy dtype, shape (dimensions ≥ 1; () is a scalar) and the exponent e of its grid 2^e.
+    """One tensor: its name, NumPy dtype, shape (each dimension at least 1; () is a scalar) and grid exponent.
 
+    An integer q of a tensor with grid exponent e stands for the number q * 2^e.
     Errors: SchemaError when no tensor file can have such a tensor.
     """
 
@@ -54,24 +56,26 @@ class TensorSpec:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name == "__metadata__":
-            raise SchemaError(f"{self.name[:80]!a} cannot name a tensor: letters, digits and _ . : / - only")
+            raise SchemaError(
+                f"{self.name[:80]!a} cannot name a tensor: a name has 1 to 200 letters, digits and _ . : / - only"
+            )
         if self.dtype not in DTYPES:
-            raise SchemaError(f"{self.name}: dtype {self.dtype[:40]!a} is none of {', '.join(DTYPES)}")
+            raise SchemaError(f"{self.name}: dtype {self.dtype[:40]!a} is not one of {', '.join(DTYPES)}")
         if len(self.shape) > MAX_RANK or any(dimension < 1 for dimension in self.shape):
             raise SchemaError(f"{self.name}: a shape has at most {MAX_RANK} dimensions, each at least 1")
         if self.nbytes > MAX_FILE_BYTES:
-            raise SchemaError(f"{self.name}: larger than the {MAX_FILE_BYTES} bytes that a file may have")
+            raise SchemaError(f"{self.name}: larger than the maximum of {MAX_FILE_BYTES} bytes for a file")
         if abs(self.grid) > MAX_GRID:
-            raise SchemaError(f"{self.name}: grid exponents lie within ±{MAX_GRID}")
+            raise SchemaError(f"{self.name}: the grid exponent must be within ±{MAX_GRID}")
 
     @property
     def width(self) -> int:
-        """Bytes of one element."""
+        """The size of one element in bytes."""
         return np.dtype(self.dtype).itemsize
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole tensor."""
+        """The size of the whole tensor in bytes."""
         return math.prod(self.shape) * self.width
 
 
@@ -79,23 +83,26 @@ Schema = tuple[TensorSpec, ...]
 
 
 def layout(schema: Schema) -> list[tuple[TensorSpec, int]]:
-    """The tensors in file order, each with its offset from the end of the header. Errors: SchemaError."""
+    """Return the tensors in file order, each with its byte offset from the end of the header. Errors: SchemaError."""
     if not 1 <= len(schema) <= MAX_TENSORS:
         raise SchemaError(f"a tensor file has 1 to {MAX_TENSORS} tensors")
     if len({spec.name for spec in schema}) != len(schema):
-        raise SchemaError("two tensors have one name")
+        raise SchemaError("two tensors have the same name")
     ordered = sorted(schema, key=lambda spec: (-spec.width, spec.name))
     placed, offset = [], 0
     for spec in ordered:
         placed.append((spec, offset))
         offset += spec.nbytes
     if offset > MAX_FILE_BYTES:
-        raise SchemaError(f"the tensors are larger than the {MAX_FILE_BYTES} bytes that a file may have")
+        raise SchemaError(f"the tensors are larger than the maximum of {MAX_FILE_BYTES} bytes for a file")
     return placed
 
 
 def header(schema: Schema) -> bytes:
-    """Everything before the first tensor, the 8 length bytes included: a multiple of 1,024. Errors: SchemaError."""
+    """Return all bytes before the first tensor, including the 8 of the length; their number is a multiple of 1,024.
+
+    Errors: SchemaError.
+    """
     entries = {
         spec.name: {
             "dtype": DTYPES[spec.dtype],
@@ -110,12 +117,15 @@ def header(schema: Schema) -> bytes:
 
 
 def size(schema: Schema) -> int:
-    """Bytes of every file of that schema. Errors: SchemaError."""
+    """Return the size in bytes of every file of that schema. Errors: SchemaError."""
     return len(header(schema)) + sum(spec.nbytes for spec in schema)
 
 
 def encode(schema: Schema, tensors: Mapping[str, NDArray[np.integer[Any]]]) -> bytes:
-    """The tensor file. Errors: Misfit when the tensors are not exactly the schema's, without any conversion."""
+    """Return the tensor file of these tensors, which are not converted.
+
+    Errors: Misfit when names, dtypes or shapes differ from the schema's; SchemaError.
+    """
     known = {spec.name for spec in schema}
     if missing := sorted(known - tensors.keys()):
         raise Misfit(f"tensors are missing: {', '.join(missing)}")
@@ -133,10 +143,10 @@ def encode(schema: Schema, tensors: Mapping[str, NDArray[np.integer[Any]]]) -> b
 
 
 def decode(schema: Schema, data: bytes | memoryview) -> dict[str, NDArray[np.integer[Any]]]:
-    """The tensors of a file as read-only views into `data`, by name.
+    """Return the tensors of a file by name, as read-only views of `data`.
 
-    Errors: Misfit when the length or the header bytes differ from the schema's. Nothing else can be wrong: every
-    pattern of bits is an integer.
+    Errors: Misfit when the length or the header bytes differ from the schema's; SchemaError. Nothing else can be wrong,
+    because every bit pattern is an integer.
     """
     expected = header(schema)
     length = len(expected) + sum(spec.nbytes for spec in schema)
