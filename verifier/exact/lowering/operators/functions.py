@@ -211,9 +211,9 @@ def logarithm(builder: Builder, x: Value) -> Value:
     result = builder.constant(builder.quantised(np.array((width - 1 + x.grid) * math.log(2)), LOG_GRID))
     for level in reversed(range((width - whole.lo.bit_length()).bit_length())):
         octaves = 2**level
-        most = 2 ** (width - octaves) - 1
-        small = builder.cast(builder.op("LessOrEqual", whole, builder.constant(np.float64(most))), FLOAT)
-        raised = builder.scale(builder.clipped(whole, 0, most), octaves)
+        limit = 2 ** (width - octaves) - 1
+        small = builder.cast(builder.op("LessOrEqual", whole, builder.constant(np.float64(limit))), FLOAT)
+        raised = builder.scale(builder.clipped(whole, 0, limit), octaves)
         whole = builder.op("Max", whole, builder.op("Mul", raised, small))
         less = builder.constant(builder.quantised(np.array(octaves * math.log(2)), LOG_GRID))
         result = builder.op("Sub", result, builder.op("Mul", small, less))

@@ -143,15 +143,17 @@ def _reach(node: FloatNode, bits: int) -> float:
 def _unit_rows(node: FloatNode, x: Value, reach: float, epsilon: float) -> Value:
     """Emit x * sqrt(depth) / sqrt(sum of squares + epsilon) over the last axis, for |x| up to `reach`."""
     builder, depth = node.builder, x.shape[-1]
-    most = max_row_doublings(node, _reach(node, INPUT_BITS))
-    x, doublings = scale_rows(node, builder.fitted(x, reach, ROW_SCALED_BITS), reach, most)
+    max_doublings = max_row_doublings(node, _reach(node, INPUT_BITS))
+    x, doublings = scale_rows(node, builder.fitted(x, reach, ROW_SCALED_BITS), reach, max_doublings)
 
     # The squares are those of a narrower copy of x: its rounding errors average out over the row.
     wide = builder.fitted(x, reach, WIDE_BITS)
     narrow = builder.fitted(wide, reach, (RADICAND_BITS - math.ceil(math.log2(depth))) // 2 + 1)
     squares = builder.op("ReduceSum", builder.op("Mul", narrow, narrow), last_axis(node.builder, x), keepdims=1)
     # A row that was multiplied by a factor has the epsilon times its square.
-    epsilons = np.clip(np.rint(np.ldexp(epsilon * row_factors(most) ** 2, -squares.grid)), 1, 2.0**RADICAND_BITS)
+    epsilons = np.clip(
+        np.rint(np.ldexp(epsilon * row_factors(max_doublings) ** 2, -squares.grid)), 1, 2.0**RADICAND_BITS
+    )
     if doublings is None:
         row_epsilon = builder.constant(epsilons[0])
     else:

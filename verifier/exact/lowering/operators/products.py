@@ -58,9 +58,9 @@ def max_row_doublings(node: FloatNode, reach: float) -> int:
     return min(max(math.floor(math.log2(reach / smallest)), 0), MAX_ROW_DOUBLINGS)
 
 
-def row_factors(most: int) -> NDArray[np.float64]:
-    """Return the factors of rows that are doubled 0, 1, …, `most` times: 2**0, …, 2**most."""
-    return np.asarray(2.0 ** np.arange(most + 1))
+def row_factors(max_doublings: int) -> NDArray[np.float64]:
+    """Return the factors of rows that are doubled 0, 1, …, `max_doublings` times: 2**0, …, 2**max_doublings."""
+    return np.asarray(2.0 ** np.arange(max_doublings + 1))
 
 
 def last_axis(builder: Builder, x: Value) -> Value:
@@ -68,12 +68,13 @@ def last_axis(builder: Builder, x: Value) -> Value:
     return builder.constant(np.array([len(x.shape) - 1], np.int64))
 
 
-def scale_rows(node: FloatNode, x: Value, reach: float, most: int) -> tuple[Value, Value | None]:
-    """Double each row of x as often as it stays within `reach`, `most` times at most.
+def scale_rows(node: FloatNode, x: Value, reach: float, max_doublings: int) -> tuple[Value, Value | None]:
+    """Double each row of x as often as it stays within `reach`, `max_doublings` times at most.
 
-    Returns the scaled rows and the number of doublings of each row, with a last axis of 1; None where `most` is 0.
+    Returns the scaled rows and the number of doublings of each row, with a last axis of 1; no number (None)
+    where `max_doublings` is 0.
     """
-    if most == 0:
+    if max_doublings == 0:
         return x, None
     builder = node.builder
     peak = builder.op(
@@ -84,15 +85,15 @@ def scale_rows(node: FloatNode, x: Value, reach: float, most: int) -> tuple[Valu
     limit = builder.constant(np.float64(math.floor(math.ldexp(reach, -x.grid))))
     steps = builder.op("Max", builder.scale(peak, -x.grid), builder.constant(np.float64(1)))
     # floor(log2(limit / peak)) is looked up for the floor of the quotient.
-    ratio = builder.clipped(builder.quotient(limit, steps), 0, 2**most)
-    logarithms = np.floor(np.log2(np.maximum(np.arange(2**most + 1), 1)))
+    ratio = builder.clipped(builder.quotient(limit, steps), 0, 2**max_doublings)
+    logarithms = np.floor(np.log2(np.maximum(np.arange(2**max_doublings + 1), 1)))
     doublings = builder.lookup(builder.cast(builder.constant(logarithms.astype(np.int8)), FLOAT), ratio)
-    return builder.op("Mul", x, builder.lookup(builder.constant(row_factors(most)), doublings)), doublings
+    return builder.op("Mul", x, builder.lookup(builder.constant(row_factors(max_doublings)), doublings)), doublings
 
 
-def _unscale_rows(builder: Builder, y: Value, doublings: Value, most: int) -> Value:
+def _unscale_rows(builder: Builder, y: Value, doublings: Value, max_doublings: int) -> Value:
     """Divide each row of y, of at most ROW_SCALED_BITS bits, by the factor of its doublings."""
-    return builder.op("Mul", y, builder.lookup(builder.constant(1 / row_factors(most)), doublings))
+    return builder.op("Mul", y, builder.lookup(builder.constant(1 / row_factors(max_doublings)), doublings))
 
 
 # MatMul
@@ -133,12 +134,14 @@ def _by_weight(node: FloatNode, array: NDArray[Any], finish: Callable[[Value], V
 
     def with_scaled_rows(bits: int) -> Value:
         reach = node.magnitude(0) * headroom
-        most = max_row_doublings(node, reach)  # the headroom above the largest row is usable by the others as well
-        x, doublings = scale_rows(node, as_float(builder, node.fitted(0, ROW_SCALED_BITS)), reach, most)
+        max_doublings = max_row_doublings(
+            node, reach
+        )  # the headroom above the largest row is usable by the others as well
+        x, doublings = scale_rows(node, as_float(builder, node.fitted(0, ROW_SCALED_BITS)), reach, max_doublings)
         result = product(builder.fitted(x, reach, bits))
         assert doublings is not None
         fitted = builder.fitted(result, result_reach, ROW_SCALED_BITS, RESULT_HEADROOM_BITS)
-        return finish(_unscale_rows(builder, fitted, doublings, most))
+        return finish(_unscale_rows(builder, fitted, doublings, max_doublings))
 
     return node.widest_provable(with_scaled_rows, PRODUCT_BITS)
 
