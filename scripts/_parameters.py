@@ -1,11 +1,16 @@
-"""What a deployment fixes for ever, by profile.
+"""What a deployment fixes permanently, by profile, and how the three contracts are deployed with it.
 
 `public` holds defaults for networks where money is real; `demo` allows windows of seconds and committees of three, so
 that a whole bounty runs in minutes on a local chain.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import rlp
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from verifier.protocol.constants import Windows
 
@@ -30,6 +35,10 @@ class Limits:
     min_seat_fee: int
     void_delay: int
     terminal_delay: int
+
+    def as_argument(self) -> tuple[object, ...]:
+        """The struct that the constructor of Bounties takes, in the contract's field order."""
+        return tuple(list(value) if isinstance(value, tuple) else value for value in vars(self).values())
 
 
 @dataclass(frozen=True)
@@ -94,3 +103,28 @@ PROFILES = {
         ),
     ),
 }
+
+
+class UnexpectedAddressError(Exception):
+    """Bounties was not deployed at the address that Panel names, so the three contracts are useless."""
+
+
+def deploy(parameters: Parameters, deployer: str, nonce: int, create: Callable[..., Any]) -> tuple[Any, Any, Any]:
+    """Deploy Stakes, Panel and Bounties with `parameters`; returns them in this order.
+
+    `create(name, *arguments)` deploys the contract of that name from `deployer`, whose next transaction has `nonce`.
+    Panel names Bounties but is deployed before it, so the address of Bounties is computed from the nonce that its
+    deployment will have. Errors: UnexpectedAddressError when another transaction of the deployer took that nonce.
+    """
+    stakes = create("Stakes", parameters.seat, parameters.exit_delay)
+    expected = create_address(deployer, nonce + 2)
+    panel = create("Panel", stakes.address, expected, parameters.draw_delay, parameters.challenge_window)
+    bounties = create("Bounties", panel.address, parameters.limits.as_argument())
+    if bounties.address != expected:
+        raise UnexpectedAddressError(f"Bounties was deployed at {bounties.address}, but Panel names {expected}")
+    return stakes, panel, bounties
+
+
+def create_address(deployer: str, nonce: int) -> str:
+    """Address of the contract that an account creates in its transaction with that nonce."""
+    return to_checksum_address(keccak(rlp.encode([bytes.fromhex(deployer[2:]), nonce]))[12:])

@@ -4,15 +4,14 @@ ape run deploy --network ethereum:devnet:node --account sponsor --profile demo
 """
 
 from pathlib import Path
+from typing import Any
 
 import ape
 import click
-import rlp
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from scripts import _chain, _deployments
-from scripts._parameters import PROFILES, Limits
+from scripts._parameters import PROFILES, UnexpectedAddressError, deploy
 
 
 @click.command(cls=_chain.Command)
@@ -37,17 +36,15 @@ def cli(alias: str, passphrase_file: Path | None, yes: bool, profile: str) -> No
     signer.confirm(f"deploy Stakes, Panel and Bounties, profile {profile}")
     deployer = signer.unlocked()
 
-    stakes = deployer.deploy(project.Stakes, parameters.seat, parameters.exit_delay)
-    # Panel is deployed before Bounties and names it: the address follows from the deployer's nonce.
-    bounties_address = create_address(deployer.address, deployer.nonce + 1)
-    panel = deployer.deploy(
-        project.Panel, stakes.address, bounties_address, parameters.draw_delay, parameters.challenge_window
-    )
-    bounties = deployer.deploy(project.Bounties, panel.address, limits_argument(parameters.limits))
-    if bounties.address != bounties_address:
+    def create(name: str, *arguments: object) -> Any:
+        return deployer.deploy(getattr(project, name), *arguments)
+
+    try:
+        stakes, panel, bounties = deploy(parameters, deployer.address, deployer.nonce, create)
+    except UnexpectedAddressError as error:
         raise click.ClickException(
-            "another transaction of the deployer came between: nothing works with these three, deploy again"
-        )
+            f"another transaction was sent from the deployer's account in between, deploy again: {error}"
+        ) from error
 
     contracts = {"Stakes": stakes, "Panel": panel, "Bounties": bounties}
     record = {
@@ -70,13 +67,3 @@ def cli(alias: str, passphrase_file: Path | None, yes: bool, profile: str) -> No
     for name, contract in contracts.items():
         click.echo(f"  {name:<9} {contract.address}")
     click.echo(f"written to {target}")
-
-
-def create_address(deployer: str, nonce: int) -> str:
-    """Address of the contract that an account creates with that nonce."""
-    return to_checksum_address(keccak(rlp.encode([bytes.fromhex(deployer[2:]), nonce]))[12:])
-
-
-def limits_argument(limits: Limits) -> tuple[object, ...]:
-    """The constructor's struct, in the contract's field order."""
-    return tuple(list(value) if isinstance(value, tuple) else value for value in vars(limits).values())

@@ -274,11 +274,9 @@ class Chain:
         self._state.set_storage(to_canonical_address(contract.address), slot, number)
         self._state.lock_changes()
 
-    def next_address(self, sender: str, ahead: int = 0) -> str:
-        """Where the sender's next contract but `ahead` will be."""
-        canonical = to_canonical_address(sender)
-        nonce = self._state.get_nonce(canonical) + ahead
-        return to_checksum_address(keccak(rlp.encode([canonical, big_endian_int.serialize(nonce)]))[12:])
+    def nonce(self, address: str) -> int:
+        """The nonce of the account's next transaction that creates a contract; other transactions do not raise it."""
+        return int(self._state.get_nonce(to_canonical_address(address)))
 
     def deploy(self, parts: tuple[bytes, Any, Any], *arguments: Any, sender: str) -> Contract:
         """Deploy what `compiled` gave. Errors: Reverted."""

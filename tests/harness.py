@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from scripts._parameters import Limits, Parameters, deploy
 from tests.evm import NATIVE, ZERO, Chain, Contract, Receipt, account, compiled, word
 from verifier.protocol import commitments
 
@@ -33,19 +34,26 @@ COMMITTING, CONVENING, ATTESTING, HOLDOUT, REVEALING, JUDGING, SETTLED, CANCELLE
 # another.
 WINDOWS = [100, 90, 80, 70, 60, 40]
 
-LIMITS = {
-    "min_committee": 3,
-    "max_committee": 31,
-    "seat_factor": 1,
-    "min_windows": [10] * 6,
-    "max_windows": [3600] * 6,
-    "submission_bond": ETHER // 100,
-    "sponsor_bond_bps": 2000,
-    "reference_rate": 10**10,
-    "min_seat_fee": 10**9,
-    "void_delay": 1_000,
-    "terminal_delay": 5_000,
-}
+PARAMETERS = Parameters(
+    seat=SEAT,
+    exit_delay=EXIT_DELAY,
+    draw_delay=DRAW_DELAY,
+    challenge_window=CHALLENGE_WINDOW,
+    limits=Limits(
+        min_committee=3,
+        max_committee=31,
+        seat_factor=1,
+        min_windows=(10, 10, 10, 10, 10, 10),
+        max_windows=(3600, 3600, 3600, 3600, 3600, 3600),
+        submission_bond=ETHER // 100,
+        sponsor_bond_bps=2000,
+        reference_rate=10**10,
+        min_seat_fee=10**9,
+        void_delay=1_000,
+        terminal_delay=5_000,
+    ),
+)
+LIMITS = PARAMETERS.limits
 
 DEPLOYER = account("deployer")
 OWNER = account("owner")
@@ -95,34 +103,30 @@ class Task:
 
 
 class World:
-    """One deployment of the protocol, and its people. `sources`: files to compile in place of a contract's own."""
+    """One deployment of the protocol, and its people. `sources` names files to compile instead of a contract's own."""
 
     def __init__(
-        self,
-        chain: Chain | None = None,
-        limits: dict[str, Any] = LIMITS,
-        seat: int = SEAT,
-        exit_delay: int = EXIT_DELAY,
-        draw_delay: int = DRAW_DELAY,
-        challenge_window: int = CHALLENGE_WINDOW,
-        sources: Mapping[str, str] | None = None,
+        self, parameters: Parameters = PARAMETERS, chain: Chain | None = None, sources: Mapping[str, str] | None = None
     ) -> None:
         self.chain = chain or Chain()
         for role in (DEPLOYER, OWNER, OPERATOR, SPONSOR, SOLVER, RIVAL, STRANGER):
             self.chain.fund(role, PURSE)
-        self.limits = limits
-        self.challenge_window = challenge_window
-        stakes, panel, bounties = (
-            compiled((sources or {}).get(name, f"contracts/{name}.vy")) for name in ("Stakes", "Panel", "Bounties")
-        )
-        self.stakes = self.chain.deploy(stakes, seat, exit_delay, sender=DEPLOYER)
-        escrow = self.chain.next_address(DEPLOYER, ahead=1)
-        self.panel = self.chain.deploy(
-            panel, self.stakes.address, escrow, draw_delay, challenge_window, sender=DEPLOYER
-        )
-        ranges = tuple(limits.values())
-        self.bounties = self.chain.deploy(bounties, self.panel.address, ranges, sender=DEPLOYER)
-        assert self.bounties.address == escrow
+        self.limits = parameters.limits
+        self.challenge_window = parameters.challenge_window
+
+        def create(name: str, *arguments: Any) -> Contract:
+            source = (sources or {}).get(name, f"contracts/{name}.vy")
+            return self.chain.deploy(compiled(source), *arguments, sender=DEPLOYER)
+
+        nonce = self.chain.nonce(DEPLOYER)
+        self.stakes, self.panel, self.bounties = deploy(parameters, DEPLOYER, nonce, create)
+
+    @classmethod
+    def with_seats(cls, count: int, **arguments: Any) -> World:
+        """A deployment with so many seats of one owner and one operator; any later task can draw them."""
+        world = cls(**arguments)
+        world.join_early(count)
+        return world
 
     # ------------------------------------------------------------------------------------------------- seats
 
@@ -136,6 +140,12 @@ class World:
             bytes(self.stakes.join(operator, "https://mirror.example", where, sender=owner, value=seat).result)
             for _ in range(count)
         ]
+
+    def join_early(self, count: int = 1, owner: str = OWNER, operator: str = OPERATOR) -> list[bytes]:
+        """As `join`, and go to the next second, so that the seats are older than any later task."""
+        stakes = self.join(count, owner, operator)
+        self.chain.at(self.chain.now + 1)
+        return stakes
 
     def operator_of(self, slot: int) -> str:
         """The key that attests and votes for a seat now."""
@@ -184,7 +194,7 @@ class World:
 
     def sponsor_bond(self, terms: dict[str, Any]) -> int:
         """What a sponsor pays with the reward for a sealed holdout, in the reward's asset."""
-        return int(terms["reward"] * self.limits["sponsor_bond_bps"] // 10_000) if terms["holdout"] != ZERO else 0
+        return int(terms["reward"] * self.limits.sponsor_bond_bps // 10_000) if terms["holdout"] != ZERO else 0
 
     def entry(self, task: Task, solver: str, name: str = "") -> Entry:
         """What a solver would commit next; sends nothing."""
@@ -331,24 +341,44 @@ class World:
         """What an account can withdraw from the escrow, or from another contract of the protocol."""
         return int((contract or self.bounties).credit(asset, account_))
 
-    # ----------------------------------------------------------------------------------------- whole stretches
+    # ------------------------------------------------------------------------------------------------ stages
 
-    def to_drawn(self, submissions: int | Iterable[str] = 1, **changes: Any) -> Task:
-        """A task whose first committee is drawn, with so many submissions of the solver or one of each solver named."""
+    def to_committed(self, submissions: int | Iterable[str] = 1, **changes: Any) -> Task:
+        """A task in the second in which its commits close.
+
+        `submissions` is the number that the solver committed, or one solver for each; `changes` are for `create`.
+        """
         task = self.create(**changes)
         for solver in [SOLVER] * submissions if isinstance(submissions, int) else submissions:
             self.submit(task, solver)
         self.chain.at(task.commit_closes)
+        return task
+
+    def to_convened(self, submissions: int | Iterable[str] = 1, **changes: Any) -> Task:
+        """A task whose eligible seats are frozen and whose draw is awaited."""
+        task = self.to_committed(submissions, **changes)
         self.convene(task)
+        return task
+
+    def to_drawn(self, submissions: int | Iterable[str] = 1, **changes: Any) -> Task:
+        """A task whose first committee is drawn."""
+        task = self.to_convened(submissions, **changes)
         self.draw(task)
+        return task
+
+    def to_attested(
+        self, submissions: int | Iterable[str] = 1, bitmaps: Sequence[int | None] | None = None, **changes: Any
+    ) -> Task:
+        """A task whose attestation is closed; a sealed holdout is not revealed yet."""
+        task = self.to_drawn(submissions, **changes)
+        self.attest(task, bitmaps)
         return task
 
     def to_revealing(
         self, submissions: int | Iterable[str] = 1, bitmaps: Sequence[int | None] | None = None, **changes: Any
     ) -> Task:
         """A task whose solvers can reveal."""
-        task = self.to_drawn(submissions, **changes)
-        self.attest(task, bitmaps)
+        task = self.to_attested(submissions, bitmaps, **changes)
         if task.holdout is not None:
             self.reveal_holdout(task)
         return task
@@ -366,8 +396,7 @@ class World:
     def to_final(self, scores: Sequence[int] = (150,), solvers: Sequence[str] | None = None, **changes: Any) -> Task:
         """A task whose whole committee voted the same scores, at the first second in which that is final."""
         task = self.to_judging(solvers or len(scores), **changes)
-        self.judge(task, [self.verdict(task, scores)] * len(self.committee(task)))
-        self.pass_challenge(task)
+        self.agree(task, scores)
         return task
 
     def to_settled(self, scores: Sequence[int] = (150,), solvers: Sequence[str] | None = None, **changes: Any) -> Task:
@@ -375,3 +404,22 @@ class World:
         task = self.to_final(scores, solvers, **changes)
         self.settle(task, scores)
         return task
+
+    # The same steps for a task that a test has prepared itself.
+
+    def seat_committee(self, task: Task) -> None:
+        """Close the commits, convene, and draw the first committee."""
+        self.chain.at(task.commit_closes)
+        self.convene(task)
+        self.draw(task)
+
+    def agree(self, task: Task, scores: Sequence[int], round_: int = 1) -> None:
+        """Let the whole committee of a round vote these scores, and go to the first second in which that is final."""
+        self.judge(task, [self.verdict(task, scores)] * len(self.committee(task, round_)), round_=round_)
+        self.pass_challenge(task, round_)
+
+    def close_all(self, task: Task) -> None:
+        """Close every vote of every round of an ended task."""
+        for round_ in range(1, self.panel.tally(task.id)["rounds"] + 1):
+            for position in range(len(self.committee(task, round_))):
+                self.close(task, position, round_)

@@ -159,10 +159,8 @@ def second_round_never_drawn(world: World) -> Task:
 
 def three_rounds_failed(world: World) -> Task:
     task = no_quorum(world)
-    for number in (2, 3):
-        world.pass_reveals(task, number - 1)
-        world.convene(task)
-        world.draw(task)
+    for after in (1, 2):
+        world.next_round(task, after)
     return task
 
 
@@ -184,9 +182,7 @@ def accepted(world: World) -> Task:
 def accepted_in_the_second_round(world: World) -> Task:
     """The reserve pays the second round."""
     task = no_quorum(world)
-    world.pass_reveals(task)
-    world.convene(task)
-    world.draw(task)
+    world.next_round(task)
     world.judge(task, [world.verdict(task, SCORES)] * len(world.committee(task, 2)), round_=2)
     return task
 
@@ -258,9 +254,7 @@ def take_everything_out(world: World, task: Task) -> None:
     scores = SCORES if world.bounties.task(task.id)["outcome"] == SCORED else ()
     for index in range(len(task.entries)):
         world.claim(task, index, scores)
-    for number in range(1, world.panel.tally(task.id)["rounds"] + 1):
-        for position in range(len(world.committee(task, number))):
-            world.close(task, position, number)
+    world.close_all(task)
     stakes = [world.stakes.stake_of(slot) for slot in range(SEATS)]
     for stake in stakes:
         world.stakes.request_exit(stake, sender=OWNER)

@@ -27,9 +27,7 @@ def committed_by_both(world: World) -> Task:
     copied = Entry(RIVAL, 0, entry.sealed, entry.plain, entry.key, commitment)
     world.submit(task, RIVAL, copied)
     world.submit(task, SOLVER, Entry(SOLVER, 1, entry.sealed, entry.plain, entry.key, commitment))
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    world.draw(task)
+    world.seat_committee(task)
     world.attest(task)
     world.reveal(task, 1)
     return task
@@ -43,8 +41,7 @@ def test_copied_commitment__opening_becomes_public__opens_for_its_solver_alone(w
 
     scores = (0, 150)
     world.chain.at(world.bounties.judging_from(task.id))
-    world.judge(task, [world.verdict(task, scores)] * 3)
-    world.pass_challenge(task)
+    world.agree(task, scores)
     world.settle(task, scores)
     world.claim(task, 0, scores)
     world.claim(task, 1, scores)
@@ -61,8 +58,7 @@ def test_copied_commitment__solver_left_out_of_it__pays_the_copier(without: Call
 
     scores = (150, 150)
     world.chain.at(world.bounties.judging_from(task.id))
-    world.judge(task, [world.verdict(task, scores)] * 3)
-    world.pass_challenge(task)
+    world.agree(task, scores)
     world.settle(task, scores)
     world.claim(task, 0, scores)
     assert world.owed(RIVAL) == ETHER + world.bounties.bond_of(0)
@@ -138,8 +134,7 @@ def test_early_reveal_of_a_vote__no_order_of_windows__lends_the_lazy_a_verdict(
 
 def early_submission(world: World) -> Task:
     """A solver who opens its submission while the sponsor still decides whether to open the holdout."""
-    task = world.to_drawn(sealed=True)
-    world.attest(task)
+    task = world.to_attested(sealed=True)
     world.reveal(task, 0)
     return task
 
@@ -174,12 +169,9 @@ def test_late_commitment__commits_never_close__is_entered(without: Callable[[Gua
 
 
 def test_copied_vote__never_opened__costs_the_whole_reservation(world: World) -> None:
-    task, verdict = copied_vote(world)
-    world.pass_reveals(task)
-    world.convene(task)
-    world.draw(task)
-    world.judge(task, [verdict] * len(world.committee(task, 2)), round_=2)
-    world.pass_challenge(task, 2)
+    task, _ = copied_vote(world)
+    world.next_round(task)
+    world.agree(task, [150], round_=2)
     world.settle(task, [150])
 
     (closed,) = world.close(task, 1).events(world.panel, "VoteClosed")

@@ -25,10 +25,7 @@ SLOTS_ARE_FROZEN = Guard(
 
 def convened(world: World, committee: int = 3) -> tuple[Task, int]:
     """A task whose target block has just been built."""
-    task = world.create(committee=committee)
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened(committee=committee)
     target = world.chain.block + DRAW_DELAY
     world.chain.block = target + 1
     world.chain.now += DRAW_DELAY + 1
@@ -128,8 +125,7 @@ def test_draw__twice__is_refused(world: World) -> None:
 def rival_seats_drawn(world: World, joins_after: str) -> int:
     """How many of a rival's seats, four times as many as all others, sit on a committee of six."""
     if joins_after == "nothing":
-        world.join(4 * SEATS, owner=RIVAL)
-        world.chain.at(world.chain.now + 1)
+        world.join_early(4 * SEATS, owner=RIVAL)
     task = world.create(committee=6)
     if joins_after == "creation":
         world.join(4 * SEATS, owner=RIVAL)
@@ -159,10 +155,7 @@ def test_seats__joined_for_a_task_that_was_seen__own_its_committee_without_the_g
 
 def committees(world: World, moved: bool) -> tuple[list[int], list[int]]:
     """The committee of a task and who is on it, where somebody joins between freeze and draw, or does not."""
-    task = world.create()
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened()
     if moved:
         world.join(5, owner=RIVAL)
     world.draw(task)
@@ -193,9 +186,7 @@ def test_seats__left_and_taken_again_by_another__are_not_drawn_for_an_older_task
     world.stakes.exit(stake, sender=world.stakes.owner_of(0))
     world.join(owner=RIVAL, operator=account("rival operator"))
     assert world.stakes.owner_of(0) == RIVAL
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    world.draw(task)
+    world.seat_committee(task)
 
     assert sorted(world.committee(task)) == list(range(1, SEATS))
 

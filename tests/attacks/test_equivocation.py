@@ -65,9 +65,7 @@ def test_solver__only_the_key_is_bound__chooses_the_adapter_after_seeing_the_hol
     world.submit(
         task, SOLVER, Entry(SOLVER, 0, entry.sealed, entry.plain, entry.key, of_the_secret("submission", entry.key))
     )
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    world.draw(task)
+    world.seat_committee(task)
     world.attest(task)
 
     receipt = world.bounties.reveal_submission(task.id, 0, entry.sealed, OTHER, entry.key, sender=SOLVER)
@@ -82,9 +80,7 @@ def announced_another(world: World) -> None:
     entry = world.entry(task, SOLVER)
     world.bounties.commit_submission(task.id, entry.commitment, OTHER, "", sender=SOLVER, value=world.due(task))
     task.entries.append(entry)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    world.draw(task)
+    world.seat_committee(task)
     world.attest(task)
     world.reveal(task, 0)
 
@@ -96,8 +92,7 @@ def test_solver__announces_another_ciphertext_than_committed__is_refused(world: 
 
 @pytest.mark.parametrize("exchanged", [0, 1, 2], ids=["ciphertext", "digest", "key"])
 def test_sponsor__opens_the_holdout_with_another_part__is_refused(world: World, exchanged: int) -> None:
-    task = world.to_drawn(sealed=True)
-    world.attest(task)
+    task = world.to_attested(sealed=True)
     assert task.holdout is not None
     opening = list(task.holdout)
     opening[exchanged] = OTHER
@@ -125,9 +120,7 @@ def test_submission__replayed_into_another_task__cannot_be_opened(world: World) 
     again = world.create()
     used = first.entries[0]
     world.submit(again, SOLVER, used)
-    world.chain.at(again.commit_closes)
-    world.convene(again)
-    world.draw(again)
+    world.seat_committee(again)
     world.attest(again)
 
     with reverts("reveal: wrong opening"):
@@ -142,9 +135,7 @@ def test_submission__only_the_key_is_bound__anybody_who_saw_it_elsewhere_enters_
     task = world.create()
     entry = Entry(RIVAL, 0, word("sealed"), word("plain"), used, of_the_secret("submission", used))
     world.submit(task, RIVAL, entry)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    world.draw(task)
+    world.seat_committee(task)
     world.attest(task)
 
     world.reveal(task, 0)
@@ -182,8 +173,7 @@ def on_another_chain(world: World) -> Iterator[None]:
 
 
 def test_holdout__on_another_chain__cannot_be_opened(world: World) -> None:
-    task = world.to_drawn(sealed=True)
-    world.attest(task)
+    task = world.to_attested(sealed=True)
     with on_another_chain(world), reverts("holdout: wrong opening"):
         world.reveal_holdout(task)
 
@@ -214,9 +204,7 @@ def failed_round(world: World) -> tuple[Any, bytes]:
     task = world.to_judging(committee=SEATS // 2)
     verdict = world.verdict(task, [150])
     world.judge(task, [verdict])
-    world.pass_reveals(task)
-    world.convene(task)
-    world.draw(task)
+    world.next_round(task)
     return task, verdict
 
 

@@ -87,7 +87,7 @@ def test_lie__withholding_not_punished__costs_nothing(without: Callable[[Guard],
 def test_lie__no_quorum_and_no_later_verdict__the_withheld_vote_still_costs(world: World) -> None:
     task = world.to_judging()
     world.judge(task, [world.verdict(task, [99]), None, None], revealed=[False] * 3)
-    world.chain.at(world.chain.now + 10 * world.limits["terminal_delay"])
+    world.chain.at(world.chain.now + 10 * world.limits.terminal_delay)
     world.bounties.cancel(task.id, sender=STRANGER)
 
     slashed = [world.close(task, p).events(world.panel, "VoteClosed")[0]["slashed"] for p in range(3)]
@@ -209,10 +209,7 @@ def test_exit__after_the_slash__takes_what_is_left(world: World) -> None:
 
 
 def test_exit__asked_for_after_the_freeze__is_drawn_all_the_same(world: World) -> None:
-    task = world.create(committee=SEATS)
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened(committee=SEATS)
     leaving = world.stakes.stake_of(0)
     world.chain.at(world.chain.now + 1)
     world.stakes.request_exit(leaving, sender=OWNER)
@@ -251,7 +248,7 @@ def test_many_panels__four_at_once__each_can_take_its_quarter(world: World) -> N
     for task in tasks:
         for position in range(SEATS):
             world.commit(task, position, world.verdict(task, [position]))
-    world.chain.at(world.chain.now + 10 * world.limits["terminal_delay"])
+    world.chain.at(world.chain.now + 10 * world.limits.terminal_delay)
     for task in tasks:
         world.bounties.cancel(task.id, sender=STRANGER)
         for position in range(SEATS):

@@ -32,17 +32,14 @@ def dearest(world: World) -> Iterator[dict[str, int]]:
 @pytest.fixture
 def crowd(world: World) -> World:
     """Three seats for each that the largest first committee wants."""
-    world.join(3 * VOTERS - SEATS)
-    world.chain.at(world.chain.now + 1)
+    world.join_early(3 * VOTERS - SEATS)
     return world
 
 
-def close_everything(world: World, task: Task, rounds: int) -> None:
+def close_everything(world: World, task: Task) -> None:
     for index in range(SUBMISSIONS):
         world.claim(task, index, SCORES)
-    for number in range(1, rounds + 1):
-        for position in range(len(world.committee(task, number))):
-            world.close(task, position, number)
+    world.close_all(task)
     for person in (SPONSOR, SOLVER, OWNER):
         world.bounties.withdraw(NATIVE, person, sender=person)
 
@@ -57,7 +54,7 @@ def test_largest_task__64_submissions_and_31_voters__every_transaction_below_a_m
     assert len(world.committee(task)) == VOTERS
 
     before = world.chain.balance(SOLVER)
-    close_everything(world, task, rounds=1)
+    close_everything(world, task)
 
     assert world.chain.balance(SOLVER) == before + ETHER + bonds
     assert world.chain.balance(world.bounties.address) == world.bounties.burned(NATIVE) == 0
@@ -70,20 +67,16 @@ def test_largest_task__three_rounds_up_to_63_seats__every_transaction_below_a_mi
     """Two rounds in which no two seats agree, so that every one of their seats is slashed; the third accepts."""
     world = crowd
     task = world.to_judging(SUBMISSIONS, committee=VOTERS, policy=LADDER, reserve=ETHER)
-    truth = world.verdict(task, SCORES)
     lies = [world.verdict(task, [lie] * SUBMISSIONS) for lie in range(2 * VOTERS)]
     for number, seats in ((1, VOTERS), (2, 2 * VOTERS)):
         assert len(world.committee(task, number)) == seats
         world.judge(task, lies[:seats], round_=number)
-        world.pass_reveals(task, number)
-        world.convene(task)
-        world.draw(task)
+        world.next_round(task, number)
     assert len(world.committee(task, 3)) == 63
-    world.judge(task, [truth] * 63, round_=3)
-    world.pass_challenge(task, 3)
+    world.agree(task, SCORES, round_=3)
     world.settle(task, SCORES)
 
-    close_everything(world, task, rounds=3)
+    close_everything(world, task)
 
     assert world.chain.balance(world.bounties.address) == world.bounties.burned(NATIVE) == 0
     assert world.stakes.burned(NATIVE) == 3 * VOTERS * RESERVATION

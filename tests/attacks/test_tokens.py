@@ -190,7 +190,7 @@ def test_fee_token__whole_bounty__pays_the_reward_that_arrived_to_the_unit(world
     fee = token(world, "FeeToken", 100)
     task = world.to_settled(asset=fee.address, reward=REWARD, sealed=True)
     world.claim(task, 0, (150,))
-    bond = REWARD * world.limits["sponsor_bond_bps"] // 10_000
+    bond = REWARD * world.limits.sponsor_bond_bps // 10_000
     arrived = (REWARD + bond) * 99 // 100
 
     assert world.owed(SOLVER, fee.address) == arrived - bond

@@ -38,7 +38,5 @@ def deploy_without(guard: Guard, folder: Path) -> World:
         assert source.count(text) == 1, f"{weak.name} has {source.count(text)} times: {text}"
         source = source.replace(text, instead)
     weak.write_text(source, "utf-8")
-    world = World(sources={guard.contract: str(contract)})
-    world.join(SEATS)
-    world.chain.at(world.chain.now + 1)  # seats are older than any task
+    world = World.with_seats(SEATS, sources={guard.contract: str(contract)})
     return world

@@ -19,12 +19,12 @@ EVERYBODY = (SPONSOR, SOLVER, RIVAL, STRANGER, OWNER)
 
 def bond(index: int) -> int:
     """Bond of a submission, wei: doubles every eighth."""
-    return int(LIMITS["submission_bond"] * 2 ** (index // 8))
+    return int(LIMITS.submission_bond * 2 ** (index // 8))
 
 
 def sponsor_bond(reward: int) -> int:
     """What a sealed holdout costs if its key is kept, in the reward's asset."""
-    return int(reward * LIMITS["sponsor_bond_bps"] // 10_000)
+    return int(reward * LIMITS.sponsor_bond_bps // 10_000)
 
 
 def fee(task: Task) -> int:
@@ -63,11 +63,7 @@ def claimed(world: World, task: Task, index: int, scores: Sequence[int] = ()) ->
 def paid(world: World, task: Task) -> int:
     """Close every vote of every round; what the seats' owner was credited, wei."""
     before = world.owed(OWNER)
-    round_ = 1
-    while committee := world.committee(task, round_):
-        for position in range(len(committee)):
-            world.close(task, position, round_)
-        round_ += 1
+    world.close_all(task)
     return world.owed(OWNER) - before
 
 

@@ -12,9 +12,7 @@ SEATS = 12
 @pytest.fixture(scope="session")
 def deployed() -> tuple[World, tuple[bytes, int, int, bytes]]:
     """A deployment with twelve seats of one owner and one operator, and the state to come back to."""
-    world = World()
-    world.join(SEATS)
-    world.chain.at(world.chain.now + 1)  # seats are older than any task
+    world = World.with_seats(SEATS)
     return world, world.chain.keep()
 
 

@@ -91,14 +91,10 @@ def test_cancel__nobody_submitted__anyone_from_the_second_at_which_commits_close
 
 
 def test_cancel__no_committee_drawn__anyone_after_the_void_delay(world: World) -> None:
-    task = world.create(sealed=True, reserve=RESERVE)
-    world.submit(task, SOLVER)
-    world.submit(task, RIVAL)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    world.chain.at(task.commit_closes + LIMITS["void_delay"] - 1)
+    task = world.to_convened([SOLVER, RIVAL], sealed=True, reserve=RESERVE)
+    world.chain.at(task.commit_closes + LIMITS.void_delay - 1)
     refuse(world, task)
-    world.chain.at(task.commit_closes + LIMITS["void_delay"])
+    world.chain.at(task.commit_closes + LIMITS.void_delay)
     cancel(world, task, NO_COMMITTEE)
     assert credits(world) == {SPONSOR: ETHER + sponsor_bond(ETHER) + RESERVE}
     for index in range(2):
@@ -110,7 +106,7 @@ def test_cancel__no_committee_drawn__anyone_after_the_void_delay(world: World) -
 def test_cancel__committee_drawn_after_the_void_delay__has_no_ground(world: World) -> None:
     task = world.create()
     world.submit(task)
-    world.chain.at(task.commit_closes + LIMITS["void_delay"])
+    world.chain.at(task.commit_closes + LIMITS.void_delay)
     world.convene(task)
     world.draw(task)
     refuse(world, task)
@@ -133,8 +129,7 @@ def test_cancel__sponsors_files_not_there__pays_the_attesters_and_refunds_the_re
 
 
 def test_cancel__nobody_attested__refunds_the_whole_fee(world: World) -> None:
-    task = world.to_drawn()
-    world.attest(task, [None] * 3)
+    task = world.to_attested(bitmaps=[None] * 3)
     cancel(world, task, UNAVAILABLE)
     assert claimed(world, task, 0) == (0, amounts.bond(0) + amounts.fee(task))
     assert paid(world, task) == 0
@@ -160,9 +155,7 @@ def silent(world: World, bitmaps: list[int | None] | None = None, top_up: int = 
         world.submit(task, solver)
     if top_up:
         world.bounties.top_up(task.id, top_up, sender=STRANGER, value=0 if "asset" in changes else top_up)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    world.draw(task)
+    world.seat_committee(task)
     world.attest(task, bitmaps)
     world.chain.at(world.panel.panel(task.id)["closed_at"] + WINDOWS[2] - 1)
     refuse(world, task)
@@ -273,7 +266,7 @@ def test_cancel__nothing_settled_for_the_terminal_delay__half_the_reward_burned(
     task = world.to_revealing([SOLVER, RIVAL, STRANGER], sealed=True, reward=ETHER + 1, reserve=RESERVE)
     world.reveal(task, 0)
     world.bounties.decline(task.id, 1, sender=RIVAL)
-    until = world.bounties.judging_from(task.id) + WINDOWS[4] + WINDOWS[5] + LIMITS["terminal_delay"]
+    until = world.bounties.judging_from(task.id) + WINDOWS[4] + WINDOWS[5] + LIMITS.terminal_delay
     world.chain.at(until - 1)
     refuse(world, task)
     world.chain.at(until)
@@ -294,7 +287,7 @@ def test_cancel__verdict_that_nobody_can_open__ends_by_the_terminal_rule(world: 
     world.pass_challenge(task)
     with reverts("settle: not the final verdict"):
         world.settle(task, [150], SCORED)
-    world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + LIMITS["terminal_delay"])
+    world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + LIMITS.terminal_delay)
     cancel(world, task, TERMINAL)
     assert paid(world, task) == amounts.attest_part(task)
     assert claimed(world, task, 0) == (0, amounts.bond(0) + amounts.verdict_part(task))
@@ -304,7 +297,7 @@ def test_cancel__verdict_that_nobody_can_open__ends_by_the_terminal_rule(world: 
 def test_cancel__terminal_of_a_token_task__burns_the_token(world: World) -> None:
     token = amounts.token(world)
     task = world.to_judging(asset=token.address, reward=1_001)
-    world.chain.at(world.chain.now + WINDOWS[4] + WINDOWS[5] + LIMITS["terminal_delay"])
+    world.chain.at(world.chain.now + WINDOWS[4] + WINDOWS[5] + LIMITS.terminal_delay)
     cancel(world, task, TERMINAL)
     assert credits(world, token.address) == {SPONSOR: 501}
     finish(world, task, tokens=[token])

@@ -34,8 +34,7 @@ def test_claim__scores_where_none_were_accepted__reverts(world: World) -> None:
     task = world.to_revealing()
     world.chain.at(world.chain.now + WINDOWS[3])
     world.settle(task, outcome=NOTHING)
-    cancelled = world.to_drawn()
-    world.attest(cancelled, [None] * 3)
+    cancelled = world.to_attested(bitmaps=[None] * 3)
     world.bounties.cancel(cancelled.id, sender=STRANGER)
     for ended in (task, cancelled):
         with reverts("claim: wrong scores"):

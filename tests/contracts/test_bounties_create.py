@@ -132,8 +132,8 @@ def test_create__native_and_another_value__reverts(world: World, holdout: bytes,
         *(({"windows": windows(i, 3601)}, "create: bad window") for i in range(6)),
         ({"macs": 0}, "create: bad MACs"),
         ({"macs": 2**64}, "create: bad MACs"),
-        ({"macs": WINDOWS[4] * LIMITS["reference_rate"] + 1}, "create: verdict window too short for the MACs"),
-        ({"seat_fee": LIMITS["min_seat_fee"] - 1}, "create: bad seat fee"),
+        ({"macs": WINDOWS[4] * LIMITS.reference_rate + 1}, "create: verdict window too short for the MACs"),
+        ({"seat_fee": LIMITS.min_seat_fee - 1}, "create: bad seat fee"),
         ({"seat_fee": 2**60}, "create: bad seat fee"),
         ({"reserve": MAX_AMOUNT}, "create: bad reserve"),
         ({"reward": 0}, "reward: out of range"),
@@ -154,9 +154,9 @@ def test_create__terms_out_of_range__reverts(world: World, changes: dict[str, An
         {"policy": LADDER, "threshold": 5, "baseline": 4},
         {"policy": BEST, "threshold": 5, "baseline": 6},
         {"committee": SEATS},
-        {"windows": [10] * 6, "macs": 10 * LIMITS["reference_rate"]},
+        {"windows": [10] * 6, "macs": 10 * LIMITS.reference_rate},
         {"windows": [3600] * 6},
-        {"seat_fee": LIMITS["min_seat_fee"]},
+        {"seat_fee": LIMITS.min_seat_fee},
         {"seat_fee": 2**60 - 1},
         {"reward": 1, "sealed": True},
         {"reward": REWARD_LIMIT},
@@ -184,7 +184,7 @@ def test_create__seats_asked_to_leave__no_longer_count(world: World, leavers: in
         create(world, 0, committee=SEATS - leavers + 1)
 
 
-WORK = WINDOWS[4] * LIMITS["reference_rate"]  # MACs that the slowest operator can do in time
+WORK = WINDOWS[4] * LIMITS.reference_rate  # MACs that the slowest operator can do in time
 
 
 @pytest.mark.parametrize(

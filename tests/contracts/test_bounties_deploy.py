@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from scripts._parameters import create_address
 from tests.contracts import amounts
 from tests.evm import Contract, compiled, reverts
 from tests.harness import CHALLENGE_WINDOW, DEPLOYER, DRAW_DELAY, LIMITS, World
@@ -22,13 +24,13 @@ def windows(index: int, seconds: int, usual: int) -> list[int]:
 @pytest.fixture
 def awaiting(world: World) -> Contract:
     """A panel for the escrow that the deployer deploys next."""
-    escrow = world.chain.next_address(DEPLOYER, ahead=1)
+    escrow = create_address(DEPLOYER, world.chain.nonce(DEPLOYER) + 1)
     arguments = (world.stakes.address, escrow, DRAW_DELAY, CHALLENGE_WINDOW)
     return world.chain.deploy(compiled("contracts/Panel.vy"), *arguments, sender=DEPLOYER)
 
 
 def deploy(world: World, panel: Contract, **changes: Any) -> Contract:
-    return world.chain.deploy(BOUNTIES, panel.address, tuple((LIMITS | changes).values()), sender=DEPLOYER)
+    return world.chain.deploy(BOUNTIES, panel.address, replace(LIMITS, **changes).as_argument(), sender=DEPLOYER)
 
 
 @pytest.mark.parametrize(
@@ -72,19 +74,19 @@ def test_deploy__limits_that_make_no_sense__reverts(
     ],
 )
 def test_deploy__limits_at_their_bounds__are_kept(world: World, awaiting: Contract, changes: dict[str, Any]) -> None:
-    limits = LIMITS | changes
+    limits = replace(LIMITS, **changes)
     bounties = deploy(world, awaiting, **changes)
     assert bounties.PANEL() == awaiting.address
-    assert bounties.MIN_COMMITTEE() == limits["min_committee"]
-    assert bounties.MAX_COMMITTEE_SIZE() == limits["max_committee"]
-    assert bounties.SEAT_FACTOR() == limits["seat_factor"]
-    assert bounties.SUBMISSION_BOND() == limits["submission_bond"]
-    assert bounties.SPONSOR_BOND_BPS() == limits["sponsor_bond_bps"]
-    assert bounties.REFERENCE_RATE() == limits["reference_rate"]
-    assert bounties.MIN_SEAT_FEE() == limits["min_seat_fee"]
-    assert bounties.VOID_DELAY() == limits["void_delay"]
-    assert bounties.TERMINAL_DELAY() == limits["terminal_delay"]
-    ranges = list(zip(limits["min_windows"], limits["max_windows"], strict=True))
+    assert bounties.MIN_COMMITTEE() == limits.min_committee
+    assert bounties.MAX_COMMITTEE_SIZE() == limits.max_committee
+    assert bounties.SEAT_FACTOR() == limits.seat_factor
+    assert bounties.SUBMISSION_BOND() == limits.submission_bond
+    assert bounties.SPONSOR_BOND_BPS() == limits.sponsor_bond_bps
+    assert bounties.REFERENCE_RATE() == limits.reference_rate
+    assert bounties.MIN_SEAT_FEE() == limits.min_seat_fee
+    assert bounties.VOID_DELAY() == limits.void_delay
+    assert bounties.TERMINAL_DELAY() == limits.terminal_delay
+    ranges = list(zip(limits.min_windows, limits.max_windows, strict=True))
     assert [bounties.window_range(i) for i in range(6)] == ranges
 
 

@@ -11,11 +11,9 @@ from tests.harness import DRAW_DELAY, ETHER, LIMITS, STRANGER, Task, World
 def failed(world: World) -> Task:
     """A task whose three free rounds ended without a vote."""
     task = world.to_judging()
-    for number in (1, 2, 3):
-        world.pass_reveals(task, number)
-        if number < 3:
-            world.convene(task)
-            world.draw(task)
+    for after in (1, 2):
+        world.next_round(task, after)
+    world.pass_reveals(task, 3)
     return task
 
 
@@ -37,8 +35,7 @@ def test_reconvene__bought_round_accepts__its_seats_share_what_was_paid(world: W
     world.bounties.reconvene(task.id, sender=STRANGER, value=due)
     world.draw(task)
     seats = len(world.committee(task, 4))
-    world.judge(task, [world.verdict(task, [150])] * seats, round_=4)
-    world.pass_challenge(task, 4)
+    world.agree(task, [150], round_=4)
     world.settle(task, [150])
     share = (amounts.verdict_part(task) + due) // seats
     assert paid(world, task) == amounts.attest_part(task) + share * seats
@@ -52,7 +49,7 @@ def test_reconvene__terminal_rule_after_it__burns_what_was_paid(world: World) ->
     due = world.bounties.reconvene_fee(task.id)
     world.bounties.reconvene(task.id, sender=STRANGER, value=due)
     world.draw(task)
-    until = world.panel.round(task.id, 4)["reveal_closes"] + LIMITS["terminal_delay"]
+    until = world.panel.round(task.id, 4)["reveal_closes"] + LIMITS.terminal_delay
     world.chain.at(until - 1)
     with reverts("cancel: no ground"):
         world.bounties.cancel(task.id, sender=STRANGER)

@@ -36,8 +36,7 @@ def closed_at(world: World, task: Task) -> int:
 
 def attested(world: World, bitmaps: list[int | None] | None = None) -> Task:
     """A sealed task whose sponsor has to reveal now."""
-    task = world.to_drawn(sealed=True)
-    world.attest(task, bitmaps)
+    task = world.to_attested(sealed=True, bitmaps=bitmaps)
     return task
 
 
@@ -177,9 +176,7 @@ def test_answer__before_the_holdout_is_known__is_not_open(world: World, answer: 
     world.submit(task)
     with reverts("reveal: not open"):
         give(world, task, 0, answer)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    world.draw(task)
+    world.seat_committee(task)
     with reverts("reveal: not open"):
         give(world, task, 0, answer)
     world.attest(task)
@@ -192,8 +189,7 @@ def test_answer__before_the_holdout_is_known__is_not_open(world: World, answer: 
 
 @pytest.mark.parametrize("answer", ["reveal", "decline"])
 def test_answer__public_task_without_the_sponsors_files__never_opens(world: World, answer: str) -> None:
-    task = world.to_drawn()
-    world.attest(task, [0b10] * 3)
+    task = world.to_attested(bitmaps=[0b10] * 3)
     with reverts("reveal: not open"):
         give(world, task, 0, answer)
 
@@ -239,9 +235,7 @@ def test_reveal_submission__another_ciphertext_than_the_one_announced__reverts(w
     announced = word("what verifiers mirrored")
     world.bounties.commit_submission(task.id, entry.commitment, announced, "", sender=SOLVER, value=world.due(task))
     task.entries.append(entry)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    world.draw(task)
+    world.seat_committee(task)
     world.attest(task)
     for sealed in (entry.sealed, announced):
         with reverts("reveal: wrong opening"):

@@ -53,8 +53,7 @@ def test_settle__one_passes__is_announced_and_the_rest_waits_for_claims(world: W
 def test_settle__nobody_passes__reward_and_forfeited_bonds_go_back(world: World) -> None:
     task = world.to_revealing(2)
     world.reveal(task, 0)
-    world.judge(task, [world.verdict(task, [99, 0])] * 3)
-    world.pass_challenge(task)
+    world.agree(task, [99, 0])
     receipt = world.settle(task, [99, 0])
     assert receipt.events(world.bounties, "Settled")[0]["total_weight"] == 0
     assert credits(world) == {SPONSOR: ETHER + amounts.bond(1)}
@@ -120,8 +119,7 @@ def test_settle__each_seat_lacked_something_admitted__attesting_fees_are_burned(
     assert world.panel.tally(task.id)["attesters"] == 0
     for index in range(3):
         world.reveal(task, index)
-    world.judge(task, [world.verdict(task, [150, 0, 0])] * 3)
-    world.pass_challenge(task)
+    world.agree(task, [150, 0, 0])
     world.settle(task, [150, 0, 0])
     assert credits(world) == {}
     assert world.bounties.burned(NATIVE) == 3 * amounts.attest_part(task)
@@ -165,9 +163,7 @@ def test_settle__before_the_reveal_window_is_over__reverts(world: World, stage: 
         task = world.to_revealing(sealed=True)
         world.chain.at(world.chain.now + WINDOWS[3] - 1)
     else:
-        task = world.to_drawn(sealed=True)
-        if stage == "attested":
-            world.attest(task)
+        task = world.to_drawn(sealed=True) if stage == "drawn" else world.to_attested(sealed=True)
     for outcome in (NOTHING, SCORED):
         with reverts("settle: too early"):
             world.settle(task, outcome=outcome)
@@ -246,11 +242,8 @@ def test_settle__accepted_in_the_second_round__the_reserve_pays_its_seats_and_th
     world: World, reserve: int
 ) -> None:
     task = world.to_judging(reserve=reserve)
-    world.pass_reveals(task)
-    world.convene(task)
-    world.draw(task)
-    world.judge(task, [world.verdict(task, [150])] * 6, round_=2)
-    world.pass_challenge(task, 2)
+    world.next_round(task)
+    world.agree(task, [150], round_=2)
     world.settle(task, [150])
     # Six seats more than the three that the fees were made for: twice the verdict part again, if the reserve has it.
     extra = min(reserve, 2 * amounts.verdict_part(task))
@@ -287,8 +280,7 @@ def test_settle__token__reward_and_bond_in_the_token_and_the_rest_in_coin(world:
     world.reveal(task, 0)
     world.reveal(task, 1)
     scores = [110, 153, 0]
-    world.judge(task, [world.verdict(task, scores)] * 3)
-    world.pass_challenge(task)
+    world.agree(task, scores)
     world.settle(task, scores)
     assert credits(world, token.address) == {SPONSOR: 200}
     # 20 and 43 of 63; of the forfeited bond too, and the best has the dust.

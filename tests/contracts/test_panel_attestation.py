@@ -48,10 +48,7 @@ def test_attest__nothing_is_there__is_an_attestation_too(world: World) -> None:
 def test_attest__no_committee__reverts(world: World) -> None:
     with reverts("attest: not drawn"):
         world.panel.attest(UNKNOWN, 0, 1, sender=OPERATOR)
-    task = world.create()
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened()
     with reverts("attest: not drawn"):
         world.panel.attest(task.id, 0, 1, sender=OPERATOR)
 
@@ -160,8 +157,7 @@ def test_close_attestation__half_of_the_drawn_seats_and_one_more__is_out_and_in(
 
 
 def test_close_attestation__31_seats_and_64_submissions__counts_every_item(world: World) -> None:
-    world.join(31 - 12)
-    world.chain.at(world.chain.now + 1)
+    world.join_early(31 - 12)
     task = world.to_drawn(64, committee=31, macs=10**7)
     dice = Random(1)
     bitmaps = [dice.getrandbits(65) if dice.random() < 0.9 else None for _ in range(30)] + [task.everything]
@@ -176,8 +172,7 @@ def test_close_attestation__31_seats_and_64_submissions__counts_every_item(world
 
 
 def test_close_attestation__31_seats_have_everything__no_counter_runs_over(world: World) -> None:
-    world.join(31 - 12)
-    world.chain.at(world.chain.now + 1)
+    world.join_early(31 - 12)
     task = world.to_drawn(committee=31)
     for position in range(31):
         world.panel.attest(task.id, position, 0b11, sender=OPERATOR)

@@ -200,7 +200,7 @@ def test_close_vote__no_round_accepted__only_hidden_and_silent_votes_are_slashed
     task = world.to_judging(committee=4)
     one, other = world.verdict(task, [150]), world.verdict(task, [151])
     world.judge(task, [one, other, one, SILENT], revealed=[True, True, False, False])
-    world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + world.limits["terminal_delay"])
+    world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + world.limits.terminal_delay)
     world.bounties.cancel(task.id, sender=STRANGER)
     attested = FEE // 5
     assert closed(world, task) == [(0, attested), (0, attested), (RESERVATION, attested), (SILENCE, attested)]
@@ -208,7 +208,7 @@ def test_close_vote__no_round_accepted__only_hidden_and_silent_votes_are_slashed
 
 def test_close_vote__round_that_was_drawn_but_nobody_committed_in__all_its_silence_is_slashed(world: World) -> None:
     task = world.to_judging()
-    world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + world.limits["terminal_delay"])
+    world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + world.limits.terminal_delay)
     world.bounties.cancel(task.id, sender=STRANGER)
     assert closed(world, task) == [(SILENCE, FEE // 5)] * 3
 
@@ -217,16 +217,14 @@ def test_close_vote__round_that_was_drawn_but_nobody_committed_in__all_its_silen
 
 
 def test_close_vote__sponsor_kept_the_key__nobody_is_slashed_and_attesters_are_paid(world: World) -> None:
-    task = world.to_drawn(sealed=True)
-    world.attest(task, [EVERYTHING, EVERYTHING, SILENT])
+    task = world.to_attested(sealed=True, bitmaps=[EVERYTHING, EVERYTHING, SILENT])
     world.chain.at(world.panel.panel(task.id)["closed_at"] + task.terms["windows"][2])
     world.bounties.cancel(task.id, sender=STRANGER)
     assert closed(world, task) == [(0, 3 * (FEE // 5) // 2)] * 2 + [(0, 0)]
 
 
 def test_close_vote__sponsors_files_missing__nobody_is_slashed_and_attesters_are_paid(world: World) -> None:
-    task = world.to_drawn()
-    world.attest(task, [0b10, 0b10, SILENT])
+    task = world.to_attested(bitmaps=[0b10, 0b10, SILENT])
     world.bounties.cancel(task.id, sender=STRANGER)
     assert closed(world, task) == [(0, 3 * (FEE // 5) // 2)] * 2 + [(0, 0)]
 
@@ -243,8 +241,7 @@ def test_close_vote__every_solver_declined__nobody_is_slashed_for_silence(world:
 
 
 def test_close_vote__key_rotated_and_exit_requested__the_owner_is_paid_and_can_leave(world: World) -> None:
-    world.join(1, owner=RIVAL)
-    world.chain.at(world.chain.now + 1)
+    world.join_early(1, owner=RIVAL)
     task = world.to_judging(committee=SEATS + 1)
     position = world.committee(task).index(SEATS)
     stake = world.stakes.stake_of(SEATS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from eth_utils.crypto import keccak
 
@@ -13,6 +15,7 @@ from tests.harness import (
     LIMITS,
     NO_VERDICT,
     OWNER,
+    PARAMETERS,
     RESERVATION,
     SPONSOR,
     STRANGER,
@@ -29,9 +32,7 @@ UNKNOWN = word("no such task")
 @pytest.fixture
 def task(world: World) -> Task:
     """A task with one submission, in the second in which commits close."""
-    task = world.create()
-    world.submit(task)
-    world.chain.at(task.commit_closes)
+    task = world.to_committed()
     return task
 
 
@@ -159,10 +160,7 @@ def test_convene__last_re_arm__still_draws(world: World, task: Task) -> None:
 
 
 def test_convene__armed_again__freezes_anew(world: World) -> None:
-    task = world.create(committee=11)
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened(committee=11)
     world.stakes.request_exit(world.stakes.stake_of(6), sender=OWNER)
     miss(world, task)
     world.convene(task)
@@ -261,7 +259,7 @@ def test_draw__block_whose_header_is_no_rlp_list__reverts(
 
 
 def test_draw__task_that_ended_while_the_draw_was_awaited__reverts(world: World, task: Task) -> None:
-    world.chain.at(task.commit_closes + world.limits["void_delay"])
+    world.chain.at(task.commit_closes + world.limits.void_delay)
     world.convene(task)
     world.bounties.cancel(task.id, sender=STRANGER)
     with reverts("panel: task ended"):
@@ -269,10 +267,7 @@ def test_draw__task_that_ended_while_the_draw_was_awaited__reverts(world: World,
 
 
 def test_draw__seat_that_asked_to_leave_in_the_second_of_the_freeze__the_first_round_lacks_it(world: World) -> None:
-    task = world.create(committee=SEATS)
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened(committee=SEATS)
     kept = world.chain.keep()
     world.stakes.request_exit(world.stakes.stake_of(0), sender=OWNER)
     with reverts("draw: too few seats"):
@@ -286,20 +281,14 @@ def test_draw__seat_that_asked_to_leave_in_the_second_of_the_freeze__the_first_r
 
 def test_draw__seat_that_joined_in_the_second_of_the_task__is_not_eligible(world: World) -> None:
     world.join()
-    task = world.create(committee=SEATS + 1)
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened(committee=SEATS + 1)
     with reverts("draw: too few seats"):
         world.draw(task)
 
 
 def test_draw__registry_without_a_slot_at_the_freeze__reverts(world: World) -> None:
-    empty = World(limits=LIMITS | {"seat_factor": 0})
-    task = empty.create()
-    empty.submit(task)
-    empty.chain.at(task.commit_closes)
-    empty.convene(task)
+    empty = World(replace(PARAMETERS, limits=replace(LIMITS, seat_factor=0)))
+    task = empty.to_convened()
     with reverts("draw: no seats"):
         empty.draw(task)
 

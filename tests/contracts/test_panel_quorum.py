@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.evm import ZERO, reverts, word
-from tests.harness import ACCEPTED, CHALLENGE_WINDOW, FINAL, HOLDOUT_INVALID, NO_VERDICT, Task, World
+from tests.harness import ACCEPTED, CHALLENGE_WINDOW, FINAL, HOLDOUT_INVALID, NO_VERDICT, PARAMETERS, Task, World
 from verifier.protocol import commitments
 
 SEATS = 12
@@ -27,8 +29,7 @@ QUORUMS = {3: 3, 4: 3, 5: 4, 6: 5, 7: 5, 8: 6, 9: 7, 10: 7, 11: 8, 12: 9, 15: 11
 def test_reveal_verdict__one_seat_below_the_quorum_and_at_it__accepts_with_the_last(
     world: World, seats: int, quorum: int
 ) -> None:
-    world.join(max(0, seats - SEATS))
-    world.chain.at(world.chain.now + 1)
+    world.join_early(max(0, seats - SEATS))
     task = world.to_judging(committee=seats)
     verdict = world.verdict(task, [150])
     world.judge(task, [verdict] * seats, revealed=[position < quorum - 1 for position in range(seats)])
@@ -112,9 +113,7 @@ def test_final_verdict__of_the_second_round__counts_from_the_end_of_its_reveals(
 
 
 def test_final_verdict__no_challenge_window__still_waits_for_every_reveal() -> None:
-    world = World(challenge_window=0)
-    world.join(3)
-    world.chain.at(world.chain.now + 1)
+    world = World.with_seats(3, parameters=replace(PARAMETERS, challenge_window=0))
     task = world.to_judging()
     verdict = world.verdict(task, [150])
     world.judge(task, [verdict] * 3)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.evm import HASH_REACH, reverts
-from tests.harness import CHALLENGE_WINDOW, DRAW_DELAY, LIMITS, OWNER, RIVAL, STRANGER, WINDOWS, Task, World
+from tests.harness import CHALLENGE_WINDOW, DRAW_DELAY, LIMITS, OWNER, PARAMETERS, RIVAL, STRANGER, WINDOWS, Task, World
 
 SEATS = 12
 FREE_ROUNDS, MOST_ROUNDS = 3, 32
@@ -106,8 +108,7 @@ def test_draw__later_round_with_fewer_than_the_first__reverts(world: World) -> N
 
 
 def test_draw__later_rounds_of_the_largest_committee__stop_at_63_seats(world: World) -> None:
-    world.join(70 - SEATS)
-    world.chain.at(world.chain.now + 1)
+    world.join_early(70 - SEATS)
     task = world.to_judging(committee=31)
     for number, seats in ((1, 31), (2, 62), (3, 63)):
         if number > 1:
@@ -123,10 +124,7 @@ def test_draw__later_rounds_of_the_largest_committee__stop_at_63_seats(world: Wo
 
 
 def test_convene__new_round__has_re_arms_of_its_own(world: World) -> None:
-    task = world.create()
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened()
     miss(world, task)
     world.convene(task)
     world.draw(task)
@@ -225,10 +223,7 @@ def test_reopen__later_round_never_drawn__renews_its_re_arms_and_no_round_is_los
 
 
 def test_reopen__first_round_never_drawn__reverts(world: World) -> None:
-    task = world.create()
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened()
     for _ in range(2):
         miss(world, task)
         world.convene(task)
@@ -240,9 +235,8 @@ def test_reopen__first_round_never_drawn__reverts(world: World) -> None:
 @pytest.fixture(scope="module")
 def failed_for_good() -> tuple[World, Task, tuple[bytes, int, int, bytes]]:
     """A deployment with enough seats for a committee of one to fail 32 times, and a task in its last round."""
-    world = World(limits=LIMITS | {"min_committee": 1})
-    world.join(80)
-    world.chain.at(world.chain.now + 1)
+    limits = replace(LIMITS, min_committee=1)
+    world = World.with_seats(80, parameters=replace(PARAMETERS, limits=limits))
     task = world.to_judging(committee=1)
     to_round(world, task, MOST_ROUNDS)
     return world, task, world.chain.keep()
@@ -272,7 +266,5 @@ def test_reveal_verdict__in_the_32nd_round__is_counted_and_accepted(patient: tup
     assert world.panel.tally(task.id)["accepted_seats"] == 4
     world.pass_challenge(task, MOST_ROUNDS)
     world.settle(task, [150])
-    for number in range(1, MOST_ROUNDS + 1):
-        for position in range(len(world.committee(task, number))):
-            world.close(task, position, number)
+    world.close_all(task)
     assert sum(world.stakes.seat(world.stakes.stake_of(slot))["reserved"] for slot in range(80)) == 0

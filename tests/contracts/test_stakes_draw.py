@@ -218,10 +218,7 @@ def both(target: address, first: Bytes[1024], other: address, second: Bytes[2048
 
 
 def test_draw__same_seed_drawn_by_a_stranger_in_the_same_transaction__changes_nothing(world: World) -> None:
-    task = world.create()
-    world.submit(task)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
+    task = world.to_convened()
     target = world.panel.panel(task.id)["target_block"]
     world.chain.block = target + 1
     chain, now, slots = world.chain, world.chain.now, world.stakes.slots()

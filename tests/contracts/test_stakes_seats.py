@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import boa
@@ -9,7 +10,7 @@ import pytest
 
 from tests.contracts.draws import JURY, draw, slash
 from tests.evm import NATIVE, ZERO, Chain, compiled, reverts, word
-from tests.harness import DEPLOYER, EXIT_DELAY, OPERATOR, OWNER, RESERVATION, RIVAL, SEAT, STRANGER, World
+from tests.harness import DEPLOYER, EXIT_DELAY, OPERATOR, OWNER, PARAMETERS, RESERVATION, RIVAL, SEAT, STRANGER, World
 from verifier.protocol import commitments
 
 STAKES = "contracts/Stakes.vy"
@@ -47,7 +48,7 @@ def test_deploy__smallest_and_largest_seat__a_quarter_of_it_is_what_a_panel_rese
 
 def test_join__largest_seat__is_held_and_given_back_to_the_wei() -> None:
     seat = (2**80 - 1) // 80 * 80
-    world = World(seat=seat)
+    world = World(replace(PARAMETERS, seat=seat))
     (stake,) = world.join()
     assert world.stakes.seat(stake)["balance"] == seat
     leave(world, stake)
@@ -149,8 +150,7 @@ def test_enrol__last_number_of_a_panel_given__old_panels_go_on_and_new_ones_are_
     with reverts("enrol: too many panels"):
         world.stakes.enrol(world.stakes.stake_of(0), STRANGER, sender=OWNER)
     world.stakes.enrol(world.stakes.stake_of(1), JURY, sender=OWNER)
-    world.join()
-    world.chain.at(world.chain.now + 1)
+    world.join_early()
     assert sorted(draw(world, 2).result) == [0, 1]
     assert world.stakes.enrolled(JURY, 1) == (world.chain.now - 1, RESERVATION)
     world.stakes.release(0, 0, sender=JURY)

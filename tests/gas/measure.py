@@ -49,9 +49,7 @@ Figures = dict[str, dict[str, int]]
 
 def measure() -> dict[str, Any]:
     """The compiler, and by scenario and function the gas of the first, the median and the dearest transaction."""
-    world = World()
-    world.join(3 * LARGEST_COMMITTEE)
-    world.chain.at(world.chain.now + 1)  # seats are older than any task
+    world = World.with_seats(3 * LARGEST_COMMITTEE)
     token = world.chain.deploy(compiled("contracts/mocks/PlainToken.vy"), sender=DEPLOYER)
     token.mint(SPONSOR, 10**6 * ETHER, sender=SPONSOR)
     token.approve(world.bounties.address, 2**256 - 1, sender=SPONSOR)
@@ -83,7 +81,7 @@ def _whole(world: World, scores: Any = (150,), **changes: Any) -> None:
     """One task from escrow to the last claim."""
     scores = list(scores)
     task = world.to_settled(scores, **{"committee": COMMITTEE, "sealed": True, "reserve": ETHER // 10} | changes)
-    _close(world, task, scores, rounds=1)
+    _close(world, task, scores)
 
 
 def _largest(world: World) -> None:
@@ -92,23 +90,19 @@ def _largest(world: World) -> None:
     scores = list(range(100, 100 + MOST_SUBMISSIONS))
     for number in range(1, ROUNDS + 1):
         if number > 1:
-            world.pass_reveals(task, number - 1)
-            world.convene(task)
-            world.draw(task)
+            world.next_round(task, number - 1)
         seats = len(world.committee(task, number))
         lies = [world.verdict(task, [seat] * MOST_SUBMISSIONS) for seat in range(seats)]
         world.judge(task, [world.verdict(task, scores)] * seats if number == ROUNDS else lies, round_=number)
     world.pass_challenge(task, ROUNDS)
     world.settle(task, scores)
-    _close(world, task, scores, ROUNDS)
+    _close(world, task, scores)
 
 
-def _close(world: World, task: Task, scores: list[int], rounds: int) -> None:
+def _close(world: World, task: Task, scores: list[int]) -> None:
     for index in range(len(task.entries)):
         world.claim(task, index, scores)
-    for number in range(1, rounds + 1):
-        for position in range(len(world.committee(task, number))):
-            world.close(task, position, number)
+    world.close_all(task)
 
 
 def _seats(world: World) -> None:

@@ -142,7 +142,7 @@ class Case:
 
     @property
     def room(self) -> int:
-        return int(min(64, self.terms["windows"][4] * LIMITS["reference_rate"] // self.terms["macs"]))
+        return int(min(64, self.terms["windows"][4] * LIMITS.reference_rate // self.terms["macs"]))
 
     @property
     def reconvene_fee(self) -> int:
@@ -227,14 +227,14 @@ class Case:
     def deadlines(self, now: int) -> list[int]:
         """The seconds still ahead at which something opens or closes."""
         times = [self.task.commit_closes]
-        times.append(self.attest_closes if self.rounds else self.task.commit_closes + LIMITS["void_delay"])
+        times.append(self.attest_closes if self.rounds else self.task.commit_closes + LIMITS.void_delay)
         if self.closed_at and self.sealed and not self.holdout_at:
             times.append(self.holdout_closes)
         if self.answers_open:
             times.append(self.answers_close)
         if ends := self.reveals_close(self.drawn):
             assert self.drawn is not None
-            times += [self.commits_close(self.drawn), ends, ends + CHALLENGE_WINDOW, ends + LIMITS["terminal_delay"]]
+            times += [self.commits_close(self.drawn), ends, ends + CHALLENGE_WINDOW, ends + LIMITS.terminal_delay]
         return sorted(time for time in times if time > now) if not self.ending else []
 
     def next_deadline(self, now: int) -> float:
@@ -300,7 +300,7 @@ class Case:
         if committing:
             return 0
         if not self.rounds:
-            return NO_COMMITTEE if now >= self.task.commit_closes + LIMITS["void_delay"] else 0
+            return NO_COMMITTEE if now >= self.task.commit_closes + LIMITS.void_delay else 0
         if not self.closed_at:
             return 0
         if not self.admitted & 1:
@@ -308,7 +308,7 @@ class Case:
         if self.sealed and not self.holdout_at:
             return SILENT if now >= self.holdout_closes else 0
         ends = self.reveals_close(self.drawn)
-        return TERMINAL if self.scored and ends and now >= ends + LIMITS["terminal_delay"] else 0
+        return TERMINAL if self.scored and ends and now >= ends + LIMITS.terminal_delay else 0
 
     # ---------------------------------------------------------------------------------------------------- panel
 

@@ -86,7 +86,7 @@ def cancel(case: Case, outcome: int, ground: int, ledger: Ledger) -> None:
     elif judged:
         hurt = [i for i, entry in enumerate(case.submissions) if entry.answer == "revealed"]
     # A sealed holdout's bond is a part of the whole reward: of top-ups it is taken out of the reward.
-    penalty = max(case.bond, case.reward * LIMITS["sponsor_bond_bps"] // 10_000) if hurt and case.sealed else 0
+    penalty = max(case.bond, case.reward * LIMITS.sponsor_bond_bps // 10_000) if hurt and case.sealed else 0
     consolation = penalty // 2 // len(hurt) if hurt else 0
     if hurt:
         ledger.burn(case.asset, penalty - consolation * len(hurt))

@@ -67,7 +67,7 @@ def step(stage: Stage, case: Case, conduct: Conduct | None) -> None:
         wind_up(stage, case)
     elif phase == CONVENING:
         if case.submissions:
-            _seat_a_committee(stage, case, conduct, otherwise=case.task.commit_closes + LIMITS["void_delay"])
+            _seat_a_committee(stage, case, conduct, otherwise=case.task.commit_closes + LIMITS.void_delay)
         else:
             task_moves.cancel(stage, case, STRANGER)
     elif phase == ATTESTING:
@@ -200,7 +200,7 @@ def _judge(stage: Stage, case: Case, conduct: Conduct | None) -> None:
         return
     round_ = case.drawn
     assert round_ is not None
-    terminal = case.reveals_close(round_) + LIMITS["terminal_delay"]
+    terminal = case.reveals_close(round_) + LIMITS.terminal_delay
     if case.target:
         _seat_a_committee(stage, case, conduct, otherwise=terminal)
     elif stage.now < case.reveals_close(round_):

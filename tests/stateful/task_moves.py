@@ -33,11 +33,11 @@ def create(stage: Stage, sponsor: str, sealed: bool, outcome: int, **changes: An
     """A task of which an honest evaluation finds that outcome."""
     terms = stage.world.terms(**changes)
     asset, reward = terms["asset"], terms["reward"]
-    bond = reward * LIMITS["sponsor_bond_bps"] // 10_000 if sealed else 0
+    bond = reward * LIMITS.sponsor_bond_bps // 10_000 if sealed else 0
     arrived = stage.arrives(asset, reward + bond)
 
     def expect() -> None:
-        enough = len(stage.registry.active()) >= LIMITS["seat_factor"] * terms["committee"]
+        enough = len(stage.registry.active()) >= LIMITS.seat_factor * terms["committee"]
         require(enough, "create: too few seats staked")
         require(asset != NATIVE or reward <= bound(terms["committee"]), "reward: above the committee's stake")
 
@@ -71,7 +71,7 @@ def submit(stage: Stage, case: Case, solver: str, name: str, score: int, above: 
     """Commit to an adapter: the same name is the same adapter, whoever enters it. `above` is what is sent too much."""
     entry = stage.world.entry(case.task, solver, name)
     index = len(case.submissions)
-    submission = Submission(entry, LIMITS["submission_bond"] << (index // 8), score)
+    submission = Submission(entry, LIMITS.submission_bond << (index // 8), score)
     value = submission.bond + case.fee + above
     done = stage.attempt(
         "Bounties.commit_submission",
