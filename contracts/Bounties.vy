@@ -4,15 +4,17 @@
 """
 @title   Bounties
 @license Apache-2.0
-@notice  Escrow of bounties for model adapters. A sponsor escrows a reward for a submission that reaches a score; solvers
-         commit to submissions; a panel of staked verifiers says what each one scores; everybody pulls what is theirs.
-@dev     The life of a task, each step open to its party or, where nobody in particular owes it, to anyone:
-           create_task -> commit_submission* -> (panel draws and attests) -> reveal_holdout -> reveal_submission* | decline*
-           -> (panel votes) -> settle -> claim_submission* -> withdraw
-         and `cancel` wherever a step failed that somebody owed. Deadlines count from the actual transition before them;
-         windows are half-open: a step is in time while start <= now < end.
+@notice  Escrow of bounties for model adapters. A sponsor escrows a reward for a submission that reaches a score;
+         solvers commit to submissions; a panel of staked verifiers reports the score of each one; every party withdraws
+         what it is owed.
+@dev     The steps of a task. Each step is open to the party that owes it, or to anyone if no party does:
+           create_task -> commit_submission* -> (panel draws and attests) -> reveal_holdout
+           -> reveal_submission* | decline* -> (panel votes) -> settle -> claim_submission* -> withdraw
+         `cancel` ends a task in which a required step was not taken. Each deadline counts from the time at which the
+         previous step actually happened. Windows are half-open: a step is in time while start <= now < end.
 
-         No owner, no admin key, no upgrade, no pause. Words are packed by hand; each layout stands beside it.
+         There is no owner, no admin key, no upgrade and no pause. Storage words are packed by hand; a comment at each
+         variable gives its layout.
 """
 
 from .interfaces import IBounties
@@ -68,8 +70,9 @@ exports: (
 @deploy
 def __init__(panel: address, ranges: IBounties.Limits):
     """
-    @param panel The panel that judges; it was deployed for this contract's address.
-    @param ranges The ranges within which sponsors choose, fixed for ever.
+    @notice Fixes the panel and the ranges of terms permanently.
+    @param panel The panel contract that judges the tasks; it must have been deployed with this contract's address.
+    @param ranges The ranges within which sponsors choose their terms.
     """
     limits.__init__(panel, ranges)
 
@@ -81,11 +84,14 @@ def __init__(panel: address, ranges: IBounties.Limits):
 @payable
 def create_task(terms: IBounties.Terms, manifest_uri: String[256]) -> bytes32:
     """
-    @notice Escrows a reward. A sealed holdout asks for a bond in the reward's asset, lost when the sponsor keeps the key
-            or the holdout turns out invalid. In the native coin the value sent is reward + bond + reserve; of a token
-            reward + bond are pulled, what arrived less the bond is the reward, and the value sent is the reserve.
-            Reverts with `create: ...` naming the term that does not fit, `reward: out of range`,
+    @notice Escrows a reward and opens a task. A sealed holdout requires a bond in the reward's asset; the sponsor loses
+            the bond by withholding the key or by supplying an invalid holdout.
+            For a reward in the native coin, the value sent is reward + bond + reserve. For a token, the contract pulls
+            reward + bond, the received amount minus the bond becomes the reward, and the value sent is the reserve.
+            Reverts with `create: ...`, which names the term that is not allowed, `reward: out of range`,
             `reward: above the committee's stake`, `token: transfer failed`.
+    @param terms What the sponsor offers and requires; see IBounties.Terms.
+    @param manifest_uri Where the manifest can be fetched; it is only logged.
     @return The task id.
     """
     assert terms.policy <= policies.LADDER, "create: unknown policy"
@@ -108,7 +114,7 @@ def create_task(terms: IBounties.Terms, manifest_uri: String[256]) -> bytes32:
         assert terms.windows[i] >= shortest and terms.windows[i] <= longest, "create: bad window"
         packed_windows |= terms.windows[i] << (32 * i)
     assert terms.macs != 0 and terms.macs <= words.LOW_64, "create: bad MACs"
-    # What the slowest permitted operator evaluates within the window in which verdicts are committed.
+    # The number of submissions that the slowest permitted operator can evaluate before verdict commits close.
     most: uint256 = min(tasks.MAX_SUBMISSIONS, terms.windows[tasks.VERDICT_COMMIT] * limits.REFERENCE_RATE // terms.macs)
     assert most != 0, "create: verdict window too short for the MACs"
     assert terms.seat_fee >= limits.MIN_SEAT_FEE and terms.seat_fee < limits.MAX_SEAT_FEE, "create: bad seat fee"
@@ -164,10 +170,12 @@ def create_task(terms: IBounties.Terms, manifest_uri: String[256]) -> bytes32:
 @payable
 def top_up(task: bytes32, amount: uint256):
     """
-    @notice Adds to the reward while commits are open; anyone may, and it goes where the reward goes, back to the sponsor
-            too. Of a token, what arrives is added.
+    @notice Adds to the reward while commits are open. Anyone may call. The amount has the same destination as the
+            reward, which includes a return to the sponsor. For a token, the received amount is added.
             Reverts with `task: unknown`, `top_up: closed`, `top_up: nothing sent`, `top_up: wrong value`,
             `reward: out of range`, `reward: above the committee's stake`, `token: transfer failed`.
+    @param task The task id.
+    @param amount The amount to add, in the smallest unit of the reward's asset.
     """
     head: uint256 = tasks._head(task)
     assert tasks._committing(task, head), "top_up: closed"
@@ -188,8 +196,13 @@ def top_up(task: bytes32, amount: uint256):
 @external
 def reveal_holdout(task: bytes32, sealed: bytes32, plain: bytes32, key: bytes32):
     """
-    @notice Opens the sealed holdout once every commitment is fixed and the committee has attested. Anyone who knows the
-            key may. Reverts with `task: unknown`, `holdout: not awaited`, `holdout: too late`, `holdout: wrong opening`.
+    @notice Opens the sealed holdout after commits have closed and the committee has attested. Anyone who knows the key
+            may call.
+            Reverts with `task: unknown`, `holdout: not awaited`, `holdout: too late`, `holdout: wrong opening`.
+    @param task The task id.
+    @param sealed Digest of the ciphertext.
+    @param plain Digest of the plaintext.
+    @param key The key that opens the ciphertext.
     """
     head: uint256 = tasks._head(task)
     drawn_at: uint256 = 0
@@ -220,10 +233,11 @@ def reveal_holdout(task: bytes32, sealed: bytes32, plain: bytes32, key: bytes32)
 @payable
 def commit_submission(task: bytes32, commitment: bytes32, sealed: bytes32, uri: String[256]) -> uint256:
     """
-    @notice Enters a submission: a hash of its ciphertext, plain digest and key, which binds the sender. The value sent
-            covers the bond of the next index and the committee's fee; what is above is credited back.
+    @notice Enters a submission: a hash of its ciphertext digest, plain digest and key, bound to the sender. The value
+            sent covers the bond of the next index and the committee's fee; any excess is credited back.
             Reverts with `task: unknown`, `commit: closed`, `commit: task is full`, `commit: empty commitment`,
             `commit: too little sent`.
+    @param task The task id.
     @param commitment See `submission_commitment`.
     @param sealed Digest of the ciphertext that verifiers mirror.
     @param uri Where the ciphertext can be fetched.
@@ -252,9 +266,15 @@ def commit_submission(task: bytes32, commitment: bytes32, sealed: bytes32, uri: 
 @external
 def reveal_submission(task: bytes32, index: uint256, sealed: bytes32, plain: bytes32, key: bytes32):
     """
-    @notice Opens an admitted submission after the holdout is known; anyone who knows the key may. The ciphertext must be
-            the one announced at the commit. Reverts with `task: unknown`, `reveal: not open`, `reveal: too late`,
-            `submission: unknown`, `reveal: not admitted`, `reveal: already answered`, `reveal: wrong opening`.
+    @notice Opens an admitted submission once the holdout is known. Anyone who knows the key may call. The ciphertext
+            digest must be the one that was announced with the commitment.
+            Reverts with `task: unknown`, `reveal: not open`, `reveal: too late`, `submission: unknown`,
+            `reveal: not admitted`, `reveal: already answered`, `reveal: wrong opening`.
+    @param task The task id.
+    @param index The submission's index.
+    @param sealed Digest of the ciphertext.
+    @param plain Digest of the plaintext.
+    @param key The key that opens the ciphertext.
     """
     progress: uint256 = tasks._answerable(task, index)
     commitment: bytes32 = commitments._submission(task, tasks.solvers[task][index], sealed, plain, key)
@@ -266,8 +286,12 @@ def reveal_submission(task: bytes32, index: uint256, sealed: bytes32, plain: byt
 @external
 def decline(task: bytes32, index: uint256):
     """
-    @notice Withdraws an admitted submission instead of revealing it: the bond comes back, the adapter stays private.
-            Reverts with `decline: not the solver` and as `reveal_submission` does.
+    @notice Withdraws an admitted submission instead of revealing it: the solver gets the bond back and the adapter
+            stays private.
+            Reverts with `decline: not the solver`, and for the same reasons as `reveal_submission` before it checks the
+            opening.
+    @param task The task id.
+    @param index The submission's index.
     """
     progress: uint256 = tasks._answerable(task, index)
     assert tasks.solvers[task][index] == msg.sender, "decline: not the solver"
@@ -282,9 +306,10 @@ def decline(task: bytes32, index: uint256):
 @payable
 def reconvene(task: bytes32):
     """
-    @notice Pays for one more round after the free ones ended without acceptance; anyone may. What is sent above
+    @notice Pays for one more round after the free rounds ended without acceptance. Anyone may call. Any value above
             `reconvene_fee` is credited back.
             Reverts with `task: unknown`, `reconvene: already ended`, `reconvene: too little sent`, `reopen: ...`.
+    @param task The task id.
     """
     head: uint256 = tasks._head(task)
     assert tasks.ends[task] == 0, "reconvene: already ended"
@@ -303,7 +328,12 @@ def reconvene(task: bytes32):
 @view
 def holdout_commitment(sponsor: address, nonce: uint256, sealed: bytes32, plain: bytes32, key: bytes32) -> bytes32:
     """
-    @return The commitment to a holdout for the sponsor's task number `nonce`.
+    @param sponsor The sponsor's address.
+    @param nonce The number of the sponsor's task, as `nonce` returns it before the task is created.
+    @param sealed Digest of the ciphertext.
+    @param plain Digest of the plaintext.
+    @param key The key that opens the ciphertext.
+    @return The commitment to this holdout.
     """
     return commitments._holdout(sponsor, nonce, sealed, plain, key)
 
@@ -312,7 +342,12 @@ def holdout_commitment(sponsor: address, nonce: uint256, sealed: bytes32, plain:
 @view
 def submission_commitment(task: bytes32, solver: address, sealed: bytes32, plain: bytes32, key: bytes32) -> bytes32:
     """
-    @return The commitment to a submission.
+    @param task The task id.
+    @param solver The solver's address.
+    @param sealed Digest of the ciphertext.
+    @param plain Digest of the plaintext.
+    @param key The key that opens the ciphertext.
+    @return The commitment to this submission.
     """
     return commitments._submission(task, solver, sealed, plain, key)
 
@@ -322,6 +357,6 @@ def submission_commitment(task: bytes32, solver: address, sealed: bytes32, plain
 def _assert_reward(reward: uint256, asset: address, committee: uint256):
     assert reward != 0 and reward < tasks.MAX_AMOUNT, "reward: out of range"
     if asset == empty(address):
-        # Half of what the committee has reserved, so that lying costs more than it brings. What a token is worth nobody
-        # here can tell.
+        # At most half of the stake that the committee has reserved, so that a lie costs more than it can earn. Rewards
+        # in tokens have no such limit, because the contracts cannot know what a token is worth.
         assert reward <= committee * limits.SEAT // 8, "reward: above the committee's stake"

@@ -3,14 +3,16 @@
 """
 @title   Panel
 @license Apache-2.0
-@notice  Draws a committee of staked seats for a task, takes its attestation of which files are really there, and its
-         votes on the verdict, each committed first and revealed later. A verdict is accepted with more than two thirds
-         of the drawn seats on one digest, and final when the challenge window has passed. Holds no money.
-@dev     A task goes through `convene` -> `draw` -> `attest`* -> `close_attestation`, then, once per round,
-         `commit_verdict`* -> `reveal_verdict`*, and after the task has ended `close_vote`*. Every step that nobody in
-         particular owes can be taken by anyone.
+@notice  Draws a committee of staked seats for a task, collects its attestations of which files are available, and
+         collects its votes on the verdict, which are committed first and revealed later. A verdict is accepted when
+         more than two thirds of the drawn seats reveal the same digest, and it is final when the challenge window has
+         passed. The contract holds no money.
+@dev     The steps of a task are `convene` -> `draw` -> `attest`* -> `close_attestation`; then, once per round,
+           `commit_verdict`* -> `reveal_verdict`*; and after the task has ended `close_vote`*.
 
-         Storage is packed by hand; each word's layout stands beside it.
+         Anyone may take a step that no particular party owes.
+
+         Storage words are packed by hand; a comment at each variable gives its layout.
 """
 
 from .interfaces import IBounties
@@ -24,13 +26,14 @@ implements: IPanel
 MAX_SEATS: constant(uint256) = 63
 MAX_FIRST_SEATS: constant(uint256) = 31
 MAX_SUBMISSIONS: constant(uint256) = 64
-# Rounds a task gets without a new fee, and the most it can ever have.
+# Rounds that a task gets without a new fee, and the largest number that it can ever have: a tally has 8 bits for each
+# of 32 rounds.
 FREE_ROUNDS: constant(uint256) = 3
 MAX_ROUNDS: constant(uint256) = 32
 MAX_REARMS: constant(uint256) = 2
-# The EVM remembers this many block hashes.
+# The EVM gives access to this many block hashes.
 HASH_REACH: constant(uint256) = 256
-# A seat that was drawn and never voted loses this fraction of its reservation.
+# A seat that was drawn and never voted loses its reservation divided by this number.
 SILENCE_FRACTION: constant(uint256) = 20
 
 STATUS_NONE: constant(uint256) = 0
@@ -46,27 +49,29 @@ ATTESTED: constant(uint256) = 2**255
 
 STAKES: public(immutable(address))
 BOUNTIES: public(immutable(address))
-# Blocks between `convene` and the block whose randomness draws.
+# Blocks between `convene` and the block whose randomness draws the committee.
 DRAW_DELAY: public(immutable(uint256))
 # Seconds between the end of an accepting round's reveals and finality.
 CHALLENGE_WINDOW: public(immutable(uint256))
 RESERVATION: immutable(uint256)
 
-# round (8 bits) | re-arms (8) | rounds bought by reconvening (8) | target block (64) | frozen at (48) | slots (48)
+# task -> round (8 bits) | re-arms (8) | rounds bought by reconvening (8) | target block (64) | frozen at (48) |
+# slots (48)
 draws: HashMap[bytes32, uint256]
-# drawn at (48) | attestation closes (48) | closed at (48) | admitted (65) | attesters (8) | submissions (8) | seats (8)
+# task -> drawn at (48) | attestation closes (48) | closed at (48) | admitted (65) | attesters (8) | submissions (8) |
+# seats (8)
 admissions: HashMap[bytes32, uint256]
 # task -> round -> seats (8) | drawn at (48) | opens (48) | commit window (32) | reveal window (32)
 timings: HashMap[bytes32, HashMap[uint256, uint256]]
 # task -> round -> revealed (64) | closed (64)
 ballots: HashMap[bytes32, HashMap[uint256, uint256]]
-# task -> round -> eight slots of 32 bits to a word
+# task -> round -> index of a word -> eight slots of 32 bits each
 committees: HashMap[bytes32, HashMap[uint256, HashMap[uint256, uint256]]]
 # task -> position -> ATTESTED | bitmap
 attestations: HashMap[bytes32, HashMap[uint256, uint256]]
-# task -> round -> position -> the hidden vote, and after the reveal the verdict digest
+# task -> round -> position -> the hidden vote, which the reveal replaces by the verdict digest
 votes: HashMap[bytes32, HashMap[uint256, HashMap[uint256, bytes32]]]
-# task -> verdict -> seats that revealed it, 8 bits a round
+# task -> verdict -> how many seats revealed it, 8 bits for each round
 tallies: HashMap[bytes32, HashMap[bytes32, uint256]]
 # task -> the accepted verdict
 accepted: HashMap[bytes32, bytes32]
@@ -75,9 +80,11 @@ accepted: HashMap[bytes32, bytes32]
 @deploy
 def __init__(stakes: address, bounties: address, draw_delay: uint256, challenge_window: uint256):
     """
+    @notice Fixes the contracts and the delays of this panel permanently.
+            Reverts with `panel: no stakes`, `panel: no bounties`, `panel: bad draw delay`.
     @param stakes The registry whose seats are drawn.
-    @param bounties The escrow whose tasks are judged; it may be deployed later, at this address.
-    @param draw_delay Blocks between `convene` and the block that draws, 1 to 128.
+    @param bounties The address of the escrow whose tasks are judged; the escrow may be deployed there later.
+    @param draw_delay Blocks between `convene` and the block whose randomness draws the committee, 1 to 128.
     @param challenge_window Seconds between the end of reveals and finality.
     """
     assert stakes.is_contract, "panel: no stakes"
@@ -96,12 +103,13 @@ def __init__(stakes: address, bounties: address, draw_delay: uint256, challenge_
 @external
 def convene(task: bytes32):
     """
-    @notice Freezes who is eligible and fixes the future block that draws: for the first round once commits are closed,
-            for a later one once a round has ended without acceptance, and again, at most twice a round, when nobody drew
-            while the block's hash could be read.
-            Reverts with `panel: unknown task`, `panel: task ended`, `convene: commits are open`, `convene: no submissions`,
-            `convene: draw is open`, `convene: re-arms used up`, `convene: round is open`, `convene: verdict accepted`,
-            `convene: rounds used up`.
+    @notice Freezes which seats are eligible and fixes the future block whose randomness draws the committee. Anyone may
+            call: for the first round once commits are closed; for a later round once a round has ended without
+            acceptance; and again, at most twice in each round, when nobody drew while the block's hash was available.
+            Reverts with `panel: unknown task`, `panel: task ended`, `convene: commits are open`,
+            `convene: no submissions`, `convene: draw is open`, `convene: re-arms used up`, `convene: round is open`,
+            `convene: verdict accepted`, `convene: rounds used up`.
+    @param task The task id.
     """
     brief: IBounties.Brief = staticcall IBounties(BOUNTIES).brief(task)
     assert brief.committee != 0, "panel: unknown task"
@@ -130,9 +138,10 @@ def convene(task: bytes32):
 @external
 def reopen(task: bytes32):
     """
-    @notice Starts one more round after the free ones failed, or renews the re-arms of one that was never drawn. Called by
-            the escrow, which has taken the fee for it.
+    @notice Starts one more round after the free rounds failed, or renews the re-arms of a later round that was never
+            drawn. Only the escrow may call, which has taken the fee for the round.
             Reverts with `reopen: not the escrow`, `reopen: not failed`, `reopen: no more rounds`, `convene: ...`.
+    @param task The task id.
     """
     assert msg.sender == BOUNTIES, "reopen: not the escrow"
     state: uint256 = self.draws[task]
@@ -155,12 +164,13 @@ def reopen(task: bytes32):
 @external
 def draw(task: bytes32, header: Bytes[rlp_header.MAX_HEADER]):
     """
-    @notice Draws the committee with the target block's prevRandao: a builder can grind a block hash offline, prevRandao it
-            can only withhold. The first round needs the whole committee; later ones want twice and four times as many
-            seats, 63 at most, and are content with as many as the first.
+    @notice Draws the committee with the target block's prevRandao. A builder can grind a block hash offline, but can
+            only withhold prevRandao. The first round needs the whole committee. Later rounds ask for twice and four
+            times as many seats, at most 63, and are drawn if at least as many seats as in the first round are found.
             Reverts with `draw: not convened`, `draw: too early`, `draw: too late`, `draw: wrong header`,
             `header: malformed`, `panel: task ended`, `draw: too few seats`, `draw: no seats`,
             `draw: too many seats are full`.
+    @param task The task id.
     @param header The target block's RLP-encoded header.
     """
     state: uint256 = self.draws[task]
@@ -174,7 +184,7 @@ def draw(task: bytes32, header: Bytes[rlp_header.MAX_HEADER]):
     brief: IBounties.Brief = staticcall IBounties(BOUNTIES).brief(task)
     assert not brief.ended, "panel: task ended"
 
-    # Neither the target nor a later call may draw this round again.
+    # Without a target block, no later call can draw this round again.
     self.draws[task] = state & ~(LOW_64 << 24)
     slots: DynArray[uint256, MAX_SEATS] = extcall IStakes(STAKES).draw(
         keccak256(abi_encode(randomness, task, round)),
@@ -194,7 +204,7 @@ def draw(task: bytes32, header: Bytes[rlp_header.MAX_HEADER]):
             word = 0
     opens: uint256 = 0
     if round == 1:
-        # The first round votes when the solvers' reveal window ends; `_timing` learns when from the escrow.
+        # The first round opens when the solvers' reveal window ends; `_timing` asks the escrow for that time.
         closes: uint256 = block.timestamp + brief.attest_window
         self.admissions[task] = (
             block.timestamp | (closes << 48) | (brief.submissions << 217) | (seats << 225)
@@ -217,10 +227,13 @@ def draw(task: bytes32, header: Bytes[rlp_header.MAX_HEADER]):
 @external
 def attest(task: bytes32, position: uint256, bitmap: uint256):
     """
-    @notice Says which files the seat's operator has: bit 0 the manifest, the program and the sealed holdout, bit i+1 the
-            ciphertext of submission i. Once per seat of the first round's committee.
+    @notice States which files the seat's operator has: bit 0 the manifest, the program and the sealed holdout, bit i+1
+            the ciphertext of submission i. Each seat of the first round's committee can attest once.
             Reverts with `attest: not drawn`, `attest: closed`, `attest: no such item`, `panel: not a seat`,
             `panel: not the operator`, `attest: already attested`.
+    @param task The task id.
+    @param position The seat's position in the first round's committee.
+    @param bitmap The files that the operator has.
     """
     admission: uint256 = self.admissions[task]
     assert admission != 0, "attest: not drawn"
@@ -235,8 +248,9 @@ def attest(task: bytes32, position: uint256, bitmap: uint256):
 @external
 def close_attestation(task: bytes32):
     """
-    @notice Admits what more than half of the drawn seats have, once the attestation window is over.
-            Reverts with `attest: not drawn`, `attest: open`, `attest: already closed`.
+    @notice Admits the items that more than half of the drawn seats attested, once the attestation window is over.
+            Anyone may call. Reverts with `attest: not drawn`, `attest: open`, `attest: already closed`.
+    @param task The task id.
     """
     admission: uint256 = self.admissions[task]
     assert admission != 0, "attest: not drawn"
@@ -280,12 +294,13 @@ def close_attestation(task: bytes32):
 @external
 def commit_verdict(task: bytes32, round: uint256, position: uint256, vote: bytes32):
     """
-    @notice Commits the seat's hidden vote in a round. It can never be changed.
+    @notice Commits the seat's hidden vote in a round. The vote can never be changed.
             Reverts with `verdict: not drawn`, `verdict: not open`, `verdict: commits are closed`, `panel: not a seat`,
             `panel: not the operator`, `verdict: empty vote`, `verdict: already committed`.
-    @param round The round that the vote binds: a transaction that arrives late must not land in the next one, where
-           nobody could open its vote.
-    @param position Position of the seat in the round's committee.
+    @param task The task id.
+    @param round The round that the vote binds. A transaction that is delayed into the next round must fail, because
+           nobody could open its vote there.
+    @param position The seat's position in the round's committee.
     @param vote keccak256(VOTE, chain, this contract, task, round, stake id, verdict digest, salt).
     """
     timing: uint256 = self.timings[task][round]
@@ -306,18 +321,23 @@ def commit_verdict(task: bytes32, round: uint256, position: uint256, vote: bytes
 @external
 def reveal_verdict(task: bytes32, round: uint256, position: uint256, verdict: bytes32, salt: bytes32):
     """
-    @notice Opens a hidden vote of a round; anyone who knows the salt may. The digest that more than two thirds
-            of the drawn seats reveal is accepted; the others can still reveal until the window ends.
+    @notice Opens a hidden vote of a round. Anyone who knows the salt may call. The digest that more than two thirds of
+            the drawn seats reveal is accepted; the other seats can still reveal until the window ends.
             Reverts with `verdict: not drawn`, `reveal: not open`, `reveal: closed`, `reveal: empty verdict`,
             `panel: not a seat`, `reveal: already revealed`, `reveal: wrong vote`.
+    @param task The task id.
+    @param round The round of the vote.
+    @param position The seat's position in the round's committee.
+    @param verdict The verdict digest that the vote binds.
+    @param salt The salt that the vote binds.
     """
     timing: uint256 = self.timings[task][round]
     assert timing != 0, "verdict: not drawn"
-    # A vote exists only if `commit_verdict` has written when the round opens.
+    # The time at which the round opens is stored as soon as a vote exists, because `commit_verdict` stores it.
     commit_closes: uint256 = ((timing >> 56) & LOW_48) + ((timing >> 104) & LOW_32)
     assert timing >> 56 & LOW_48 != 0 and block.timestamp >= commit_closes, "reveal: not open"
     assert block.timestamp < commit_closes + ((timing >> 136) & LOW_32), "reveal: closed"
-    # Empty means "nothing accepted"; a vote for it stays unrevealed and is slashed.
+    # The empty digest means that nothing is accepted. A vote for it cannot be revealed and is slashed.
     assert verdict != empty(bytes32), "reveal: empty verdict"
     seats: uint256 = timing & LOW_8
     stake: bytes32 = staticcall IStakes(STAKES).stake_of(self._slot(task, round, position, seats))
@@ -333,7 +353,7 @@ def reveal_verdict(task: bytes32, round: uint256, position: uint256, verdict: by
     self.tallies[task][verdict] = counts
     log IPanel.VerdictRevealed(task=task, stake=stake, round=round, verdict=verdict)
     if (counts >> (8 * (round - 1))) & LOW_8 == 2 * seats // 3 + 1:
-        # Two digests cannot both get there in one round, and no round is drawn after one that accepted.
+        # Two digests cannot both reach this count in one round, and no round is drawn after one that accepted.
         self.accepted[task] = verdict
         log IPanel.Accepted(task=task, round=round, verdict=verdict)
 
@@ -341,12 +361,17 @@ def reveal_verdict(task: bytes32, round: uint256, position: uint256, verdict: by
 @external
 def close_vote(task: bytes32, round: uint256, position: uint256):
     """
-    @notice Settles one drawn seat after its task has ended: ends its reservation, slashes it or not, pays it or not.
-            Revealed the accepted verdict: its share of the verdict fees. Attested every admitted item: its share of the
-            attestation fees. Revealed another verdict than the accepted one, or committed and did not reveal: the whole
-            reservation. Drawn, not excused, and never committed though votes were asked for: a twentieth of it.
-            Excused is a seat that attested and lacked an admitted item.
+    @notice Releases one drawn seat after its task has ended: ends its reservation, and slashes and pays it as follows.
+            Anyone may call.
+            A seat that revealed the accepted verdict earns its share of the verdict fees. A seat that attested every
+            admitted item earns its share of the attestation fees. A seat that revealed another verdict than the
+            accepted one, or that committed and did not reveal, loses the whole reservation. A seat that never committed
+            although votes were due loses a twentieth of it, unless it is excused. A seat of the first round is excused
+            if it attested and lacked an admitted item.
             Reverts with `close: task not ended`, `panel: not a seat`, `close: already closed`.
+    @param task The task id.
+    @param round The round in which the seat was drawn.
+    @param position The seat's position in the round's committee.
     """
     brief: IBounties.Brief = staticcall IBounties(BOUNTIES).brief(task)
     assert brief.ended, "close: task not ended"
@@ -386,8 +411,8 @@ def close_vote(task: bytes32, round: uint256, position: uint256):
 
 
 # -------------------------------------------------------------------------------------------------- views
-# Those that the escrow reads while this contract calls it are marked reentrant; no call leaves for a stranger's code
-# while this contract's state is unfinished.
+# The views that the escrow reads while this contract calls it are marked reentrant. That is safe, because this contract
+# never calls untrusted code while its own state is incomplete.
 
 
 @external
@@ -395,7 +420,10 @@ def close_vote(task: bytes32, round: uint256, position: uint256):
 @reentrant
 def admission(task: bytes32) -> (uint256, uint256, uint256):
     """
-    @return When the first committee was drawn, when attestation was closed (0: not yet), and the admitted bitmap.
+    @param task The task id.
+    @return When the first committee was drawn.
+    @return When attestation was closed, or 0 while it is not.
+    @return The admitted bitmap; see `attest`.
     """
     admission: uint256 = self.admissions[task]
     return admission & LOW_48, (admission >> 96) & LOW_48, (admission >> 144) & LOW_65
@@ -406,8 +434,12 @@ def admission(task: bytes32) -> (uint256, uint256, uint256):
 @reentrant
 def final_verdict(task: bytes32) -> (uint256, bytes32):
     """
-    @return Status of the verdict (0 none, 1 accepted, 2 overturned, 3 final) and its digest. Final is an accepted one
-            whose round's reveals ended at least CHALLENGE_WINDOW seconds ago.
+    @notice Returns the state of the verdict. An accepted verdict is final once the reveals of its round ended at least
+            CHALLENGE_WINDOW seconds ago.
+    @param task The task id.
+    @return Status of the verdict: 0 none, 1 accepted, 3 final. 2 (overturned) is reserved; this contract never returns
+            it.
+    @return The verdict's digest; empty while none is accepted.
     """
     return self._status(task), self.accepted[task]
 
@@ -417,7 +449,8 @@ def final_verdict(task: bytes32) -> (uint256, bytes32):
 @reentrant
 def tally(task: bytes32) -> IPanel.Tally:
     """
-    @return What fees and time limits depend on; see IPanel.Tally.
+    @param task The task id.
+    @return The counts and times on which fees and deadlines depend; see IPanel.Tally.
     """
     rounds: uint256 = self._drawn_rounds(task)
     later_seats: uint256 = 0
@@ -442,7 +475,8 @@ def tally(task: bytes32) -> IPanel.Tally:
 @view
 def panel(task: bytes32) -> IPanel.PanelView:
     """
-    @return Where the panel of a task stands.
+    @param task The task id.
+    @return The state of the task's panel; zeros for an unknown task.
     """
     state: uint256 = self.draws[task]
     admission: uint256 = self.admissions[task]
@@ -464,7 +498,9 @@ def panel(task: bytes32) -> IPanel.PanelView:
 @view
 def round(task: bytes32, number: uint256) -> IPanel.RoundView:
     """
-    @return Times and bitmaps of one round, the first being 1; zeros when it was not drawn.
+    @param task The task id.
+    @param number The round, from 1.
+    @return Times and bitmaps of the round; zeros when it was not drawn.
     """
     timing: uint256 = self._timing(task, number)
     ballot: uint256 = self.ballots[task][number]
@@ -492,7 +528,9 @@ def round(task: bytes32, number: uint256) -> IPanel.RoundView:
 @view
 def committee(task: bytes32, number: uint256) -> DynArray[uint256, MAX_SEATS]:
     """
-    @return Slots of the seats drawn in a round, by position.
+    @param task The task id.
+    @param number The round, from 1.
+    @return Slots of the seats drawn in the round, by position; empty when it was not drawn.
     """
     slots: DynArray[uint256, MAX_SEATS] = []
     seats: uint256 = self.timings[task][number] & LOW_8
@@ -505,7 +543,10 @@ def committee(task: bytes32, number: uint256) -> DynArray[uint256, MAX_SEATS]:
 @view
 def attestation(task: bytes32, position: uint256) -> (bool, uint256):
     """
-    @return Whether the seat at `position` of the first committee attested, and its bitmap.
+    @param task The task id.
+    @param position The seat's position in the first round's committee.
+    @return Whether the seat attested.
+    @return The bitmap that it attested.
     """
     word: uint256 = self.attestations[task][position]
     return word != 0, word & LOW_65
@@ -515,7 +556,10 @@ def attestation(task: bytes32, position: uint256) -> (bool, uint256):
 @view
 def vote(task: bytes32, number: uint256, position: uint256) -> bytes32:
     """
-    @return The seat's hidden vote in a round, after its reveal the verdict digest; empty before it voted.
+    @param task The task id.
+    @param number The round, from 1.
+    @param position The seat's position in the round's committee.
+    @return The seat's hidden vote, and after its reveal the verdict digest; empty before it voted.
     """
     return self.votes[task][number][position]
 
@@ -524,7 +568,10 @@ def vote(task: bytes32, number: uint256, position: uint256) -> bytes32:
 @view
 def votes_for(task: bytes32, verdict: bytes32, number: uint256) -> uint256:
     """
-    @return Seats that revealed `verdict` in a round.
+    @param task The task id.
+    @param verdict The verdict digest.
+    @param number The round, from 1.
+    @return How many seats revealed `verdict` in the round.
     """
     return (self.tallies[task][verdict] >> (8 * (number - 1))) & LOW_8
 
@@ -539,7 +586,12 @@ def verdict_digest(
     evidence: bytes32,
 ) -> bytes32:
     """
-    @return The digest a seat votes for.
+    @param task The task id.
+    @param inputs What the verdict is about; see Bounties.inputs.
+    @param outcome 1 scored, 2 holdout invalid, 3 program invalid.
+    @param scores A score for each submission in commit order; none unless the outcome is 1.
+    @param evidence Digest of the evidence file; empty unless the outcome is 1.
+    @return The digest that a seat votes for.
     """
     return commitments._verdict(self, task, inputs, outcome, scores, evidence)
 
@@ -548,7 +600,12 @@ def verdict_digest(
 @view
 def vote_digest(task: bytes32, number: uint256, stake: bytes32, verdict: bytes32, salt: bytes32) -> bytes32:
     """
-    @return The hidden vote of a stake.
+    @param task The task id.
+    @param number The round, from 1.
+    @param stake The stake id of the seat.
+    @param verdict The verdict digest.
+    @param salt A secret of the seat's operator.
+    @return The hidden vote of the seat.
     """
     return commitments._vote(task, number, stake, verdict, salt)
 
@@ -558,6 +615,9 @@ def vote_digest(task: bytes32, number: uint256, stake: bytes32, verdict: bytes32
 
 @internal
 def _freeze(task: bytes32, round: uint256, rearms: uint256, bought: uint256):
+    """
+    @notice Stores the state of the draw: eligibility is frozen now, and the target block is DRAW_DELAY blocks ahead.
+    """
     slots: uint256 = staticcall IStakes(STAKES).slots()
     target: uint256 = block.number + DRAW_DELAY
     self.draws[task] = (
@@ -570,7 +630,7 @@ def _freeze(task: bytes32, round: uint256, rearms: uint256, bought: uint256):
 @view
 def _assert_failed(task: bytes32, round: uint256):
     """
-    @notice The round was drawn, its reveals are over, and nothing was accepted.
+    @notice Requires that the round was drawn, that its reveals are over, and that nothing was accepted.
     """
     reveal_closes: uint256 = self._reveal_closes(self._timing(task, round))
     assert reveal_closes != 0 and block.timestamp >= reveal_closes, "convene: round is open"
@@ -581,7 +641,8 @@ def _assert_failed(task: bytes32, round: uint256):
 @view
 def _assert_operator(task: bytes32, round: uint256, position: uint256, seats: uint256) -> bytes32:
     """
-    @return The stake id of the seat, whose present operator sent this call.
+    @notice Requires that the caller is the current operator of the seat.
+    @return The seat's stake id.
     """
     stake: bytes32 = empty(bytes32)
     operator: address = empty(address)
@@ -593,6 +654,9 @@ def _assert_operator(task: bytes32, round: uint256, position: uint256, seats: ui
 @internal
 @view
 def _slot(task: bytes32, round: uint256, position: uint256, seats: uint256) -> uint256:
+    """
+    @return The slot of the seat at a position. Reverts with `panel: not a seat`.
+    """
     assert position < seats, "panel: not a seat"
     return (self.committees[task][round][position // 8] >> (32 * (position % 8))) & LOW_32
 
@@ -612,6 +676,9 @@ def _timing(task: bytes32, round: uint256) -> uint256:
 @internal
 @view
 def _commits_closed(timing: uint256) -> bool:
+    """
+    @return Whether the commit window of a round's timing word is over.
+    """
     opens: uint256 = (timing >> 56) & LOW_48
     return opens != 0 and block.timestamp >= opens + ((timing >> 104) & LOW_32)
 
@@ -619,6 +686,9 @@ def _commits_closed(timing: uint256) -> bool:
 @internal
 @pure
 def _reveal_closes(timing: uint256) -> uint256:
+    """
+    @return The end of the reveal window of a round's timing word, or 0 while it is unknown.
+    """
     opens: uint256 = (timing >> 56) & LOW_48
     if opens == 0:
         return 0
@@ -629,7 +699,7 @@ def _reveal_closes(timing: uint256) -> uint256:
 @view
 def _drawn_rounds(task: bytes32) -> uint256:
     """
-    @return How many rounds were drawn; one that is convened and awaits its draw does not count.
+    @return How many rounds were drawn; a round that is convened and not yet drawn does not count.
     """
     state: uint256 = self.draws[task]
     rounds: uint256 = state & LOW_8
@@ -641,6 +711,9 @@ def _drawn_rounds(task: bytes32) -> uint256:
 @internal
 @view
 def _status(task: bytes32) -> uint256:
+    """
+    @return The status of the verdict; see `final_verdict`.
+    """
     if self.accepted[task] == empty(bytes32):
         return STATUS_NONE
     # No round is drawn after the one that accepted, so the last drawn round is the accepting one.

@@ -2,7 +2,7 @@
 """
 @title   Silent token
 @license Apache-2.0
-@notice  A token whose transfers return nothing, as some old ones do. Only for tests.
+@notice  A token whose transfers return nothing, as those of some old tokens do. Only for tests.
 """
 
 from . import ledger
@@ -13,10 +13,19 @@ exports: (ledger.balanceOf, ledger.allowance, ledger.mint, ledger.approve)
 
 @external
 def transfer(to: address, amount: uint256):
+    """
+    @param to The receiver.
+    @param amount The amount.
+    """
     ledger._move(msg.sender, to, amount, amount)
 
 
 @external
 def transferFrom(owner: address, to: address, amount: uint256):
+    """
+    @param owner The account that pays.
+    @param to The receiver.
+    @param amount The amount.
+    """
     ledger._spend(owner, amount)
     ledger._move(owner, to, amount, amount)

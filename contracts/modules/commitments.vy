@@ -2,10 +2,10 @@
 """
 @title   Commitments
 @license Apache-2.0
-@notice  Every hash the protocol commits to, in one place. Each starts with a type tag, so that no commitment of one
-         kind can be presented as another, and binds the chain and the contract it is meant for.
-@dev     Artifact digests ("D") are Touchstone's SHA-256 digests with the length inside; the Python twins of these
-         functions are in verifier/chain/commitments.py.
+@notice  Every hash that the protocol commits to. Each starts with a type tag, so that a commitment of one kind cannot
+         be presented as one of another kind, and binds the chain and the contract for which it is meant.
+@dev     Artifact digests ("D") are Touchstone's SHA-256 digests, which bind the length.
+         verifier/protocol/commitments.py computes the same hashes in Python.
 """
 
 STAKE: constant(bytes32) = keccak256("touchstone.stake.v1")
@@ -23,7 +23,8 @@ MAX_SUBMISSIONS: constant(uint256) = 64
 @view
 def _stake(owner: address, nonce: uint256) -> bytes32:
     """
-    @notice Identity of one seat, from its content and never from an index that a reorganisation can hand to another.
+    @notice Id of one seat. It follows from the owner and the owner's nonce, never from an index that a reorganisation
+            can assign to another seat.
     """
     return keccak256(abi_encode(STAKE, chain.id, self, owner, nonce))
 
@@ -32,7 +33,8 @@ def _stake(owner: address, nonce: uint256) -> bytes32:
 @view
 def _holdout(sponsor: address, nonce: uint256, sealed: bytes32, plain: bytes32, key: bytes32) -> bytes32:
     """
-    @notice Commitment to a sealed holdout: both digests and the key, so that none of the three can be exchanged later.
+    @notice Commitment to a sealed holdout. It binds both digests and the key, so that none of the three can be replaced
+            later.
     """
     return keccak256(abi_encode(HOLDOUT, chain.id, self, sponsor, nonce, sealed, plain, key))
 
@@ -43,7 +45,7 @@ def _task(
     sponsor: address, nonce: uint256, manifest: bytes32, program: bytes32, practice: bytes32, holdout: bytes32
 ) -> bytes32:
     """
-    @notice Task id: what is judged (manifest, program, both data sets), by whom it was asked, and where.
+    @notice Task id. It binds what is judged (manifest, program and both data sets), the sponsor and the contract.
     """
     return keccak256(abi_encode(TASK, chain.id, self, sponsor, nonce, manifest, program, practice, holdout))
 
@@ -52,7 +54,7 @@ def _task(
 @view
 def _submission(task: bytes32, solver: address, sealed: bytes32, plain: bytes32, key: bytes32) -> bytes32:
     """
-    @notice Commitment to a submission. The solver is inside: a copied commitment cannot be opened by the copier.
+    @notice Commitment to a submission. It binds the solver, so nobody else can open a copied commitment.
     """
     return keccak256(abi_encode(SUBMISSION, chain.id, self, task, solver, sealed, plain, key))
 
@@ -61,8 +63,9 @@ def _submission(task: bytes32, solver: address, sealed: bytes32, plain: bytes32,
 @pure
 def _inputs(task: bytes32, evaluation_set: bytes32, root: bytes32, scored: uint256) -> bytes32:
     """
-    @notice What a verdict is about: the set, every commitment in commit order (rolled into `root`), and the bitmap of
-            those that were admitted and revealed. A vote that binds this cannot be turned into a lie by a reorganisation.
+    @notice What a verdict is about: the evaluation set, every commitment in commit order (as the rolling hash `root`),
+            and the bitmap `scored` of the submissions that were admitted and revealed. A reorganisation cannot make an
+            honest vote false, because the vote binds this digest.
     """
     return keccak256(abi_encode(INPUTS, task, evaluation_set, root, scored))
 
@@ -78,7 +81,8 @@ def _verdict(
     evidence: bytes32,
 ) -> bytes32:
     """
-    @notice Digest of one verdict: the outcome, a score per submission in commit order and the evidence file.
+    @notice Digest of one verdict: the outcome, a score for each submission in commit order, and the digest of the
+            evidence file.
     """
     return keccak256(abi_encode(VERDICT, chain.id, panel, task, inputs, outcome, scores, evidence))
 
@@ -87,7 +91,7 @@ def _verdict(
 @view
 def _vote(task: bytes32, round: uint256, stake: bytes32, verdict: bytes32, salt: bytes32) -> bytes32:
     """
-    @notice A seat's hidden vote. The stake id is inside, so a copied vote cannot be opened for another seat; task and
-            round are inside, so it cannot be replayed.
+    @notice A seat's hidden vote. It binds the stake id, so a copied vote cannot be opened for another seat, and the
+            task and the round, so a vote cannot be replayed.
     """
     return keccak256(abi_encode(VOTE, chain.id, self, task, round, stake, verdict, salt))

@@ -3,8 +3,8 @@
 """
 @title   Endings
 @license Apache-2.0
-@notice  How a task ends, settled or cancelled, and who gets which wei of it. Every wei of reward, bonds, fees and reserve
-         is credited, burned or set aside for a later claim in the transaction that ends the task.
+@notice  How a task ends, settled or cancelled, and how its money is divided. The transaction that ends a task credits,
+         burns or sets aside for a later claim every wei of its reward, bonds, fees and reserve.
 """
 
 from ..interfaces import IBounties
@@ -26,12 +26,12 @@ OUTCOME_SCORED: constant(uint256) = 1
 OUTCOME_HOLDOUT_INVALID: constant(uint256) = 2
 OUTCOME_PROGRAM_INVALID: constant(uint256) = 3
 
-# Why a task was cancelled.
-GROUND_WITHDRAWN: constant(uint256) = 1  # by its sponsor, before any submission
+# The grounds on which a task is cancelled.
+GROUND_WITHDRAWN: constant(uint256) = 1  # the sponsor cancelled before any submission
 GROUND_EMPTY: constant(uint256) = 2  # nobody submitted
 GROUND_NO_COMMITTEE: constant(uint256) = 3  # no committee was drawn for VOID_DELAY
 GROUND_UNAVAILABLE: constant(uint256) = 4  # the committee could not get manifest, program or holdout
-GROUND_HOLDOUT_SILENT: constant(uint256) = 5  # the sponsor kept the holdout's key
+GROUND_HOLDOUT_SILENT: constant(uint256) = 5  # the sponsor withheld the holdout's key
 GROUND_HOLDOUT_INVALID: constant(uint256) = 6
 GROUND_PROGRAM_INVALID: constant(uint256) = 7
 GROUND_TERMINAL: constant(uint256) = 8  # no settlement for TERMINAL_DELAY after the last votes
@@ -42,12 +42,17 @@ def settle(
     task: bytes32, outcome: uint256, scores: DynArray[int128, tasks.MAX_SUBMISSIONS], evidence: bytes32
 ):
     """
-    @notice Ends a task with the panel's final verdict, of which the arguments must be the content; with outcome 0, no
-            scores and no evidence when there was nothing to judge. Credits the sponsor what is the sponsor's: bond, unused
-            reserve, dust, and without a winner the reward. Solvers and seats are paid one by one by `claim_submission` and
-            the panel's `close_vote`.
+    @notice Ends a task with the panel's final verdict; the arguments must be the content of that verdict. When nothing
+            was revealed, the outcome is 0 and there are no scores and no evidence. Anyone may call. Credits the sponsor
+            with the bond, the unused reserve and rounding remainders, and with the reward when there is no winner.
+            Solvers and seats are paid one by one by `claim_submission` and the panel's `close_vote`.
             Reverts with `task: unknown`, `settle: already ended`, `settle: too early`, `settle: nothing was scored`,
-            `settle: no final verdict`, `settle: not the final verdict`, `settle: unknown outcome`, `settle: wrong scores`.
+            `settle: no final verdict`, `settle: not the final verdict`, `settle: unknown outcome`,
+            `settle: wrong scores`.
+    @param task The task id.
+    @param outcome 0 nothing to judge, 1 scored, 2 holdout invalid, 3 program invalid.
+    @param scores A score for each submission in commit order; none unless the outcome is 1.
+    @param evidence Digest of the evidence file; empty unless the outcome is 1.
     """
     head: uint256 = tasks._head(task)
     assert tasks.ends[task] == 0, "settle: already ended"
@@ -83,10 +88,12 @@ def settle(
 @external
 def cancel(task: bytes32):
     """
-    @notice Ends a task that cannot go on: by its sponsor while there is no submission; by anyone when nobody submitted,
-            when no committee was drawn for limits.VOID_DELAY, when the committee could not get the sponsor's files, when the
-            sponsor kept the holdout's key, or when nothing was settled for limits.TERMINAL_DELAY after the last votes.
+    @notice Ends a task that cannot continue. The sponsor may call while there is no submission. Anyone may call when
+            nobody submitted, when no committee was drawn for limits.VOID_DELAY, when the committee could not get the
+            sponsor's files, when the sponsor withheld the holdout's key, or when nothing was settled for
+            limits.TERMINAL_DELAY after the last votes.
             Reverts with `task: unknown`, `cancel: already ended`, `cancel: no ground`.
+    @param task The task id.
     """
     head: uint256 = tasks._head(task)
     assert tasks.ends[task] == 0, "cancel: already ended"
@@ -101,10 +108,13 @@ def cancel(task: bytes32):
 @external
 def claim_submission(task: bytes32, index: uint256, scores: DynArray[int128, tasks.MAX_SUBMISSIONS]):
     """
-    @notice Credits a solver, once, what is theirs after the end: the bond unless forfeited, the share of reward and
-            forfeited bonds, and of a cancelled task the refund and compensation. Anyone may call.
+    @notice Credits a solver, once, with what it is owed after the end of a task: the bond unless it is forfeited, the
+            share of the reward and of forfeited bonds, and for a cancelled task the refund and the compensation. Anyone
+            may call.
             Reverts with `task: unknown`, `claim: not ended`, `submission: unknown`, `claim: already claimed`,
             `claim: wrong scores`.
+    @param task The task id.
+    @param index The submission's index.
     @param scores The scores that `settle` accepted; none for a task that was cancelled or had nothing to judge.
     """
     head: uint256 = tasks._head(task)
@@ -158,8 +168,12 @@ def claim_submission(task: bytes32, index: uint256, scores: DynArray[int128, tas
 @external
 def pay_seat(task: bytes32, owner: address, amount: uint256):
     """
-    @notice Credits a seat's owner what the panel found it earned. Panel only, and never more than the task's fees.
-            Reverts with `pay: not the panel`, `pay: task not ended`, `pay: above the fees`.
+    @notice Credits a seat's owner with what the panel found that the seat earned. Only the panel may call, and it can
+            never pay more than the task's fees. Reverts with `pay: not the panel`, `pay: task not ended`,
+            `pay: above the fees`.
+    @param task The task id.
+    @param owner The seat's owner.
+    @param amount The amount earned, wei.
     """
     assert msg.sender == limits.PANEL, "pay: not the panel"
     assert tasks.ends[task] != 0, "pay: task not ended"
@@ -179,7 +193,7 @@ def _settle_scored(
     scores: DynArray[int128, tasks.MAX_SUBMISSIONS],
 ):
     """
-    @notice Ends a task whose submissions were scored, or that had none to score.
+    @notice Ends a task whose submissions were scored, or that had no submission to score.
     """
     revealed: uint256 = (progress >> 56) & words.LOW_64
     pot: uint256 = tasks.pots[task]
@@ -193,7 +207,7 @@ def _settle_scored(
         )
         tasks.roots[task] = keccak256(abi_encode(scores))
     else:
-        # Every solver declined or kept silent: the verdict part of the fees is nobody's, so that it profits nobody.
+        # Every solver declined or stayed silent. Nobody earned the verdict part of the fees, so it is burned.
         fee: uint256 = tasks._fee(tasks.fees[task], head)
         payments._burn(empty(address), (progress & words.LOW_8) * (fee - fee // tasks.ATTEST_PART))
     forfeited: uint256 = self._forfeited_bonds(task, progress)
@@ -215,7 +229,7 @@ def _end_cancelled(
     task: bytes32, head: uint256, progress: uint256, outcome: uint256, ground: uint256, compensated: uint256
 ):
     """
-    @notice Ends a task without a winner. `compensated` is the bitmap of submissions among which half the bond is shared.
+    @notice Ends a task without a winner. `compensated` is the bitmap of the submissions that share half the bond.
     """
     pot: uint256 = tasks.pots[task]
     asset: address = tasks.assets[task]
@@ -224,15 +238,15 @@ def _end_cancelled(
     judged: bool = ground == GROUND_HOLDOUT_INVALID or ground == GROUND_PROGRAM_INVALID
     refund: uint256 = 0
     if not judged:
-        # Nobody gave a verdict, so its part of the fee goes back; the attesters keep theirs, if there are any.
+        # There was no verdict, so the verdict part of the fee goes back; attesters, if there are any, keep their part.
         refund = fee
         if tasks._tally(task).attesters != 0:
             refund = fee - fee // tasks.ATTEST_PART
     native: uint256 = self._pay_committee(task, head, progress, judged, refund != fee)
     compensation: uint256 = 0
     if tasks._sealed(head) and (judged or ground == GROUND_HOLDOUT_SILENT) and compensated != 0:
-        # Of top-ups as of the first reward, or a sponsor would offer one wei and top it up; theirs is taken from the
-        # reward, which goes back.
+        # The bond is computed from the reward with its top-ups; otherwise a sponsor could escrow one wei and top it up.
+        # The part above the escrowed bond is taken from the reward, which goes back.
         bond: uint256 = max(pot >> 128, (pot & words.LOW_128) * limits.SPONSOR_BOND_BPS // limits.BPS)
         solvers: uint256 = words._count(compensated)
         compensation = (bond // 2) // solvers
@@ -253,12 +267,13 @@ def _end_cancelled(
 @internal
 def _pay_committee(task: bytes32, head: uint256, progress: uint256, judged: bool, attested: bool) -> uint256:
     """
-    @notice Turns the task's fees into a share for each seat that earned one, which `pay_seat` pays out. The attestation
-            part goes to those who attested everything admitted; the verdict part, with what the reserve adds for later
-            rounds, to those who revealed the accepted verdict. So nobody gains by more than the fees that others missed.
+    @notice Divides the task's fees into a share for each seat that earned one, which `pay_seat` pays out. The
+            attestation part goes to the seats that attested everything admitted. The verdict part, with what the
+            reserve adds for later rounds, goes to the seats that revealed the accepted verdict. A seat therefore gains
+            at most the fees that other seats failed to earn.
     @param judged Whether a verdict was accepted.
     @param attested Whether attesters are paid; if not, the caller returns the whole fee to the solvers.
-    @return What of fees and reserve is the sponsor's, wei: the unused reserve and dust.
+    @return What the sponsor gets of fees and reserve, wei: the unused reserve and the rounding remainders.
     """
     fees: uint256 = tasks.fees[task]
     count: uint256 = progress & words.LOW_8
@@ -277,17 +292,17 @@ def _pay_committee(task: bytes32, head: uint256, progress: uint256, judged: bool
                 owed = attest_share * tally.attesters
                 sponsor += pool - owed
             else:
-                # Each seat lacked something that the others have. Whoever hides files like that must not gain by it.
+                # Each seat lacked an item that others have. A party that hides files must not gain from it.
                 payments._burn(empty(address), pool)
         if judged:
             pool: uint256 = count * (fee - fee // tasks.ATTEST_PART)
             extra: uint256 = min(reserve, pool * tally.later_seats // ((head >> 208) & words.LOW_8))
             pool += extra + tasks.bought[task]
-            # Rounds that are bought again and again without a draw could fill more than the word has room for.
+            # Rounds that are bought repeatedly without a draw could make the share exceed its 80 bits.
             verdict_share = min(pool // tally.accepted_seats, words.LOW_80)
             paid: uint256 = verdict_share * tally.accepted_seats
             owed += paid
-            # In this order: what was paid can be nearly the whole pool, of which `extra` came from the reserve.
+            # This order avoids an underflow: `paid` can be nearly the whole pool, which includes `extra`.
             sponsor = sponsor - extra + pool - paid
     tasks.fees[task] = attest_share | (verdict_share << 80) | (owed << 160)
     return sponsor
@@ -295,6 +310,9 @@ def _pay_committee(task: bytes32, head: uint256, progress: uint256, judged: bool
 
 @internal
 def _credit_sponsor(task: bytes32, head: uint256, back: uint256, native: uint256):
+    """
+    @notice Credits the sponsor with `back` in the reward's asset and `native` in the native coin.
+    """
     sponsor: address = tasks._sponsor(head)
     asset: address = tasks.assets[task]
     if asset == empty(address):
@@ -308,7 +326,8 @@ def _credit_sponsor(task: bytes32, head: uint256, back: uint256, native: uint256
 @view
 def _ground(task: bytes32, head: uint256, progress: uint256) -> (uint256, uint256):
     """
-    @return Why the task can be cancelled now (0: it cannot), and who is compensated.
+    @return The ground on which the task can be cancelled now (0 when there is none), and the bitmap of the submissions
+            to compensate.
     """
     committing: bool = tasks._committing(task, head)
     if progress & words.LOW_8 == 0:
@@ -360,7 +379,8 @@ def _compensated(task: bytes32, end: uint256, revealed: uint256) -> uint256:
 @view
 def _forfeits(task: bytes32, end: uint256, progress: uint256, index: uint256) -> bool:
     """
-    @return Whether the solver lost the bond: admitted, and then neither revealed nor declined.
+    @return Whether the solver lost the bond: the submission was admitted and neither revealed nor declined, and the
+            task was settled or ended by the terminal rule.
     """
     if ((progress >> (56 + index)) | (progress >> (120 + index))) & 1 == 1:
         return False

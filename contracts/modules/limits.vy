@@ -2,20 +2,21 @@
 """
 @title   Limits
 @license Apache-2.0
-@notice  The ranges within which sponsors choose their terms, fixed at deployment for ever, and whom the escrow trusts to
-         judge.
+@notice  The ranges within which sponsors choose their terms, and the panel that the escrow trusts to judge. Both are
+         fixed permanently at deployment.
 """
 
 from ..interfaces import IBounties
 from ..interfaces import IPanel
 from ..interfaces import IStakes
 
-# Seats of a first round; a panel counts attestations in five bits.
+# Largest number of seats in a first round: the panel counts attestations in five bits.
 MAX_COMMITTEE: constant(uint256) = 31
-# Bonds double every so many submissions: squatting on all 64 places costs 255 times eight first bonds.
+# The bond doubles after this many submissions, so occupying all 64 places costs 255 times the first eight bonds.
 BOND_STEP: constant(uint256) = 8
 BPS: constant(uint256) = 10_000
-# Wei per seat and submission: with at most 64 submissions and 31 seats a task's fees stay below 2**71.
+# Upper bound of the seat fee, wei per seat and submission: with at most 64 submissions and 31 seats, the fees of a
+# task stay below 2**71.
 MAX_SEAT_FEE: constant(uint256) = 2**60
 
 LOW_32: constant(uint256) = 2**32 - 1
@@ -27,7 +28,7 @@ SEAT: immutable(uint256)
 MIN_COMMITTEE: public(immutable(uint256))
 MAX_COMMITTEE_SIZE: public(immutable(uint256))
 SEAT_FACTOR: public(immutable(uint256))
-# Six windows of 32 bits each, in the order of Terms.windows.
+# Each holds six windows of 32 bits, in the order of Terms.windows.
 MIN_WINDOWS: immutable(uint256)
 MAX_WINDOWS: immutable(uint256)
 SUBMISSION_BOND: public(immutable(uint256))
@@ -41,7 +42,9 @@ TERMINAL_DELAY: public(immutable(uint256))
 @deploy
 def __init__(panel: address, limits: IBounties.Limits):
     """
-    @notice Reverts with `bounties: ...` naming what does not fit.
+    @notice Checks and stores the ranges. Reverts with `bounties: ...`, which names the value that is not allowed.
+    @param panel The panel contract that judges the tasks; it must have been deployed with this contract's address.
+    @param limits The ranges within which sponsors choose their terms; see IBounties.Limits.
     """
     assert staticcall IPanel(panel).BOUNTIES() == self, "bounties: not this panel's escrow"
     assert (
@@ -64,7 +67,7 @@ def __init__(panel: address, limits: IBounties.Limits):
     assert limits.reference_rate != 0 and limits.reference_rate <= LOW_64, "bounties: bad reference rate"
     assert limits.min_seat_fee < MAX_SEAT_FEE, "bounties: bad seat fee"
     assert limits.void_delay != 0 and limits.void_delay <= LOW_32, "bounties: bad void delay"
-    # A verdict accepted by the last round becomes final, and can be settled, before the terminal rule applies.
+    # A verdict that the last round accepts becomes final, and can be settled, before the terminal rule applies.
     assert (
         limits.terminal_delay > staticcall IPanel(panel).CHALLENGE_WINDOW() and limits.terminal_delay <= LOW_32
     ), "bounties: bad terminal delay"
@@ -88,7 +91,9 @@ def __init__(panel: address, limits: IBounties.Limits):
 @view
 def window_range(which: uint256) -> (uint256, uint256):
     """
-    @return Shortest and longest permitted window, seconds; numbered from 0 in the order of Terms.windows.
+    @param which The window's index in Terms.windows, from 0.
+    @return Shortest permitted window, seconds.
+    @return Longest permitted window, seconds.
     """
     return self._window_range(which)
 
@@ -97,6 +102,7 @@ def window_range(which: uint256) -> (uint256, uint256):
 @view
 def bond_of(index: uint256) -> uint256:
     """
+    @param index The submission's index in commit order.
     @return Bond of the submission at `index`, wei.
     """
     return self._bond(index)
@@ -105,10 +111,16 @@ def bond_of(index: uint256) -> uint256:
 @internal
 @view
 def _window_range(which: uint256) -> (uint256, uint256):
+    """
+    @return Shortest and longest permitted window at an index of Terms.windows, seconds.
+    """
     return (MIN_WINDOWS >> (32 * which)) & LOW_32, (MAX_WINDOWS >> (32 * which)) & LOW_32
 
 
 @internal
 @view
 def _bond(index: uint256) -> uint256:
+    """
+    @return Bond of the submission at `index`, wei.
+    """
     return SUBMISSION_BOND << (index // BOND_STEP)

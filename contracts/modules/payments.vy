@@ -2,9 +2,10 @@
 """
 @title   Payments
 @license Apache-2.0
-@notice  Pull payments in the native coin and ERC-20 tokens. Whatever a contract owes becomes a credit; money leaves by
-         `withdraw` alone, so a receiver that reverts or re-enters can hurt nobody but itself.
-@dev     The native coin is the zero address. Burned money stays in the contract for ever and is only counted.
+@notice  Pull payments in the native coin and in ERC-20 tokens. Everything that a contract owes becomes a credit, and
+         only `withdraw` pays out, so a receiver that reverts or re-enters can harm nobody but itself.
+@dev     The zero address stands for the native coin. Burned amounts stay in the contract permanently and are only
+         counted.
 """
 
 from ethereum.ercs import IERC20
@@ -26,7 +27,7 @@ burned: public(HashMap[address, uint256])
 @internal
 def _credit(asset: address, account: address, amount: uint256):
     """
-    @notice Owes `amount` more to `account`.
+    @notice Increases what the contract owes to `account` by `amount`.
     """
     if amount != 0:
         self.credit[asset][account] += amount
@@ -35,7 +36,7 @@ def _credit(asset: address, account: address, amount: uint256):
 @internal
 def _burn(asset: address, amount: uint256):
     """
-    @notice Takes `amount` out of everybody's reach.
+    @notice Counts `amount` as burned; it stays in the contract and can never be withdrawn.
     """
     if amount != 0:
         self.burned[asset] += amount
@@ -44,8 +45,8 @@ def _burn(asset: address, amount: uint256):
 @internal
 def _pull(token: address, amount: uint256) -> uint256:
     """
-    @notice Takes `amount` of an ERC-20 from the caller.
-    @return What really arrived: a token with a fee on transfer brings less than was asked.
+    @notice Transfers `amount` of an ERC-20 token from the caller. Reverts with `token: transfer failed`.
+    @return The amount that was received, which is less than `amount` for a token that charges a fee on transfers.
     """
     before: uint256 = staticcall IERC20(token).balanceOf(self)
     assert extcall IERC20(token).transferFrom(
@@ -58,9 +59,10 @@ def _pull(token: address, amount: uint256) -> uint256:
 @nonreentrant
 def withdraw(asset: address, to: address) -> uint256:
     """
-    @notice Pays everything the caller is owed in `asset` to `to`. Reverts with `withdraw: nothing owed`,
-            `withdraw: no receiver`, `token: transfer failed`.
+    @notice Pays everything that the caller is owed in `asset` to `to`.
+            Reverts with `withdraw: nothing owed`, `withdraw: no receiver`, `token: transfer failed`.
     @param asset The token, or the zero address for the native coin.
+    @param to The account that receives the payment.
     @return The amount paid, in the asset's smallest unit.
     """
     assert to != empty(address), "withdraw: no receiver"

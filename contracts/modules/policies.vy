@@ -2,22 +2,27 @@
 """
 @title   Policies
 @license Apache-2.0
-@notice  Who earns which part of a reward, as a function of the accepted scores alone.
-         BEST: everything to the highest passing score, the earliest commit breaking ties.
-         LADDER: over passing submissions in commit order, score minus the best so far (at first the baseline). It pays
-         improvement; a copy or a sybil of an earlier adapter improves nothing and earns nothing.
+@notice  Divides a reward as a function of the accepted scores alone.
+         BEST: the highest passing score earns the whole reward; of equal scores, the earliest commit wins.
+         LADDER: each passing submission, in commit order, earns in proportion to its score minus the best passing score
+         before it (at first minus the baseline). It pays for improvement, so a copy of an earlier adapter earns
+         nothing, whoever submits it.
 """
 
 MAX_SUBMISSIONS: constant(uint256) = 64
 BEST: constant(uint256) = 0
 LADDER: constant(uint256) = 1
-# Scores, thresholds and baselines lie strictly within these bounds, so that no sum or product below overflows.
+# Scores, thresholds and baselines lie strictly between -SCORE_BOUND and SCORE_BOUND, so that the sums and products
+# below cannot overflow.
 SCORE_BOUND: constant(int128) = 2**96
 
 
 @internal
 @pure
 def _passes(score: int128, threshold: int128) -> bool:
+    """
+    @return Whether a score reaches the threshold and lies within the bounds of valid scores.
+    """
     return score >= threshold and score < SCORE_BOUND and score > -SCORE_BOUND
 
 
@@ -31,9 +36,13 @@ def _weights(
     scores: DynArray[int128, MAX_SUBMISSIONS],
 ) -> (uint256, uint256, DynArray[uint256, MAX_SUBMISSIONS]):
     """
-    @param scored Bitmap of the submissions that were evaluated; the others' scores mean nothing.
-    @return Index of the best submission (of the first, when none passes), the total weight (0: no winner) and a weight for
-            each submission.
+    @param policy BEST or LADDER.
+    @param threshold The lowest score that passes.
+    @param baseline The score from which LADDER measures the first improvement.
+    @param scored Bitmap of the submissions that were evaluated; the scores of the others are ignored.
+    @param scores A score for each submission, in commit order.
+    @return Index of the best submission (0 when none passes), the total weight (0 when there is no winner) and a weight
+            for each submission.
     """
     weights: DynArray[uint256, MAX_SUBMISSIONS] = []
     best: uint256 = 0
@@ -64,7 +73,8 @@ def _share(
     amount: uint256, index: uint256, best: uint256, total: uint256, weights: DynArray[uint256, MAX_SUBMISSIONS]
 ) -> uint256:
     """
-    @notice The part of `amount` (below 2**120) that submission `index` earns; what rounding leaves goes to the best.
+    @notice Computes the part of `amount` (below 2**120) that submission `index` earns. The best submission gets the
+            rounding remainder.
     """
     if index != best:
         return amount * weights[index] // total

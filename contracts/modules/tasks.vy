@@ -2,12 +2,14 @@
 """
 @title   Tasks
 @license Apache-2.0
-@notice  The state of every task, and what follows from it, the panel's answers and the clock: phase, windows, inputs.
-@dev     Words are packed by hand; each layout stands beside it. Every map is keyed by the task id. What only people and
-         services need (terms, URIs, openings) is in the events.
+@notice  The state of every task, and the phase, windows and inputs that follow from it, from the panel's answers and
+         from the time.
+@dev     Storage words are packed by hand; a comment at each variable gives its layout. Every map is keyed by the task
+         id, except `nonce`. What only people and services need (terms, URIs, openings) is in the events.
 
-         Views are not guarded against re-entry: the panel reads some of them while the escrow calls it, and the only
-         strangers called are tokens, before anything is written or after everything is.
+         Views are not guarded against re-entry, because the panel reads some of them while the escrow calls it. That is
+         safe: the only untrusted contracts that the escrow calls are tokens and receivers, and it calls them before it
+         writes anything or after it has written everything.
 """
 
 from ..interfaces import IBounties
@@ -20,15 +22,15 @@ uses: limits
 
 MAX_SUBMISSIONS: constant(uint256) = 64
 MAX_ROUND_SEATS: constant(uint256) = 63
-# One fifth of a fee is for attesting, the rest for accepted verdicts.
+# One part in this many of a fee pays attestations, the rest pays accepted verdicts.
 ATTEST_PART: constant(uint256) = 5
-# Amounts are below this, so that a product with a weight and packed words cannot overflow.
+# Amounts stay below this number, so that neither a product with a weight nor a packed word overflows.
 MAX_AMOUNT: constant(uint256) = 2**120
-# Tasks of one sponsor.
+# The number of tasks that one sponsor can create: the nonce has 24 bits in the head word.
 MAX_TASKS: constant(uint256) = 2**24
 
 
-# Order of Terms.windows.
+# Indices of Terms.windows.
 COMMIT: constant(uint256) = 0
 ATTEST: constant(uint256) = 1
 HOLDOUT: constant(uint256) = 2
@@ -46,9 +48,10 @@ PHASE_JUDGING: constant(uint256) = 6
 PHASE_SETTLED: constant(uint256) = 7
 PHASE_CANCELLED: constant(uint256) = 8
 
-# Tasks a sponsor ever created; part of the task id.
+# sponsor -> number of tasks ever created; part of the task id
 nonce: public(HashMap[address, uint256])
-# sponsor (160 bits) | created at (48) | committee (8) | policy (4) | sealed (4) | most submissions (8) | nonce (24)
+# sponsor (160 bits) | created at (48) | committee (8) | policy (4) | sealed (4) | largest number of submissions (8) |
+# nonce (24)
 heads: HashMap[bytes32, uint256]
 # six windows of 32 bits
 windows: HashMap[bytes32, uint256]
@@ -60,20 +63,21 @@ bars: HashMap[bytes32, uint256]
 pots: HashMap[bytes32, uint256]
 # seat fee (64) | reserve (120); once ended: attest share (80) | verdict share (80) | owed to seats (96)
 fees: HashMap[bytes32, uint256]
-# the holdout's commitment and, once revealed, its plain digest; of a public task the practice set's digest
+# the holdout's commitment and, once revealed, its plain digest; for a public task the practice set's digest
 sets: HashMap[bytes32, bytes32]
 # submissions (8) | holdout revealed at (48) | revealed (64) | declined (64) | claimed (64)
 progress: HashMap[bytes32, uint256]
 # rolling hash of the commitments in commit order; once settled: hash of the accepted scores
 roots: HashMap[bytes32, bytes32]
-# task -> index -> solver, and keccak256(commitment, sealed digest)
+# task -> index -> solver
 solvers: HashMap[bytes32, HashMap[uint256, address]]
+# task -> index -> keccak256(commitment, sealed digest)
 entries: HashMap[bytes32, HashMap[uint256, bytes32]]
 # fees paid for rounds after the free ones, wei
 bought: HashMap[bytes32, uint256]
 # phase (8) | outcome (8) | ground (8) | best (8) | total weight (128)
 ends: HashMap[bytes32, uint256]
-# cancelled tasks: fee refund of a submission, wei (96) | compensation of a submission, in the asset (128)
+# for cancelled tasks: fee refund of a submission, wei (96) | compensation of a submission, in the asset (128)
 refunds: HashMap[bytes32, uint256]
 
 
@@ -81,7 +85,8 @@ refunds: HashMap[bytes32, uint256]
 @view
 def brief(task: bytes32) -> IBounties.Brief:
     """
-    @return What the panel needs of a task; zeros for an unknown one.
+    @param task The task id.
+    @return What the panel needs to know about the task; zeros for an unknown task. See IBounties.Brief.
     """
     head: uint256 = self.heads[task]
     windows: uint256 = self.windows[task]
@@ -110,8 +115,9 @@ def brief(task: bytes32) -> IBounties.Brief:
 @view
 def judging_from(task: bytes32) -> uint256:
     """
-    @return When the first round's verdicts can be committed: the end of the solvers' reveal window. 0 while that is not
-            known, or while no submission is revealed.
+    @param task The task id.
+    @return When the first round's verdicts can be committed, which is the end of the solvers' reveal window; 0 while
+            that time is unknown, or while no submission is revealed.
     """
     if (self.progress[task] >> 56) & words.LOW_64 == 0:
         return 0
@@ -126,8 +132,9 @@ def judging_from(task: bytes32) -> uint256:
 @view
 def phase(task: bytes32) -> uint256:
     """
-    @return 0 none, 1 committing, 2 convening, 3 attesting, 4 holdout awaited, 5 revealing, 6 judging, 7 settled,
-            8 cancelled.
+    @param task The task id.
+    @return 0 none, 1 committing, 2 convening, 3 attesting, 4 holdout awaited, 5 revealing, 6 judging, 7 settled, 8
+            cancelled.
     """
     return self._phase(task)
 
@@ -136,8 +143,9 @@ def phase(task: bytes32) -> uint256:
 @view
 def task(task: bytes32) -> IBounties.TaskView:
     """
-    @notice Where a task stands; its terms are in the TaskCreated event. The reward includes top-ups, and is zero once it
-            went back. Reverts with `task: unknown`.
+    @notice Returns the state of a task; its terms are in the TaskCreated event. Reverts with `task: unknown`.
+    @param task The task id.
+    @return The state; the reward includes top-ups and is zero after it was returned. See IBounties.TaskView.
     """
     head: uint256 = self._head(task)
     end: uint256 = self.ends[task]
@@ -168,7 +176,10 @@ def task(task: bytes32) -> IBounties.TaskView:
 @view
 def submission(task: bytes32, index: uint256) -> IBounties.SubmissionView:
     """
-    @notice One submission. Reverts with `submission: unknown`.
+    @notice Returns the state of one submission. Reverts with `submission: unknown`.
+    @param task The task id.
+    @param index The submission's index in commit order.
+    @return The state; see IBounties.SubmissionView.
     """
     progress: uint256 = self.progress[task]
     assert index < progress & words.LOW_8, "submission: unknown"
@@ -190,7 +201,9 @@ def submission(task: bytes32, index: uint256) -> IBounties.SubmissionView:
 @view
 def inputs(task: bytes32) -> bytes32:
     """
-    @return What a verdict on this task is about; fixed once the reveal window is over, meaningless after settlement.
+    @param task The task id.
+    @return What a verdict on this task is about. It is fixed once the reveal window is over, and has no meaning after
+            settlement.
     """
     return self._inputs(task, (self.progress[task] >> 56) & words.LOW_64)
 
@@ -199,6 +212,7 @@ def inputs(task: bytes32) -> bytes32:
 @view
 def root(task: bytes32) -> bytes32:
     """
+    @param task The task id.
     @return The rolling hash of all commitments in commit order; after settlement the hash of the accepted scores.
     """
     return self.roots[task]
@@ -208,6 +222,7 @@ def root(task: bytes32) -> bytes32:
 @view
 def fee(task: bytes32) -> uint256:
     """
+    @param task The task id.
     @return The committee's fee for one submission, wei; zero once the task has ended.
     """
     if self.ends[task] != 0:
@@ -219,7 +234,8 @@ def fee(task: bytes32) -> uint256:
 @view
 def reconvene_fee(task: bytes32) -> uint256:
     """
-    @return What `reconvene` costs, wei; zero once the task has ended.
+    @param task The task id.
+    @return The price of `reconvene`, wei; zero once the task has ended.
     """
     if self.ends[task] != 0:
         return 0
@@ -230,7 +246,8 @@ def reconvene_fee(task: bytes32) -> uint256:
 @view
 def max_submissions(task: bytes32) -> uint256:
     """
-    @return How many submissions the task takes.
+    @param task The task id.
+    @return The largest number of submissions that the task accepts.
     """
     return (self.heads[task] >> 224) & words.LOW_8
 
@@ -238,6 +255,9 @@ def max_submissions(task: bytes32) -> uint256:
 @internal
 @view
 def _phase(task: bytes32) -> uint256:
+    """
+    @return The task's phase now; see `phase`.
+    """
     head: uint256 = self.heads[task]
     if head == 0:
         return PHASE_NONE
@@ -268,8 +288,9 @@ def _phase(task: bytes32) -> uint256:
 @view
 def _reveal_window(task: bytes32, head: uint256) -> (uint256, uint256, uint256):
     """
-    @return Start and end of the solvers' reveal window (0 while it has no start) and the admitted bitmap. It starts when
-            the holdout is revealed; of a public task when attestation is closed. Without the sponsor's files it never does.
+    @return Start and end of the solvers' reveal window (0 while it has no start) and the admitted bitmap. The window
+            starts when the holdout is revealed, or for a public task when attestation is closed. It never starts when
+            the sponsor's files were not admitted.
     """
     drawn_at: uint256 = 0
     opens: uint256 = 0
@@ -286,7 +307,8 @@ def _reveal_window(task: bytes32, head: uint256) -> (uint256, uint256, uint256):
 @view
 def _answerable(task: bytes32, index: uint256) -> uint256:
     """
-    @notice The submission can be revealed or declined now. Returns the task's progress word.
+    @notice Requires that the submission can be revealed or declined now.
+    @return The task's progress word.
     """
     head: uint256 = self._head(task)
     opens: uint256 = 0
@@ -306,7 +328,8 @@ def _answerable(task: bytes32, index: uint256) -> uint256:
 @view
 def _admission(task: bytes32) -> (uint256, uint256, uint256):
     """
-    @return When the committee was drawn, when attestation was closed (0: not yet), and the admitted bitmap of the panel.
+    @return When the committee was drawn, when attestation was closed (0 while it is not), and the panel's admitted
+            bitmap.
     """
     return staticcall IPanel(limits.PANEL).admission(task)
 
@@ -314,6 +337,9 @@ def _admission(task: bytes32) -> (uint256, uint256, uint256):
 @internal
 @view
 def _tally(task: bytes32) -> IPanel.Tally:
+    """
+    @return The panel's counts; see IPanel.Tally.
+    """
     return staticcall IPanel(limits.PANEL).tally(task)
 
 
@@ -321,7 +347,7 @@ def _tally(task: bytes32) -> IPanel.Tally:
 @view
 def _admitted(task: bytes32) -> uint256:
     """
-    @return Bitmap of admitted submissions.
+    @return Bitmap of the admitted submissions.
     """
     drawn_at: uint256 = 0
     closed_at: uint256 = 0
@@ -333,12 +359,18 @@ def _admitted(task: bytes32) -> uint256:
 @internal
 @view
 def _inputs(task: bytes32, scored: uint256) -> bytes32:
+    """
+    @return What a verdict is about when the submissions of the bitmap `scored` are evaluated.
+    """
     return commitments._inputs(task, self.sets[task], self.roots[task], scored)
 
 
 @internal
 @view
 def _head(task: bytes32) -> uint256:
+    """
+    @return The task's head word. Reverts with `task: unknown`.
+    """
     head: uint256 = self.heads[task]
     assert head != 0, "task: unknown"
     return head
@@ -347,36 +379,54 @@ def _head(task: bytes32) -> uint256:
 @internal
 @pure
 def _sponsor(head: uint256) -> address:
+    """
+    @return The sponsor in a head word.
+    """
     return convert(head & words.LOW_160, address)
 
 
 @internal
 @pure
 def _created_at(head: uint256) -> uint256:
+    """
+    @return The second in a head word at which the task was created.
+    """
     return (head >> 160) & words.LOW_48
 
 
 @internal
 @pure
 def _sealed(head: uint256) -> bool:
+    """
+    @return Whether the head word is of a task with a sealed holdout.
+    """
     return (head >> 220) & words.LOW_4 == 1
 
 
 @internal
 @view
 def _window(task: bytes32, which: uint256) -> uint256:
+    """
+    @return Length of the window at an index of Terms.windows, seconds.
+    """
     return (self.windows[task] >> (32 * which)) & words.LOW_32
 
 
 @internal
 @view
 def _commit_closes(task: bytes32, head: uint256) -> uint256:
+    """
+    @return The first second at which no submission can be committed.
+    """
     return self._created_at(head) + self._window(task, COMMIT)
 
 
 @internal
 @view
 def _committing(task: bytes32, head: uint256) -> bool:
+    """
+    @return Whether submissions can be committed now.
+    """
     return self.ends[task] == 0 and block.timestamp < self._commit_closes(task, head)
 
 
@@ -384,7 +434,7 @@ def _committing(task: bytes32, head: uint256) -> bool:
 @pure
 def _fee(fees: uint256, head: uint256) -> uint256:
     """
-    @return One submission's fee for the committee, wei, from the words of a task that has not ended.
+    @return The committee's fee for one submission, wei, from the fees and head words of a task that has not ended.
     """
     return (fees & words.LOW_64) * ((head >> 208) & words.LOW_8)
 

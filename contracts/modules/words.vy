@@ -2,7 +2,7 @@
 """
 @title   Words
 @license Apache-2.0
-@notice  Masks, and the few shapes in which storage words are packed by hand.
+@notice  Bit masks, and the packing that several modules share.
 """
 
 LOW_4: constant(uint256) = 2**4 - 1
@@ -20,6 +20,9 @@ LOW_160: constant(uint256) = 2**160 - 1
 @internal
 @pure
 def _count(bitmap: uint256) -> uint256:
+    """
+    @return How many of the 64 lowest bits are set.
+    """
     count: uint256 = 0
     for i: uint256 in range(64):
         count += (bitmap >> i) & 1
@@ -29,6 +32,10 @@ def _count(bitmap: uint256) -> uint256:
 @internal
 @pure
 def _pack_bars(threshold: int128, baseline: int128) -> uint256:
+    """
+    @return The word that holds two score limits, each in two's complement: the threshold in its low 128 bits and the
+            baseline in its high 128 bits.
+    """
     low: uint256 = convert(convert(threshold, bytes32), uint256) & LOW_128
     return low | (convert(convert(baseline, bytes32), uint256) << 128)
 
@@ -36,12 +43,18 @@ def _pack_bars(threshold: int128, baseline: int128) -> uint256:
 @internal
 @pure
 def _low_bar(bars: uint256) -> int128:
+    """
+    @return The threshold in a word that `_pack_bars` packed.
+    """
     return self._signed(bars & LOW_128)
 
 
 @internal
 @pure
 def _high_bar(bars: uint256) -> int128:
+    """
+    @return The baseline in a word that `_pack_bars` packed.
+    """
     return self._signed(bars >> 128)
 
 
@@ -49,6 +62,6 @@ def _high_bar(bars: uint256) -> int128:
 @pure
 def _signed(word: uint256) -> int128:
     """
-    @return The 128-bit two's-complement number in the low bits.
+    @return The signed number whose two's complement is in the low 128 bits of a word.
     """
     return convert(convert(word ^ 2**127, int256) - 2**127, int128)

@@ -268,7 +268,7 @@ def take_everything_out(world: World, task: Task) -> None:
 
 
 @pytest.mark.parametrize("left", LEFT)
-def test_year__nobody_touches_the_task__strangers_end_it_and_all_money_comes_out(
+def test_abandoned_task__after_a_year__strangers_end_it_and_release_all_money(
     world: World, left: Callable[[World], Task]
 ) -> None:
     task = left(world)
@@ -287,7 +287,7 @@ def test_year__nobody_touches_the_task__strangers_end_it_and_all_money_comes_out
 @pytest.mark.parametrize(
     "left", [left for left, how in LEFT.items() if how[1] in (NO_COMMITTEE, HOLDOUT_SILENT, TERMINAL)]
 )
-def test_year__time_alone_ends_nothing__the_money_is_stuck(
+def test_abandoned_task__without_the_guard__the_money_is_stuck(
     without: Callable[[Guard], World], left: Callable[[World], Task]
 ) -> None:
     world = without(DELAYS_END_A_TASK)
@@ -299,7 +299,7 @@ def test_year__time_alone_ends_nothing__the_money_is_stuck(
         end(world, task)
 
 
-def test_year__terminal_rule__halves_the_reward_between_sponsor_and_nobody(world: World) -> None:
+def test_abandoned_task__terminal_rule__returns_half_the_reward_and_burns_half(world: World) -> None:
     task = no_quorum(world)
     world.chain.at(world.chain.now + YEAR)
     before = world.owed(SPONSOR)

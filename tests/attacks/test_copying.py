@@ -33,7 +33,7 @@ def committed_by_both(world: World) -> Task:
     return task
 
 
-def test_copied_commitment__opening_becomes_public__opens_for_its_solver_alone(world: World) -> None:
+def test_copied_commitment__opening_public__opens_only_for_its_solver(world: World) -> None:
     task = committed_by_both(world)
 
     with reverts("reveal: wrong opening"):
@@ -50,7 +50,7 @@ def test_copied_commitment__opening_becomes_public__opens_for_its_solver_alone(w
     assert world.owed(SOLVER) == ETHER + 2 * bond  # the copier's bond goes where the reward goes
 
 
-def test_copied_commitment__solver_left_out_of_it__pays_the_copier(without: Callable[[Guard], World]) -> None:
+def test_copied_commitment__without_the_guard__pays_the_copier(without: Callable[[Guard], World]) -> None:
     world = without(SOLVER_INSIDE)
     task = committed_by_both(world)
 
@@ -78,14 +78,14 @@ def copied_vote(world: World) -> tuple[Task, bytes]:
     return task, verdict
 
 
-def test_copied_vote__salt_becomes_public__opens_for_its_seat_alone(world: World) -> None:
+def test_copied_vote__salt_public__opens_only_for_its_seat(world: World) -> None:
     task, verdict = copied_vote(world)
 
     with reverts("reveal: wrong vote"):
         world.panel.reveal_verdict(task.id, 1, 1, verdict, world.salt(1, 0), sender=STRANGER)
 
 
-def test_copied_vote__stake_left_out_of_it__earns_without_work(without: Callable[[Guard], World]) -> None:
+def test_copied_vote__without_the_guard__earns_without_work(without: Callable[[Guard], World]) -> None:
     world = without(STAKE_INSIDE)
     task, verdict = copied_vote(world)
 
@@ -105,12 +105,12 @@ def shown_early(world: World) -> Task:
     return task
 
 
-def test_early_reveal_of_a_vote__while_others_commit__is_refused(world: World) -> None:
+def test_early_vote_reveal__while_others_commit__reverts(world: World) -> None:
     with reverts("reveal: not open"):
         shown_early(world)
 
 
-def test_early_reveal_of_a_vote__last_second_of_commits__is_refused_and_the_next_is_not(world: World) -> None:
+def test_early_vote_reveal__last_second_of_commits__reverts_until_the_next(world: World) -> None:
     task = world.to_judging()
     verdict = world.verdict(task, [150])
     world.commit(task, 0, verdict)
@@ -124,7 +124,7 @@ def test_early_reveal_of_a_vote__last_second_of_commits__is_refused_and_the_next
     world.disclose(task, 0, verdict)
 
 
-def test_early_reveal_of_a_vote__no_order_of_windows__lends_the_lazy_a_verdict(
+def test_early_vote_reveal__without_the_guard__lets_another_seat_copy_it(
     without: Callable[[Guard], World],
 ) -> None:
     world = without(REVEALS_AFTER_COMMITS)
@@ -139,12 +139,12 @@ def early_submission(world: World) -> Task:
     return task
 
 
-def test_early_reveal_of_a_submission__holdout_still_sealed__is_refused(world: World) -> None:
+def test_early_submission_reveal__holdout_still_sealed__reverts(world: World) -> None:
     with reverts("reveal: not open"):
         early_submission(world)
 
 
-def test_early_reveal_of_a_submission__holdout_not_waited_for__shows_the_adapter_to_a_silent_sponsor(
+def test_early_submission_reveal__without_the_guard__shows_the_adapter_to_the_sponsor(
     without: Callable[[Guard], World],
 ) -> None:
     world = without(ANSWERS_AFTER_THE_HOLDOUT)
@@ -159,12 +159,12 @@ def trained_on_the_holdout(world: World) -> None:
     world.submit(task, RIVAL)
 
 
-def test_late_commitment__holdout_public__is_refused(world: World) -> None:
+def test_late_commitment__holdout_public__reverts(world: World) -> None:
     with reverts("commit: closed"):
         trained_on_the_holdout(world)
 
 
-def test_late_commitment__commits_never_close__is_entered(without: Callable[[Guard], World]) -> None:
+def test_late_commitment__without_the_guard__is_entered(without: Callable[[Guard], World]) -> None:
     trained_on_the_holdout(without(COMMITS_BEFORE_THE_HOLDOUT))
 
 

@@ -55,7 +55,7 @@ def test_forged_header__other_randomness__is_refused(world: World) -> None:
         ground_until_mine(world)
 
 
-def test_forged_header__not_compared_with_the_block__chooses_the_committee(without: Callable[[Guard], World]) -> None:
+def test_forged_header__without_the_guard__chooses_the_committee(without: Callable[[Guard], World]) -> None:
     ground_until_mine(without(HEADER_IS_THE_BLOCKS))
 
 
@@ -75,7 +75,7 @@ def test_header__malformed__is_refused(world: World, cut: bytes | None) -> None:
         world.panel.draw(task.id, header, sender=STRANGER)
 
 
-def test_header__while_its_hash_can_be_read__draws_and_one_block_later_is_stale(world: World) -> None:
+def test_header__hash_available__draws_until_the_last_block(world: World) -> None:
     task, target = convened(world)
     header = world.chain.header(target)
     world.chain.block = target
@@ -101,7 +101,7 @@ def test_header__of_the_missed_block__is_stale_after_re_arming(world: World) -> 
         world.panel.draw(task.id, world.chain.header(target), sender=STRANGER)
 
 
-def test_missed_draw__again_and_again__cannot_be_repeated_until_the_committee_suits(world: World) -> None:
+def test_missed_draw__repeated__reverts_after_two_re_arms(world: World) -> None:
     task, target = convened(world)
     for _ in range(2):
         world.chain.block = target + HASH_REACH + 1
@@ -147,7 +147,7 @@ def test_seats__joined_after_the_task_or_the_freeze__are_never_drawn(world: Worl
     assert rival_seats_drawn(world, joins_after) == 0
 
 
-def test_seats__joined_for_a_task_that_was_seen__own_its_committee_without_the_guard(
+def test_seats__joined_after_the_task_without_the_guard__fill_its_committee(
     without: Callable[[Guard], World],
 ) -> None:
     assert rival_seats_drawn(without(ENROLLED_BEFORE_THE_TASK), "creation") > 3
@@ -169,7 +169,7 @@ def test_seats__joined_after_the_randomness_is_known__move_nobody(world: World) 
     assert committees(world, moved=True) == still
 
 
-def test_seats__number_of_slots_not_frozen__a_join_re_rolls_the_committee(without: Callable[[Guard], World]) -> None:
+def test_seats__slots_not_frozen__a_join_changes_the_committee(without: Callable[[Guard], World]) -> None:
     world = without(SLOTS_ARE_FROZEN)
     kept = world.chain.keep()
     still = committees(world, moved=False)
@@ -177,7 +177,7 @@ def test_seats__number_of_slots_not_frozen__a_join_re_rolls_the_committee(withou
     assert committees(world, moved=True) != still
 
 
-def test_seats__left_and_taken_again_by_another__are_not_drawn_for_an_older_task(world: World) -> None:
+def test_seats__slot_reused_by_another_owner__is_not_drawn_for_an_older_task(world: World) -> None:
     stake = world.stakes.stake_of(0)
     world.stakes.request_exit(stake, sender=world.stakes.owner_of(0))
     world.chain.at(world.chain.now + world.stakes.EXIT_DELAY())

@@ -56,7 +56,7 @@ def test_solver__opens_with_another_part__is_refused(world: World, exchanged: in
         world.bounties.reveal_submission(task.id, 0, *opening, sender=SOLVER)
 
 
-def test_solver__only_the_key_is_bound__chooses_the_adapter_after_seeing_the_holdout(
+def test_solver__without_the_guard__chooses_the_adapter_after_the_holdout(
     without: Callable[[Guard], World],
 ) -> None:
     world = without(COMMITMENTS_BIND_ALL)
@@ -101,7 +101,7 @@ def test_sponsor__opens_the_holdout_with_another_part__is_refused(world: World, 
         world.bounties.reveal_holdout(task.id, *opening, sender=SPONSOR)
 
 
-def test_sponsor__only_the_key_is_bound__exchanges_the_holdout_after_commits(without: Callable[[Guard], World]) -> None:
+def test_sponsor__without_the_guard__replaces_the_holdout_after_commits(without: Callable[[Guard], World]) -> None:
     world = without(COMMITMENTS_BIND_ALL)
     key = word("key")
     task = world.to_drawn(holdout=of_the_secret("holdout", key))
@@ -127,7 +127,7 @@ def test_submission__replayed_into_another_task__cannot_be_opened(world: World) 
         world.reveal(again, 0)
 
 
-def test_submission__only_the_key_is_bound__anybody_who_saw_it_elsewhere_enters_it(
+def test_submission__without_the_guard__can_be_replayed_by_anyone(
     without: Callable[[Guard], World],
 ) -> None:
     world = without(COMMITMENTS_BIND_ALL)
@@ -221,7 +221,7 @@ def test_vote__of_the_first_round_in_the_second__cannot_be_opened(world: World) 
         world.panel.reveal_verdict(task.id, 2, position, verdict, world.salt(1, 0), sender=STRANGER)
 
 
-def test_vote__only_the_salt_is_bound__says_whatever_wins(without: Callable[[Guard], World]) -> None:
+def test_vote__without_the_guard__reveals_any_verdict(without: Callable[[Guard], World]) -> None:
     world = without(VOTE_BINDS_ALL)
     task = world.to_judging()
     salt = world.salt(1, 0)
@@ -234,7 +234,7 @@ def test_vote__only_the_salt_is_bound__says_whatever_wins(without: Callable[[Gua
     assert world.panel.votes_for(task.id, OTHER, 1) == 1
 
 
-def test_vote__transaction_stuck_until_the_next_round__does_not_bind_the_seat(world: World) -> None:
+def test_vote__delayed_until_the_next_round__does_not_bind_the_seat(world: World) -> None:
     task, verdict = failed_round(world)
     stuck = world.hidden(task, 1, verdict)
     operator = world.operator_of(world.committee(task)[1])

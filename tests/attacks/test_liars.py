@@ -74,7 +74,7 @@ def test_lie__revealed_or_withheld__costs_the_same(world: World, reveals: bool) 
     assert world.stakes.seat(world.stakes.stake_of(slot))["balance"] == SEAT - RESERVATION
 
 
-def test_lie__withholding_not_punished__costs_nothing(without: Callable[[Guard], World]) -> None:
+def test_lie__withheld_without_the_guard__costs_only_silence(without: Callable[[Guard], World]) -> None:
     world = without(UNREVEALED_IS_SLASHED)
     task = one_liar(world, reveals=False)
 
@@ -84,7 +84,7 @@ def test_lie__withholding_not_punished__costs_nothing(without: Callable[[Guard],
     assert closed["slashed"] == SILENCE < RESERVATION
 
 
-def test_lie__no_quorum_and_no_later_verdict__the_withheld_vote_still_costs(world: World) -> None:
+def test_lie__no_quorum_and_no_later_verdict__slashes_the_withheld_vote(world: World) -> None:
     task = world.to_judging()
     world.judge(task, [world.verdict(task, [99]), None, None], revealed=[False] * 3)
     world.chain.at(world.chain.now + 10 * world.limits.terminal_delay)
@@ -122,13 +122,13 @@ def test_settle__loser_names_the_scores__is_refused(world: World) -> None:
         settled_by_the_loser(world)
 
 
-def test_settle__scores_not_compared_with_the_verdict__pays_the_loser(without: Callable[[Guard], World]) -> None:
+def test_settle__without_the_guard__pays_the_loser(without: Callable[[Guard], World]) -> None:
     world = without(SCORES_ARE_THE_ACCEPTED)
     settled_by_the_loser(world)
     assert world.owed(RIVAL) == ETHER + world.bounties.bond_of(0)
 
 
-def test_settle__accepted_and_not_yet_final__is_refused_until_the_second(world: World) -> None:
+def test_settle__accepted_and_not_yet_final__reverts_until_the_second(world: World) -> None:
     task = world.to_judging()
     world.judge(task, [world.verdict(task, [150])] * 3)
     final_at = world.panel.round(task.id, 1)["reveal_closes"] + world.challenge_window
@@ -152,7 +152,7 @@ def test_claim__loser_names_the_scores__is_refused(world: World) -> None:
         claimed_with_other_scores(world)
 
 
-def test_claim__scores_not_compared_with_the_settled__pays_the_loser(without: Callable[[Guard], World]) -> None:
+def test_claim__without_the_guard__pays_the_loser(without: Callable[[Guard], World]) -> None:
     world = without(SCORES_ARE_THE_ACCEPTED)
     claimed_with_other_scores(world)
     assert world.owed(RIVAL) == ETHER + world.bounties.bond_of(0)
@@ -187,7 +187,7 @@ def test_exit__before_the_slash__waits_for_it(world: World) -> None:
         leave_with_the_stake(world)
 
 
-def test_exit__reservations_not_looked_at__takes_the_whole_stake_away(without: Callable[[Guard], World]) -> None:
+def test_exit__without_the_guard__withdraws_the_whole_stake(without: Callable[[Guard], World]) -> None:
     world = without(RESERVED_STAYS)
     leave_with_the_stake(world)
     assert world.owed(OWNER, contract=world.stakes) == SEAT
@@ -258,12 +258,12 @@ def test_many_panels__four_at_once__each_can_take_its_quarter(world: World) -> N
     assert world.stakes.burned(NATIVE) == SEATS * SEAT
 
 
-def test_many_panels__a_fifth_one__does_not_draw_seats_with_nothing_at_stake(world: World) -> None:
+def test_many_panels__a_fifth_one__draws_no_full_seats(world: World) -> None:
     with reverts("draw: too many seats are full"):
         on_panels(world, 5)
 
 
-def test_many_panels__full_seats_drawn_as_well__have_nothing_to_lose_on_the_fifth(
+def test_many_panels__without_the_guard__fifth_draws_seats_with_no_stake_left(
     without: Callable[[Guard], World],
 ) -> None:
     world = without(FULL_SEATS_ARE_SKIPPED)

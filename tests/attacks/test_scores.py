@@ -49,13 +49,13 @@ def test_ladder__copies_of_an_earlier_adapter__earn_nothing(world: World, copies
     assert earned[SOLVER] == ETHER
 
 
-def test_ladder__copies_paid_by_their_score__take_most_of_the_reward(without: Callable[[Guard], World]) -> None:
+def test_ladder__without_the_guard__copies_take_most_of_the_reward(without: Callable[[Guard], World]) -> None:
     world = without(STEPS_AND_BOUNDS)
     earned = paid(world, (140, 140, 140, 140), [SOLVER, RIVAL, RIVAL, RIVAL], policy=LADDER, baseline=90)
     assert earned == {SOLVER: ETHER // 4, RIVAL: 3 * ETHER // 4}
 
 
-def test_ladder__one_adapter_under_many_names__earns_what_it_does_under_one(world: World) -> None:
+def test_ladder__one_adapter_under_many_accounts__earns_the_same(world: World) -> None:
     """The steps of a sybil's ladder add up to the last one's height."""
     kept = world.chain.keep()
     alone = paid(world, (120, 150), [RIVAL, SOLVER], policy=LADDER, baseline=90)
@@ -68,7 +68,7 @@ def test_ladder__one_adapter_under_many_names__earns_what_it_does_under_one(worl
     assert sum(split[name] for name in SYBILS) == ETHER // 2
 
 
-def test_best__copies_of_the_winner__the_earliest_commit_is_paid_alone(world: World) -> None:
+def test_best__copies_of_the_winner__pays_only_the_earliest_commit(world: World) -> None:
     earned = paid(world, (140, 150, 150, 150, 149), [RIVAL, SOLVER, RIVAL, SYBILS[0], SYBILS[1]], policy=BEST)
     assert earned == {RIVAL: 0, SOLVER: ETHER, SYBILS[0]: 0, SYBILS[1]: 0}
 
@@ -98,7 +98,7 @@ def test_scores__64_steps_over_the_whole_range__pay_the_whole_reward(world: Worl
 
 @pytest.mark.parametrize("policy", [BEST, LADDER])
 @pytest.mark.parametrize("score", [INT128 - 1, BOUND, -BOUND, MISFIT_SCORE])
-def test_scores__out_of_bounds_accepted_by_a_lying_quorum__never_pass_and_never_brick(
+def test_scores__out_of_bounds_from_a_lying_quorum__never_pass_and_still_settle(
     world: World, policy: int, score: int
 ) -> None:
     earned = paid(world, (score, 150), [RIVAL, SOLVER], policy=policy, threshold=LOWEST + 1, baseline=LOWEST)
@@ -112,7 +112,7 @@ def test_scores__nothing_but_out_of_bounds__give_the_reward_back(world: World) -
     assert world.owed(SPONSOR) >= ETHER
 
 
-def test_scores__out_of_bounds_not_refused__win_for_a_lying_quorum(without: Callable[[Guard], World]) -> None:
+def test_scores__out_of_bounds_without_the_guard__win_for_a_lying_quorum(without: Callable[[Guard], World]) -> None:
     world = without(STEPS_AND_BOUNDS)
     earned = paid(world, (INT128 - 1, 150), [RIVAL, SOLVER], policy=BEST)
     assert earned == {RIVAL: ETHER, SOLVER: 0}

@@ -44,7 +44,7 @@ def close_everything(world: World, task: Task) -> None:
         world.bounties.withdraw(NATIVE, person, sender=person)
 
 
-def test_largest_task__64_submissions_and_31_voters__every_transaction_below_a_million_gas(
+def test_largest_task__64_submissions_and_31_voters__stays_below_a_million_gas(
     crowd: World, dearest: dict[str, int]
 ) -> None:
     world = crowd
@@ -61,7 +61,7 @@ def test_largest_task__64_submissions_and_31_voters__every_transaction_below_a_m
     assert {name: gas for name, gas in dearest.items() if gas >= MOST_GAS} == {}
 
 
-def test_largest_task__three_rounds_up_to_63_seats__every_transaction_below_a_million_gas(
+def test_largest_task__three_rounds_up_to_63_seats__stays_below_a_million_gas(
     crowd: World, dearest: dict[str, int]
 ) -> None:
     """Two rounds in which no two seats agree, so that every one of their seats is slashed; the third accepts."""

@@ -71,7 +71,7 @@ def withdraw_within_a_withdrawal(world: World) -> Contract:
     return receiver
 
 
-def test_receiver__withdraws_again_while_it_is_paid__gets_what_it_is_owed_once(world: World) -> None:
+def test_receiver__withdraws_again_while_it_is_paid__is_paid_once(world: World) -> None:
     receiver = withdraw_within_a_withdrawal(world)
 
     assert world.chain.balance(receiver.address) == ETHER
@@ -79,7 +79,7 @@ def test_receiver__withdraws_again_while_it_is_paid__gets_what_it_is_owed_once(w
     assert world.owed(receiver.address) == 0
 
 
-def test_receiver__debt_falls_after_the_call__empties_the_escrow(without: Callable[[Guard], World]) -> None:
+def test_receiver__without_the_guard__empties_the_escrow(without: Callable[[Guard], World]) -> None:
     world = without(CAREFUL_PAYMENTS)
     world.create()
     receiver = withdraw_within_a_withdrawal(world)
@@ -88,7 +88,7 @@ def test_receiver__debt_falls_after_the_call__empties_the_escrow(without: Callab
 
 
 @pytest.mark.parametrize("function", ["claim_submission", "settle", "cancel", "top_up", "decline", "reconvene"])
-def test_receiver__calls_another_function_while_it_is_paid__is_refused(world: World, function: str) -> None:
+def test_receiver__calls_another_function_while_it_is_paid__reverts(world: World, function: str) -> None:
     receiver = creditor(world)
     task = world.create()
     arguments: dict[str, tuple[Any, ...]] = {
@@ -105,7 +105,7 @@ def test_receiver__calls_another_function_while_it_is_paid__is_refused(world: Wo
     assert world.chain.balance(receiver.address) == ETHER
 
 
-def test_receiver__refuses_coin__keeps_its_credit_and_can_name_another(world: World) -> None:
+def test_receiver__refuses_coin__keeps_its_credit(world: World) -> None:
     receiver = creditor(world)
     unpayable = token(world, "PlainToken").address
 
@@ -117,7 +117,7 @@ def test_receiver__refuses_coin__keeps_its_credit_and_can_name_another(world: Wo
     assert world.owed(receiver.address) == 0
 
 
-def test_receiver__withdraws_its_stake_again_while_it_is_paid__gets_it_once(world: World) -> None:
+def test_receiver__withdraws_its_stake_again_while_it_is_paid__is_paid_once(world: World) -> None:
     receiver = world.chain.deploy(compiled("contracts/mocks/HookReceiver.vy"), sender=DEPLOYER)
     registry = world.stakes
     join = call(registry, "join", receiver.address, "", NATIVE)
@@ -147,7 +147,7 @@ def topped_up_within_a_top_up(world: World) -> tuple[Contract, Task]:
     return hook, task
 
 
-def test_token__tops_up_while_a_top_up_is_pulled__counts_nothing_twice(world: World) -> None:
+def test_token__tops_up_while_a_top_up_is_pulled__counts_it_once(world: World) -> None:
     hook, task = topped_up_within_a_top_up(world)
 
     assert hook.balanceOf(world.bounties.address) == REWARD + 5
@@ -155,7 +155,7 @@ def test_token__tops_up_while_a_top_up_is_pulled__counts_nothing_twice(world: Wo
     assert hook.refused() == 1
 
 
-def test_token__re_entry_allowed__is_credited_more_than_arrived(without: Callable[[Guard], World]) -> None:
+def test_token__re_entry_without_the_guard__is_credited_twice(without: Callable[[Guard], World]) -> None:
     world = without(NO_CALL_WITHIN_A_CALL)
     hook, task = topped_up_within_a_top_up(world)
 
@@ -175,18 +175,18 @@ def cancelled_with_a_fee(world: World) -> tuple[Contract, Task]:
     return fee, task
 
 
-def test_fee_token__sponsor_withdraws__gets_what_arrived_and_nothing_of_others(world: World) -> None:
+def test_fee_token__sponsor_withdraws__gets_only_the_received_amount(world: World) -> None:
     fee, _ = cancelled_with_a_fee(world)
     assert fee.balanceOf(world.bounties.address) == 0
     assert fee.balanceOf(SPONSOR) == 99 * REWARD + REWARD * 99 // 100 * 99 // 100
 
 
-def test_fee_token__asked_amount_credited__cannot_be_paid(without: Callable[[Guard], World]) -> None:
+def test_fee_token__without_the_guard__cannot_be_paid(without: Callable[[Guard], World]) -> None:
     with reverts(""):
         cancelled_with_a_fee(without(CAREFUL_PAYMENTS))
 
 
-def test_fee_token__whole_bounty__pays_the_reward_that_arrived_to_the_unit(world: World) -> None:
+def test_fee_token__whole_bounty__pays_the_received_reward_to_the_unit(world: World) -> None:
     fee = token(world, "FeeToken", 100)
     task = world.to_settled(asset=fee.address, reward=REWARD, sealed=True)
     world.claim(task, 0, (150,))
@@ -215,7 +215,7 @@ def refusing(world: World) -> Contract:
     return false
 
 
-def test_false_token__refuses_the_payout__the_credit_stays_and_coin_still_flows(world: World) -> None:
+def test_false_token__refuses_the_payout__keeps_the_credit_and_pays_coin(world: World) -> None:
     false = refusing(world)
 
     with reverts("token: transfer failed"):
@@ -228,7 +228,7 @@ def test_false_token__refuses_the_payout__the_credit_stays_and_coin_still_flows(
     assert false.balanceOf(SOLVER) == REWARD
 
 
-def test_false_token__answer_not_looked_at__loses_the_reward(without: Callable[[Guard], World]) -> None:
+def test_false_token__result_ignored_without_the_guard__loses_the_reward(without: Callable[[Guard], World]) -> None:
     world = without(CAREFUL_PAYMENTS)
     false = refusing(world)
 

@@ -65,7 +65,7 @@ def refuse(world: World, task: Task, sender: str = STRANGER) -> None:
 
 
 @pytest.mark.parametrize("sealed", [False, True])
-def test_cancel__by_the_sponsor_without_a_submission__gives_everything_back(world: World, sealed: bool) -> None:
+def test_cancel__by_the_sponsor_without_a_submission__returns_everything(world: World, sealed: bool) -> None:
     task = world.create(sealed=sealed, reserve=RESERVE)
     world.bounties.top_up(task.id, 7, sender=STRANGER, value=7)
     refuse(world, task, STRANGER)
@@ -80,7 +80,7 @@ def test_cancel__by_the_sponsor_after_a_submission__has_no_ground(world: World) 
     refuse(world, task, SPONSOR)
 
 
-def test_cancel__nobody_submitted__anyone_from_the_second_at_which_commits_close(world: World) -> None:
+def test_cancel__nobody_submitted__anyone_can_once_commits_close(world: World) -> None:
     task = world.create(sealed=True, reserve=RESERVE)
     world.chain.at(task.commit_closes - 1)
     refuse(world, task)
@@ -116,7 +116,7 @@ def test_cancel__committee_drawn_after_the_void_delay__has_no_ground(world: Worl
 
 
 @pytest.mark.parametrize("sealed", [False, True])
-def test_cancel__sponsors_files_not_there__pays_the_attesters_and_refunds_the_rest(world: World, sealed: bool) -> None:
+def test_cancel__sponsors_files_missing__pays_attesters_and_refunds_the_rest(world: World, sealed: bool) -> None:
     task = world.to_drawn([SOLVER, RIVAL], sealed=sealed, reserve=RESERVE)
     refuse(world, task)
     world.attest(task, [0b110, 0b111, None])
@@ -163,7 +163,7 @@ def silent(world: World, bitmaps: list[int | None] | None = None, top_up: int = 
     return task
 
 
-def test_cancel__sponsor_kept_the_key__half_the_bond_burned_and_half_to_those_admitted(world: World) -> None:
+def test_cancel__sponsor_withheld_the_key__splits_the_bond(world: World) -> None:
     task = silent(world, [0b1011, 0b1011, 0b1111], reserve=RESERVE)
     cancel(world, task, HOLDOUT_SILENT)
     share = sponsor_bond(ETHER) // 2 // 2
@@ -176,7 +176,7 @@ def test_cancel__sponsor_kept_the_key__half_the_bond_burned_and_half_to_those_ad
     assert world.bounties.burned(NATIVE) == sponsor_bond(ETHER) - 2 * share
 
 
-def test_cancel__sponsor_kept_the_key_and_an_odd_bond__what_does_not_divide_is_burned(world: World) -> None:
+def test_cancel__sponsor_withheld_the_key_of_an_odd_bond__burns_the_remainder(world: World) -> None:
     task = silent(world, reward=5 * 101)
     cancel(world, task, HOLDOUT_SILENT)
     assert [claimed(world, task, index)[0] for index in range(3)] == [16, 16, 16]
@@ -184,7 +184,7 @@ def test_cancel__sponsor_kept_the_key_and_an_odd_bond__what_does_not_divide_is_b
     assert world.bounties.burned(NATIVE) == 101 - 48
 
 
-def test_cancel__sponsor_kept_the_key_and_nothing_was_admitted__gives_the_bond_back(world: World) -> None:
+def test_cancel__sponsor_withheld_the_key_and_nothing_admitted__returns_the_bond(world: World) -> None:
     task = silent(world, [0b0001] * 3)
     cancel(world, task, HOLDOUT_SILENT)
     assert credits(world) == {SPONSOR: ETHER + sponsor_bond(ETHER)}
@@ -192,7 +192,7 @@ def test_cancel__sponsor_kept_the_key_and_nothing_was_admitted__gives_the_bond_b
     assert world.bounties.burned(NATIVE) == 0
 
 
-def test_cancel__reward_made_of_top_ups__costs_a_silent_sponsor_as_much(world: World) -> None:
+def test_cancel__reward_from_top_ups__costs_a_silent_sponsor_as_much(world: World) -> None:
     task = silent(world, reward=5, top_up=ETHER)
     cancel(world, task, HOLDOUT_SILENT)
     bond = sponsor_bond(ETHER + 5)
@@ -204,7 +204,9 @@ def test_cancel__reward_made_of_top_ups__costs_a_silent_sponsor_as_much(world: W
 
 
 @pytest.mark.parametrize(("kind", "fee_bps"), [("PlainToken", 0), ("SilentToken", 0), ("FeeToken", 100)])
-def test_cancel__sponsor_kept_the_key_of_a_token_task__bond_in_the_token(world: World, kind: str, fee_bps: int) -> None:
+def test_cancel__sponsor_withheld_the_key_of_a_token_task__splits_the_token_bond(
+    world: World, kind: str, fee_bps: int
+) -> None:
     token = amounts.token(world, kind, *([fee_bps] if fee_bps else []))
     task = silent(world, asset=token.address, reward=1_000, top_up=500)
     arrived = (1_200 + 500) * (10_000 - fee_bps) // 10_000
@@ -226,7 +228,7 @@ def test_cancel__sponsor_kept_the_key_of_a_token_task__bond_in_the_token(world: 
     ("outcome", "ground"), [(HOLDOUT_INVALID, amounts.BAD_HOLDOUT), (PROGRAM_INVALID, amounts.BAD_PROGRAM)]
 )
 @pytest.mark.parametrize("sealed", [False, True])
-def test_settle__bad_inputs__reward_back_and_the_bond_to_those_who_revealed(
+def test_settle__bad_inputs__returns_the_reward_and_splits_the_bond(
     world: World, sealed: bool, outcome: int, ground: int
 ) -> None:
     task = world.to_revealing([SOLVER, RIVAL, STRANGER], sealed=sealed, reserve=RESERVE)
@@ -262,7 +264,7 @@ def test_settle__bad_inputs_with_scores_or_evidence__reverts(world: World, outco
 # ------------------------------------------------------------------------------------------------ terminal
 
 
-def test_cancel__nothing_settled_for_the_terminal_delay__half_the_reward_burned(world: World) -> None:
+def test_cancel__terminal_delay_over__burns_half_the_reward(world: World) -> None:
     task = world.to_revealing([SOLVER, RIVAL, STRANGER], sealed=True, reward=ETHER + 1, reserve=RESERVE)
     world.reveal(task, 0)
     world.bounties.decline(task.id, 1, sender=RIVAL)

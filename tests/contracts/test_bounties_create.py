@@ -42,7 +42,7 @@ def create(world: World, value: int, sender: str = SPONSOR, **changes: Any) -> R
 # -------------------------------------------------------------------------------------------- native coin
 
 
-def test_create__public_and_native__escrows_reward_and_reserve_and_announces_the_terms(world: World) -> None:
+def test_create__public_and_native__escrows_and_logs_the_terms(world: World) -> None:
     terms = world.terms(reward=2 * ETHER, reserve=ETHER // 2)
     receipt = create(world, 2 * ETHER + ETHER // 2, reward=2 * ETHER, reserve=ETHER // 2)
 
@@ -190,7 +190,7 @@ WORK = WINDOWS[4] * LIMITS.reference_rate  # MACs that the slowest operator can 
 @pytest.mark.parametrize(
     ("macs", "most"), [(1, 64), (WORK // 64, 64), (WORK // 64 + 1, 63), (WORK // 3, 3), (WORK // 3 + 1, 2), (WORK, 1)]
 )
-def test_max_submissions__macs__what_the_verdict_window_can_evaluate(world: World, macs: int, most: int) -> None:
+def test_max_submissions__macs__fit_the_verdict_window(world: World, macs: int, most: int) -> None:
     assert world.bounties.max_submissions(world.create(macs=macs).id) == most
 
 
@@ -234,7 +234,7 @@ def test_create__token_that_answers_false__reverts(world: World) -> None:
         create(world, 0, asset=false.address)
 
 
-def test_create__token_with_a_fee__what_arrived_less_the_bond_is_the_reward(world: World) -> None:
+def test_create__token_with_a_fee__reward_is_the_received_amount_less_the_bond(world: World) -> None:
     taxed = token(world, "FeeToken", 100)
     task = world.create(asset=taxed.address, reward=1_000, sealed=True)
     assert taxed.balanceOf(world.bounties.address) == 1_188
@@ -242,7 +242,7 @@ def test_create__token_with_a_fee__what_arrived_less_the_bond_is_the_reward(worl
 
 
 @pytest.mark.parametrize(("fee_bps", "reward"), [(8333, 1), (8334, None)])
-def test_create__token_of_which_hardly_the_bond_arrives__needs_one_unit_more(
+def test_create__token_of_which_only_the_bond_is_received__reverts(
     world: World, fee_bps: int, reward: int | None
 ) -> None:
     taxed = token(world, "FeeToken", fee_bps)

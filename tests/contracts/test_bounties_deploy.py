@@ -90,7 +90,7 @@ def test_deploy__limits_at_their_bounds__are_kept(world: World, awaiting: Contra
     assert [bounties.window_range(i) for i in range(6)] == ranges
 
 
-def test_deploy__each_window_of_another_range__is_kept_in_its_place(world: World, awaiting: Contract) -> None:
+def test_deploy__different_range_for_each_window__keeps_the_order(world: World, awaiting: Contract) -> None:
     bounties = deploy(world, awaiting, min_windows=[1, 2, 3, 4, 5, 6], max_windows=[11, 12, 13, 14, 15, 16])
     assert [bounties.window_range(i) for i in range(6)] == [(i + 1, i + 11) for i in range(6)]
 

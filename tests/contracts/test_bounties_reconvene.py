@@ -17,7 +17,7 @@ def failed(world: World) -> Task:
     return task
 
 
-def test_reconvene__free_rounds_failed__takes_the_fee_of_a_round_as_large_as_the_third(world: World) -> None:
+def test_reconvene__free_rounds_failed__costs_the_fee_of_a_third_round(world: World) -> None:
     task = failed(world)
     due = 12 * (task.terms["seat_fee"] - task.terms["seat_fee"] // 5)
     assert world.bounties.reconvene_fee(task.id) == due

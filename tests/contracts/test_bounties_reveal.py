@@ -40,7 +40,7 @@ def attested(world: World, bitmaps: list[int | None] | None = None) -> Task:
     return task
 
 
-def test_reveal_holdout__by_anyone_in_the_last_second__opens_the_solvers_window(world: World) -> None:
+def test_reveal_holdout__by_anyone_in_the_last_second__opens_the_reveal_window(world: World) -> None:
     task = attested(world)
     assert task.holdout is not None
     sealed, plain, key = task.holdout
@@ -228,7 +228,7 @@ def test_reveal_submission__another_digest_or_key__reverts(world: World, part: s
         world.reveal(task, 0)
 
 
-def test_reveal_submission__another_ciphertext_than_the_one_announced__reverts(world: World) -> None:
+def test_reveal_submission__ciphertext_not_the_announced_one__reverts(world: World) -> None:
     """The commitment opens, but nobody has seen these bytes."""
     task = world.create()
     entry = world.entry(task, SOLVER)
@@ -265,7 +265,7 @@ def test_phase__step_by_step__is_what_the_clock_and_the_panel_say(world: World) 
     assert phase(task.id) == CANCELLED
 
 
-def test_phase__after_the_reveal_window__is_judging_until_it_is_settled(world: World) -> None:
+def test_phase__after_the_reveal_window__is_judging_until_settled(world: World) -> None:
     task = world.to_revealing()
     closes = world.chain.now + WINDOWS[3]
     world.chain.at(closes - 1)

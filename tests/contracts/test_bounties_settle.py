@@ -33,7 +33,7 @@ RESERVE = 10**15
 # ------------------------------------------------------------------------------------------------- winners
 
 
-def test_settle__one_passes__is_announced_and_the_rest_waits_for_claims(world: World) -> None:
+def test_settle__one_passes__is_logged_and_waits_for_claims(world: World) -> None:
     task = world.to_final([99, 150, 120], [SOLVER, RIVAL, STRANGER], sealed=True, reserve=RESERVE)
     receipt = world.settle(task, [99, 150, 120])
     assert receipt.events(world.bounties, "Settled") == [
@@ -76,7 +76,7 @@ def test_settle__twice__reverts(world: World) -> None:
 
 @pytest.mark.parametrize("answer", ["decline", "silence", "not admitted"])
 @pytest.mark.parametrize("sealed", [False, True])
-def test_settle__nothing_was_revealed__reward_back_and_the_verdicts_fee_burned(
+def test_settle__nothing_revealed__returns_the_reward_and_burns_the_verdict_fee(
     world: World, sealed: bool, answer: str
 ) -> None:
     bitmaps = [0b01] * 3 if answer == "not admitted" else None
@@ -104,7 +104,7 @@ def test_settle__nothing_was_revealed__reward_back_and_the_verdicts_fee_burned(
     ("outcome", "scores", "evidence"),
     [(SCORED, [], ZERO), (HOLDOUT_INVALID, [], ZERO), (NOTHING, [0], ZERO), (NOTHING, [], word("evidence"))],
 )
-def test_settle__nothing_was_revealed_and_a_verdict_is_given__reverts(
+def test_settle__nothing_revealed_but_a_verdict_given__reverts(
     world: World, outcome: int, scores: list[int], evidence: bytes
 ) -> None:
     task = world.to_revealing()
@@ -113,7 +113,7 @@ def test_settle__nothing_was_revealed_and_a_verdict_is_given__reverts(
         world.settle(task, scores, outcome, evidence)
 
 
-def test_settle__each_seat_lacked_something_admitted__attesting_fees_are_burned(world: World) -> None:
+def test_settle__each_seat_lacked_an_admitted_item__burns_the_attestation_fees(world: World) -> None:
     task = world.to_revealing(3, bitmaps=[0b0111, 0b1011, 0b1101])
     assert world.panel.panel(task.id)["admitted"] == 0b1111
     assert world.panel.tally(task.id)["attesters"] == 0
@@ -201,14 +201,14 @@ def accepted(world: World, scores: Sequence[int], outcome: int) -> Task:
 
 
 @pytest.mark.parametrize("outcome", [NOTHING, 4, 2**256 - 1])
-def test_settle__committee_agreed_on_an_outcome_there_is_not__reverts(world: World, outcome: int) -> None:
+def test_settle__accepted_unknown_outcome__reverts(world: World, outcome: int) -> None:
     task = accepted(world, [150], outcome)
     with reverts("settle: unknown outcome"):
         world.settle(task, [150], outcome, ZERO)
 
 
 @pytest.mark.parametrize("scores", [[], [150, 150]])
-def test_settle__committee_agreed_on_too_few_or_too_many_scores__reverts(world: World, scores: list[int]) -> None:
+def test_settle__accepted_wrong_number_of_scores__reverts(world: World, scores: list[int]) -> None:
     task = accepted(world, scores, SCORED)
     with reverts("settle: wrong scores"):
         world.settle(task, scores, SCORED, ZERO)
@@ -238,9 +238,7 @@ def test_settle__fees_that_do_not_divide__the_dust_is_the_sponsors(world: World)
 
 
 @pytest.mark.parametrize("reserve", [0, 1, 10**15, 48 * 10**14, 48 * 10**14 + 1])
-def test_settle__accepted_in_the_second_round__the_reserve_pays_its_seats_and_the_rest_goes_back(
-    world: World, reserve: int
-) -> None:
+def test_settle__accepted_in_the_second_round__reserve_pays_its_seats(world: World, reserve: int) -> None:
     task = world.to_judging(reserve=reserve)
     world.next_round(task)
     world.agree(task, [150], round_=2)
@@ -255,7 +253,7 @@ def test_settle__accepted_in_the_second_round__the_reserve_pays_its_seats_and_th
     amounts.empty(world)
 
 
-def test_settle__rounds_bought_beyond_all_measure__a_share_stops_at_what_its_word_holds(world: World) -> None:
+def test_settle__extreme_sum_paid_for_rounds__caps_the_share_at_80_bits(world: World) -> None:
     """Re-arms of an undrawn round can be bought without end."""
     task = world.to_final()
     bought = 2**84
@@ -273,7 +271,7 @@ def test_settle__rounds_bought_beyond_all_measure__a_share_stops_at_what_its_wor
 
 
 @pytest.mark.parametrize("kind", ["PlainToken", "SilentToken", "FalseToken", "HookToken"])
-def test_settle__token__reward_and_bond_in_the_token_and_the_rest_in_coin(world: World, kind: str) -> None:
+def test_settle__token__credits_reward_and_bond_in_the_token(world: World, kind: str) -> None:
     token = amounts.token(world, kind)
     changes: dict[str, Any] = {"policy": LADDER, "baseline": 90}
     task = world.to_revealing([SOLVER, RIVAL, STRANGER], sealed=True, asset=token.address, reward=1_000, **changes)

@@ -17,7 +17,7 @@ def entry_hash(commitment: bytes, sealed: bytes) -> bytes:
     return bytes(keccak(encode(["bytes32", "bytes32"], [commitment, sealed])))
 
 
-def test_commit_submission__while_commits_are_open__is_entered_and_announced(world: World) -> None:
+def test_commit_submission__while_commits_are_open__is_entered_and_logged(world: World) -> None:
     task = world.create()
     entry = world.entry(task, SOLVER)
     due = amounts.bond(0) + amounts.fee(task)
@@ -72,7 +72,7 @@ def test_commit_submission__empty_commitment__reverts(world: World) -> None:
         world.bounties.commit_submission(task.id, ZERO, word("s"), "", sender=SOLVER, value=world.due(task))
 
 
-def test_commit_submission__one_wei_too_little_and_too_much__reverts_and_is_credited_back(world: World) -> None:
+def test_commit_submission__one_wei_off__reverts_or_credits_it_back(world: World) -> None:
     task = world.create()
     due = world.due(task)
     with reverts("commit: too little sent"):
@@ -89,7 +89,7 @@ def test_commit_submission__more_than_the_macs_allow__task_is_full(world: World)
         world.submit(task)
 
 
-def test_commit_submission__64_of_them__each_pays_its_own_bond_and_the_65th_is_refused(world: World) -> None:
+def test_commit_submission__64_submissions__each_pays_its_bond_and_the_65th_reverts(world: World) -> None:
     task = world.create()
     for index in range(64):
         entry = world.entry(task, (SOLVER, RIVAL)[index % 2])
@@ -112,7 +112,7 @@ def test_root__every_submission__is_rolled_in_commit_order(world: World) -> None
     assert world.bounties.root(task.id) == commitments.root(entries) != commitments.root(entries[::-1])
 
 
-def test_inputs__as_submissions_are_revealed__bind_set_root_and_who_is_scored(world: World) -> None:
+def test_inputs__submissions_revealed__bind_set_root_and_scored(world: World) -> None:
     for sealed in (False, True):
         task = world.to_revealing(2, sealed=sealed)
         world.reveal(task, 1)

@@ -32,7 +32,7 @@ def test_top_up__cancelled_task__reverts(world: World) -> None:
         world.bounties.top_up(task.id, 1, sender=STRANGER, value=1)
 
 
-def test_top_up__to_half_of_what_the_committee_has_reserved__and_no_wei_more(world: World) -> None:
+def test_top_up__above_half_the_reserved_stake__reverts(world: World) -> None:
     task = world.create()
     missing = REWARD_LIMIT - ETHER
     with reverts("reward: above the committee's stake"):
@@ -87,7 +87,7 @@ def test_top_up__token_that_answers_false__reverts(world: World) -> None:
         world.bounties.top_up(task.id, 1, sender=STRANGER)
 
 
-def test_top_up__token_to_the_largest_amount__and_no_unit_more(world: World) -> None:
+def test_top_up__token_above_the_largest_amount__reverts(world: World) -> None:
     plain = token(world)
     plain.mint(STRANGER, MAX_AMOUNT, sender=STRANGER)
     task = world.create(asset=plain.address, reward=1)

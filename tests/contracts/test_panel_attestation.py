@@ -53,7 +53,7 @@ def test_attest__no_committee__reverts(world: World) -> None:
         world.panel.attest(task.id, 0, 1, sender=OPERATOR)
 
 
-def test_attest__last_second_of_the_window_and_the_next__is_in_time_and_too_late(world: World) -> None:
+def test_attest__end_of_the_window__closes_to_the_second(world: World) -> None:
     task = world.to_drawn()
     closes = world.panel.panel(task.id)["attest_closes"]
     world.chain.at(closes - 1)
@@ -97,7 +97,7 @@ def test_attest__key_rotated_after_the_draw__the_new_key_attests(world: World) -
     world.panel.attest(task.id, 0, 1, sender=RIVAL)
 
 
-def test_attest__seat_that_asked_to_leave__still_has_its_duty_and_cannot_go(world: World) -> None:
+def test_attest__exit_requested__keeps_the_duty_and_the_stake(world: World) -> None:
     task = world.to_drawn(windows=[100, 3600, 80, 70, 60, 40])
     stake = stake_at(world, task, 0)
     world.stakes.request_exit(stake, sender=OWNER)
@@ -110,7 +110,7 @@ def test_attest__seat_that_asked_to_leave__still_has_its_duty_and_cannot_go(worl
 # ------------------------------------------------------------------------------------------------- closing
 
 
-def test_close_attestation__a_second_early_and_on_time__admits_the_majority(world: World) -> None:
+def test_close_attestation__end_of_the_window__admits_the_majority(world: World) -> None:
     task = world.to_drawn(2)
     for position, bitmap in enumerate((0b111, 0b011, 0b010)):
         world.panel.attest(task.id, position, bitmap, sender=OPERATOR)
@@ -129,7 +129,7 @@ def test_close_attestation__a_second_early_and_on_time__admits_the_majority(worl
         world.panel.close_attestation(task.id, sender=STRANGER)
 
 
-def test_close_attestation__long_after_the_window__is_dated_when_it_happened(world: World) -> None:
+def test_close_attestation__long_after_the_window__uses_the_current_time(world: World) -> None:
     task = world.to_drawn()
     world.chain.at(world.chain.now + 100_000)
     world.panel.close_attestation(task.id, sender=STRANGER)
@@ -147,7 +147,7 @@ def test_close_attestation__nobody_attested__admits_nothing(world: World) -> Non
 
 
 @pytest.mark.parametrize("seats", [3, 4, 5, 8, 9, 12])
-def test_close_attestation__half_of_the_drawn_seats_and_one_more__is_out_and_in(world: World, seats: int) -> None:
+def test_close_attestation__half_and_one_more__admits_only_the_majority(world: World, seats: int) -> None:
     """Submission 0 is seen by half, submission 1 by one more; the other seats stay silent."""
     task = world.to_drawn(2, committee=seats)
     half = seats // 2
@@ -171,7 +171,7 @@ def test_close_attestation__31_seats_and_64_submissions__counts_every_item(world
     assert close(world, task) == {"task": task.id, "admitted": admitted, "attesters": attesters}
 
 
-def test_close_attestation__31_seats_have_everything__no_counter_runs_over(world: World) -> None:
+def test_close_attestation__31_seats_have_everything__no_counter_overflows(world: World) -> None:
     world.join_early(31 - 12)
     task = world.to_drawn(committee=31)
     for position in range(31):

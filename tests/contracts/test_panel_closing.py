@@ -121,7 +121,7 @@ def test_close_vote__every_way_to_fail__loses_what_the_design_says(world: World)
     assert SILENCE == RESERVATION // 20
 
 
-def test_close_vote__seats_that_lacked_a_file__are_excused_from_voting_and_from_nothing_else(world: World) -> None:
+def test_close_vote__seats_that_lacked_a_file__are_excused_from_voting_only(world: World) -> None:
     """Of the three that lacked the ciphertext one is silent, one got it later and votes, one lies all the same."""
     task = judged(
         world,
@@ -138,7 +138,7 @@ def test_close_vote__seats_that_lacked_a_file__are_excused_from_voting_and_from_
     ]
 
 
-def test_close_vote__excused_and_committed_but_not_revealed__loses_the_reservation(world: World) -> None:
+def test_close_vote__excused_but_committed_and_not_revealed__loses_the_reservation(world: World) -> None:
     task = judged(world, [150] * 12, revealed=[True] * 11 + [False], bitmaps=[EVERYTHING] * 11 + [NOTHING])
     assert closed(world, task)[11] == (RESERVATION, 0)
 
@@ -167,7 +167,7 @@ def test_close_vote__vote_for_nothing__is_a_vote_that_was_not_revealed(world: Wo
 # --------------------------------------------------------------------------------------------- several rounds
 
 
-def test_close_vote__earlier_round__its_lies_are_slashed_and_its_right_votes_paid_when_a_later_one_accepts(
+def test_close_vote__later_round_accepted__slashes_and_pays_earlier_votes(
     world: World,
 ) -> None:
     """Round one: one right, one wrong, one hidden, one silent and excused, one silent. Round two accepts."""
@@ -195,7 +195,7 @@ def test_close_vote__earlier_round__its_lies_are_slashed_and_its_right_votes_pai
     ]
 
 
-def test_close_vote__no_round_accepted__only_hidden_and_silent_votes_are_slashed(world: World) -> None:
+def test_close_vote__no_round_accepted__slashes_only_hidden_and_silent_votes(world: World) -> None:
     """Nobody can say which of the revealed verdicts is the lie."""
     task = world.to_judging(committee=4)
     one, other = world.verdict(task, [150]), world.verdict(task, [151])
@@ -206,7 +206,7 @@ def test_close_vote__no_round_accepted__only_hidden_and_silent_votes_are_slashed
     assert closed(world, task) == [(0, attested), (0, attested), (RESERVATION, attested), (SILENCE, attested)]
 
 
-def test_close_vote__round_that_was_drawn_but_nobody_committed_in__all_its_silence_is_slashed(world: World) -> None:
+def test_close_vote__nobody_committed_in_a_drawn_round__slashes_all_for_silence(world: World) -> None:
     task = world.to_judging()
     world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + world.limits.terminal_delay)
     world.bounties.cancel(task.id, sender=STRANGER)
@@ -216,20 +216,20 @@ def test_close_vote__round_that_was_drawn_but_nobody_committed_in__all_its_silen
 # -------------------------------------------------------------------------------------- votes never asked for
 
 
-def test_close_vote__sponsor_kept_the_key__nobody_is_slashed_and_attesters_are_paid(world: World) -> None:
+def test_close_vote__sponsor_withheld_the_key__pays_attesters_and_slashes_nobody(world: World) -> None:
     task = world.to_attested(sealed=True, bitmaps=[EVERYTHING, EVERYTHING, SILENT])
     world.chain.at(world.panel.panel(task.id)["closed_at"] + task.terms["windows"][2])
     world.bounties.cancel(task.id, sender=STRANGER)
     assert closed(world, task) == [(0, 3 * (FEE // 5) // 2)] * 2 + [(0, 0)]
 
 
-def test_close_vote__sponsors_files_missing__nobody_is_slashed_and_attesters_are_paid(world: World) -> None:
+def test_close_vote__sponsors_files_missing__pays_attesters_and_slashes_nobody(world: World) -> None:
     task = world.to_attested(bitmaps=[0b10, 0b10, SILENT])
     world.bounties.cancel(task.id, sender=STRANGER)
     assert closed(world, task) == [(0, 3 * (FEE // 5) // 2)] * 2 + [(0, 0)]
 
 
-def test_close_vote__every_solver_declined__nobody_is_slashed_for_silence(world: World) -> None:
+def test_close_vote__every_solver_declined__slashes_nobody(world: World) -> None:
     task = world.to_revealing()
     world.bounties.decline(task.id, 0, sender=task.entries[0].solver)
     world.chain.at(world.chain.now + task.terms["windows"][3])
@@ -240,7 +240,7 @@ def test_close_vote__every_solver_declined__nobody_is_slashed_for_silence(world:
 # ---------------------------------------------------------------------------------------------- whose money
 
 
-def test_close_vote__key_rotated_and_exit_requested__the_owner_is_paid_and_can_leave(world: World) -> None:
+def test_close_vote__key_rotated_and_exit_requested__owner_is_paid_and_leaves(world: World) -> None:
     world.join_early(1, owner=RIVAL)
     task = world.to_judging(committee=SEATS + 1)
     position = world.committee(task).index(SEATS)
@@ -259,7 +259,7 @@ def test_close_vote__key_rotated_and_exit_requested__the_owner_is_paid_and_can_l
     assert world.stakes.credit(NATIVE, RIVAL) == SEAT
 
 
-def test_close_vote__two_tasks_on_one_seat__each_ends_its_own_reservation(world: World) -> None:
+def test_close_vote__two_tasks_on_one_seat__each_ends_its_reservation(world: World) -> None:
     first = judged(world, [150] * 11 + [151])
     second = judged(world, [150] * 12)
     liar = world.committee(first)[11]

@@ -67,7 +67,7 @@ def test_deploy__arguments_that_do_not_fit__revert() -> None:
 # ------------------------------------------------------------------------------------------------- convene
 
 
-def test_convene__a_second_before_commits_close_and_then__freezes_and_fixes_a_block(world: World) -> None:
+def test_convene__when_commits_close__freezes_and_fixes_a_block(world: World) -> None:
     task = world.create()
     world.submit(task)
     world.chain.at(task.commit_closes - 1)
@@ -121,7 +121,7 @@ def test_convene__nobody_submitted__reverts(world: World) -> None:
         world.convene(task)
 
 
-def test_convene__draw_still_possible__reverts_until_the_hash_is_out_of_reach(world: World, task: Task) -> None:
+def test_convene__draw_still_possible__reverts_while_the_hash_is_available(world: World, task: Task) -> None:
     world.convene(task)
     with reverts("convene: draw is open"):
         world.convene(task)
@@ -139,7 +139,7 @@ def test_convene__draw_still_possible__reverts_until_the_hash_is_out_of_reach(wo
     assert (panel["frozen_at"], panel["round"], panel["rearms"]) == (world.chain.now, 1, 1)
 
 
-def test_convene__nobody_drew_three_times__there_is_no_third_re_arm(world: World, task: Task) -> None:
+def test_convene__nobody_drew_three_times__reverts(world: World, task: Task) -> None:
     world.convene(task)
     for rearms in (1, 2):
         miss(world, task)
@@ -168,7 +168,7 @@ def test_convene__armed_again__freezes_anew(world: World) -> None:
     assert sorted(world.committee(task)) == [slot for slot in range(SEATS) if slot != 6]
 
 
-def test_views__unknown_task__answer_nothing(world: World) -> None:
+def test_views__unknown_task__return_zeros(world: World) -> None:
     assert set(world.panel.panel(UNKNOWN).values()) == {0, bytes(32)}
     assert set(world.panel.round(UNKNOWN, 1).values()) == {0}
     assert set(world.panel.tally(UNKNOWN).values()) == {0}
@@ -214,9 +214,7 @@ def test_draw__target_block_reached__draws_with_its_prev_randao(world: World, ta
     }
 
 
-def test_draw__last_block_in_which_the_hash_can_be_read__draws_and_a_block_later_does_not(
-    world: World, task: Task
-) -> None:
+def test_draw__last_block_with_the_hash_available__draws(world: World, task: Task) -> None:
     world.convene(task)
     target = target_of(world, task)
     kept = world.chain.keep()
@@ -249,9 +247,7 @@ def test_draw__header_of_another_block_or_a_byte_changed__reverts(world: World, 
             world.panel.draw(task.id, wrong, sender=STRANGER)
 
 
-def test_draw__block_whose_header_is_no_rlp_list__reverts(
-    world: World, task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_draw__header_not_an_rlp_list__reverts(world: World, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     world.convene(task)
     monkeypatch.setattr(world.chain, "header", lambda number: b"block " + number.to_bytes(32, "big"))
     with reverts("header: malformed"):
@@ -266,7 +262,7 @@ def test_draw__task_that_ended_while_the_draw_was_awaited__reverts(world: World,
         world.draw(task)
 
 
-def test_draw__seat_that_asked_to_leave_in_the_second_of_the_freeze__the_first_round_lacks_it(world: World) -> None:
+def test_draw__exit_requested_in_the_second_of_the_freeze__first_round_lacks_the_seat(world: World) -> None:
     task = world.to_convened(committee=SEATS)
     kept = world.chain.keep()
     world.stakes.request_exit(world.stakes.stake_of(0), sender=OWNER)
@@ -293,7 +289,7 @@ def test_draw__registry_without_a_slot_at_the_freeze__reverts(world: World) -> N
         empty.draw(task)
 
 
-def test_draw__every_seat_on_four_panels__the_fifth_waits_until_votes_are_closed(world: World) -> None:
+def test_draw__every_seat_on_four_panels__fifth_waits_for_closed_votes(world: World) -> None:
     busy = []
     for _ in range(5):
         busy.append(world.create(committee=SEATS))

@@ -26,9 +26,7 @@ QUORUMS = {3: 3, 4: 3, 5: 4, 6: 5, 7: 5, 8: 6, 9: 7, 10: 7, 11: 8, 12: 9, 15: 11
 
 
 @pytest.mark.parametrize(("seats", "quorum"), QUORUMS.items())
-def test_reveal_verdict__one_seat_below_the_quorum_and_at_it__accepts_with_the_last(
-    world: World, seats: int, quorum: int
-) -> None:
+def test_reveal_verdict__at_the_quorum__accepts(world: World, seats: int, quorum: int) -> None:
     world.join_early(max(0, seats - SEATS))
     task = world.to_judging(committee=seats)
     verdict = world.verdict(task, [150])
@@ -47,7 +45,7 @@ def test_reveal_verdict__two_digests_below_the_quorum__nothing_is_accepted(world
     assert world.panel.final_verdict(task.id) == (NO_VERDICT, ZERO)
 
 
-def test_reveal_verdict__after_acceptance__still_counts_and_accepts_no_second_time(world: World) -> None:
+def test_reveal_verdict__after_acceptance__counts_without_a_second_acceptance(world: World) -> None:
     task = world.to_judging(committee=4)
     verdict, other = world.verdict(task, [150]), world.verdict(task, [151])
     world.judge(task, [verdict, verdict, verdict, verdict], revealed=[True, True, True, False])
@@ -64,7 +62,7 @@ def test_commit_verdict__after_acceptance__reverts(world: World, task: Task) -> 
         world.commit(task, 0, verdict)
 
 
-def test_tally__same_digest_in_two_rounds__counts_both_and_quorum_neither(world: World, task: Task) -> None:
+def test_tally__same_digest_in_two_rounds__counts_each_round_for_its_quorum(world: World, task: Task) -> None:
     verdict, other = world.verdict(task, [150]), world.verdict(task, [151])
     world.judge(task, [verdict, verdict, other])
     world.next_round(task)
@@ -85,9 +83,7 @@ def test_tally__same_digest_in_two_rounds__counts_both_and_quorum_neither(world:
 # ------------------------------------------------------------------------------------------------ finality
 
 
-def test_final_verdict__a_second_before_the_challenge_window_ends_and_then__is_accepted_and_final(
-    world: World, task: Task
-) -> None:
+def test_final_verdict__end_of_the_challenge_window__is_final_to_the_second(world: World, task: Task) -> None:
     verdict = world.verdict(task, [150])
     world.judge(task, [verdict] * 3)
     final_at = world.panel.round(task.id, 1)["reveal_closes"] + CHALLENGE_WINDOW
@@ -102,7 +98,7 @@ def test_final_verdict__a_second_before_the_challenge_window_ends_and_then__is_a
     world.settle(task, [150])
 
 
-def test_final_verdict__of_the_second_round__counts_from_the_end_of_its_reveals(world: World, task: Task) -> None:
+def test_final_verdict__second_round__counts_from_the_end_of_its_reveals(world: World, task: Task) -> None:
     verdict = world.verdict(task, [150])
     world.next_round(task)
     world.judge(task, [verdict] * 6, round_=2)

@@ -34,7 +34,7 @@ def miss(world: World, task: Task) -> None:
     world.chain.block = world.panel.panel(task.id)["target_block"] + HASH_REACH + 1
 
 
-def test_convene__round_without_acceptance__only_after_its_reveals_are_over(world: World) -> None:
+def test_convene__round_without_acceptance__waits_for_its_reveals(world: World) -> None:
     task = world.to_judging()
     closes = world.panel.round(task.id, 1)["reveal_closes"]
     world.chain.at(closes - 1)
@@ -63,7 +63,7 @@ def test_convene__verdict_accepted__reverts(world: World) -> None:
         world.convene(task)
 
 
-def test_draw__later_rounds__want_twice_and_four_times_the_seats_and_vote_at_once(world: World) -> None:
+def test_draw__later_rounds__draw_twice_and_four_times_the_seats(world: World) -> None:
     task = world.to_judging()
     for number, seats in ((2, 6), (3, 12)):
         world.next_round(task, number - 1)
@@ -87,7 +87,7 @@ def test_draw__later_rounds__want_twice_and_four_times_the_seats_and_vote_at_onc
         world.convene(task)
 
 
-def test_draw__later_round_with_fewer_eligible_than_wanted__is_content_with_the_first_rounds_number(
+def test_draw__later_round_with_too_few_eligible__draws_at_least_the_first_rounds_number(
     world: World,
 ) -> None:
     task = world.to_judging(committee=5)
@@ -200,7 +200,7 @@ def test_reopen__verdict_accepted_in_the_last_free_round__reverts(world: World) 
         reconvene(world, task)
 
 
-def test_reopen__later_round_never_drawn__renews_its_re_arms_and_no_round_is_lost(world: World) -> None:
+def test_reopen__later_round_never_drawn__renews_its_re_arms(world: World) -> None:
     task = world.to_judging()
     world.pass_reveals(task)
     world.convene(task)

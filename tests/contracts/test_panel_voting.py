@@ -34,7 +34,7 @@ def stake_at(world: World, task: Task, position: int, round_: int = 1) -> bytes:
 # -------------------------------------------------------------------------------------------------- commit
 
 
-def test_commit_verdict__before_the_solvers_window_ends_and_then__opens_to_the_second(world: World) -> None:
+def test_commit_verdict__end_of_the_solvers_window__opens_to_the_second(world: World) -> None:
     task = world.to_revealing()
     world.reveal(task, 0)
     opens = world.panel.panel(task.id)["closed_at"] + WINDOWS[3]
@@ -61,9 +61,7 @@ def test_commit_verdict__nobody_revealed_a_submission__never_opens(world: World)
     assert world.panel.round(task.id, 1)["opens"] == 0
 
 
-def test_commit_verdict__last_second_of_the_window_and_the_next__is_in_time_and_too_late(
-    world: World, task: Task
-) -> None:
+def test_commit_verdict__end_of_the_window__closes_to_the_second(world: World, task: Task) -> None:
     world.chain.at(world.panel.round(task.id, 1)["commit_closes"] - 1)
     world.panel.commit_verdict(task.id, 1, 0, VOTE, sender=OPERATOR)
     world.chain.at(world.chain.now + 1)
@@ -85,7 +83,7 @@ def test_commit_verdict__twice__the_first_vote_stands(world: World, task: Task) 
     assert world.panel.vote(task.id, 1, 0) == VOTE
 
 
-def test_commit_verdict__empty_outside_the_committee_or_by_another_key__reverts(world: World, task: Task) -> None:
+def test_commit_verdict__empty_wrong_seat_or_wrong_key__reverts(world: World, task: Task) -> None:
     with reverts("verdict: empty vote"):
         world.panel.commit_verdict(task.id, 1, 0, ZERO, sender=OPERATOR)
     for position in (3, 8, 2**255):
@@ -96,7 +94,7 @@ def test_commit_verdict__empty_outside_the_committee_or_by_another_key__reverts(
             world.panel.commit_verdict(task.id, 1, 0, VOTE, sender=sender)
 
 
-def test_commit_verdict__vote_of_the_first_round_arriving_in_the_second__reverts(world: World, task: Task) -> None:
+def test_commit_verdict__first_rounds_vote_sent_in_the_second__reverts(world: World, task: Task) -> None:
     world.next_round(task)
     with reverts("verdict: commits are closed"):
         world.panel.commit_verdict(task.id, 1, 0, VOTE, sender=OPERATOR)
@@ -104,7 +102,7 @@ def test_commit_verdict__vote_of_the_first_round_arriving_in_the_second__reverts
     assert (world.panel.vote(task.id, 1, 0), world.panel.vote(task.id, 2, 0)) == (ZERO, VOTE)
 
 
-def test_commit_verdict__second_round__is_open_from_its_draw_to_the_second(world: World, task: Task) -> None:
+def test_commit_verdict__second_round__opens_at_its_draw(world: World, task: Task) -> None:
     world.next_round(task)
     world.panel.commit_verdict(task.id, 2, 5, VOTE, sender=OPERATOR)
     world.chain.at(world.chain.now + WINDOWS[4] - 1)
@@ -115,7 +113,7 @@ def test_commit_verdict__second_round__is_open_from_its_draw_to_the_second(world
     assert world.panel.round(task.id, 2)["committed"] == 0b110000
 
 
-def test_commit_verdict__key_rotated_between_commit_and_reveal__the_vote_is_the_seats(world: World, task: Task) -> None:
+def test_commit_verdict__key_rotated_before_the_reveal__vote_stays_the_seats(world: World, task: Task) -> None:
     verdict = world.verdict(task, [150])
     world.commit(task, 0, verdict)
     world.stakes.set_operator(stake_at(world, task, 0), RIVAL, sender=OWNER)
@@ -135,9 +133,7 @@ def test_commit_verdict__key_rotated_between_commit_and_reveal__the_vote_is_the_
 # -------------------------------------------------------------------------------------------------- reveal
 
 
-def test_reveal_verdict__a_second_before_the_window_and_in_it__is_counted_and_readable(
-    world: World, task: Task
-) -> None:
+def test_reveal_verdict__start_of_the_window__is_counted_and_readable(world: World, task: Task) -> None:
     verdict = world.verdict(task, [150])
     world.commit(task, 1, verdict)
     commit_closes = world.panel.round(task.id, 1)["commit_closes"]
@@ -156,9 +152,7 @@ def test_reveal_verdict__a_second_before_the_window_and_in_it__is_counted_and_re
     assert world.panel.votes_for(task.id, verdict, 2) == 0
 
 
-def test_reveal_verdict__last_second_of_the_window_and_the_next__is_in_time_and_too_late(
-    world: World, task: Task
-) -> None:
+def test_reveal_verdict__end_of_the_window__closes_to_the_second(world: World, task: Task) -> None:
     verdict = world.verdict(task, [150])
     world.judge(task, [verdict] * 3, revealed=[False] * 3)
     world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] - 1)
@@ -197,7 +191,7 @@ def test_reveal_verdict__twice_or_outside_the_committee__reverts(world: World, t
             world.panel.reveal_verdict(task.id, 1, position, verdict, SALT, sender=OPERATOR)
 
 
-def test_reveal_verdict__round_not_drawn_or_where_nobody_committed__reverts(world: World, task: Task) -> None:
+def test_reveal_verdict__round_not_drawn_or_without_votes__reverts(world: World, task: Task) -> None:
     for id_, round_ in ((UNKNOWN, 1), (task.id, 2)):
         with reverts("verdict: not drawn"):
             world.panel.reveal_verdict(id_, round_, 0, VOTE, SALT, sender=OPERATOR)

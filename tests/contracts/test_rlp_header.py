@@ -74,12 +74,12 @@ def test_prev_randao__ethereums_first_block__is_its_mix_hash(reader: Any) -> Non
 
 
 @pytest.mark.parametrize("fields", [14, 15, 16, 17, 20, 21, 24], ids=lambda fields: f"{fields} fields")
-def test_prev_randao__fields_that_forks_appended__are_not_looked_at(reader: Any, fields: int) -> None:
+def test_prev_randao__fields_that_forks_appended__are_ignored(reader: Any, fields: int) -> None:
     assert reader.prev_randao(header(*[b"\x09" * 8] * (fields - 14))) == RANDAO
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 31, 55, 56, 57, 200, 255, 256, 257])
-def test_prev_randao__field_before_it_of_any_length__is_stepped_over(reader: Any, length: int) -> None:
+def test_prev_randao__field_before_it_of_any_length__is_skipped(reader: Any, length: int) -> None:
     for byte in (b"\x00", b"\x7f", b"\x80", b"\xff"):  # a single byte below 128 is its own encoding
         assert reader.prev_randao(header(extra=byte * length)) == RANDAO
 
@@ -90,7 +90,7 @@ def test_prev_randao__list_of_one_length_byte__is_read(reader: Any) -> None:
         assert reader.prev_randao(listed(TWELVE + b"\x80\xa0" + RANDAO + rest)) == RANDAO
 
 
-def test_prev_randao__largest_header__is_read_and_a_byte_more_refused(reader: Any) -> None:
+def test_prev_randao__largest_header__is_read(reader: Any) -> None:
     room = 1024 - len(header(b"\xff" * 300)) + 300
     assert len(header(b"\xff" * room)) == 1024
     assert reader.prev_randao(header(b"\xff" * room)) == RANDAO

@@ -40,9 +40,7 @@ def fill(world: World, slots: range) -> None:
 
 @pytest.mark.parametrize("wanted", [0, 1, 3, 12])
 @pytest.mark.parametrize("name", ["one seed", "another seed", "a third"])
-def test_draw__any_seed__finds_what_the_design_says_and_reserves_a_quarter_of_each(
-    jury: World, wanted: int, name: str
-) -> None:
+def test_draw__any_seed__matches_the_design_and_reserves_a_quarter(jury: World, wanted: int, name: str) -> None:
     receipt = draw(jury, wanted, seed=word(name))
     expected = expected_draw(word(name), wanted, SEATS, range(SEATS))
     assert receipt.result == expected
@@ -59,7 +57,7 @@ def test_draw__fewer_eligible_than_wanted__finds_all_of_them(jury: World) -> Non
     assert sorted(draw(jury, 63).result) == list(range(SEATS))
 
 
-def test_draw__registry_of_mostly_free_slots__gives_up_after_eight_tries_a_seat_and_64(jury: World) -> None:
+def test_draw__mostly_free_slots__stops_after_8_tries_for_each_seat_and_64(jury: World) -> None:
     slots, last = 800, 8 + 64 - 1
 
     def first_at(k: int) -> tuple[bytes, int]:
@@ -100,14 +98,14 @@ def test_draw__seat_of_another_panel_only__is_skipped(world: World) -> None:
     assert draw(world, 12).result == [4]
 
 
-def test_draw__seat_enrolled_in_the_second_of_the_task__is_skipped_and_a_second_before_drawn(world: World) -> None:
+def test_draw__enrolled_in_the_second_of_the_task__skips_the_seat(world: World) -> None:
     enrolled_at = world.chain.now
     world.stakes.enrol(world.stakes.stake_of(4), JURY, sender=OWNER)
     assert draw(world, 1, created_at=enrolled_at).result == []
     assert draw(world, 1, created_at=enrolled_at + 1).result == [4]
 
 
-def test_draw__seat_that_asked_to_leave_in_the_second_of_the_freeze__is_skipped_and_a_second_later_drawn(
+def test_draw__exit_requested_in_the_second_of_the_freeze__skips_the_seat(
     jury: World,
 ) -> None:
     jury.stakes.request_exit(jury.stakes.stake_of(4), sender=OWNER)
@@ -145,7 +143,7 @@ def test_draw__seat_that_left__is_skipped_and_so_is_its_successor(jury: World) -
 # ------------------------------------------------------------------------------------------------- full seats
 
 
-def test_draw__one_seat_for_many_panels__takes_four_and_then_has_nothing_free(world: World) -> None:
+def test_draw__one_seat_for_many_panels__is_full_after_four(world: World) -> None:
     stake = world.stakes.stake_of(0)
     panels = [account(f"panel {i}") for i in range(PLACES + 1)]
     for panel in panels:
@@ -167,7 +165,7 @@ def test_draw__one_panel_four_times__holds_the_whole_seat(jury: World) -> None:
     assert seat(jury, 0)["reserved"] == SEAT
 
 
-def test_draw__full_seats__are_skipped_while_two_were_drawn_for_each(jury: World) -> None:
+def test_draw__full_seats__are_skipped_up_to_half_of_the_drawn(jury: World) -> None:
     fill(jury, range(4))
     assert sorted(draw(jury, 12).result) == list(range(4, SEATS))  # 8 drawn, 4 full
 
@@ -186,7 +184,7 @@ def test_draw__full_seats_that_the_draw_never_met__do_not_count(jury: World) -> 
     assert draw(jury, 1, seed=seed).result == [11]
 
 
-def test_draw__seat_slashed_within_its_last_quarter__is_full_for_a_fourth_panel(jury: World) -> None:
+def test_draw__seat_slashed_within_its_last_quarter__counts_as_full(jury: World) -> None:
     """Three reservations fit what is left; a wei was lost, so the fourth does not."""
     slash(jury, jury.stakes.stake_of(0), 1)
     for i in range(PLACES - 1):
@@ -197,7 +195,7 @@ def test_draw__seat_slashed_within_its_last_quarter__is_full_for_a_fourth_panel(
     assert draw(jury, 1, slots=1).result == [0]
 
 
-def test_draw__seat_slashed_below_one_reservation__is_spent_and_not_full(jury: World) -> None:
+def test_draw__seat_slashed_below_one_reservation__is_not_counted_as_full(jury: World) -> None:
     stake = jury.stakes.stake_of(0)
     for _ in range(3):
         slash(jury, stake, RESERVATION)
@@ -217,7 +215,7 @@ def both(target: address, first: Bytes[1024], other: address, second: Bytes[2048
 """
 
 
-def test_draw__same_seed_drawn_by_a_stranger_in_the_same_transaction__changes_nothing(world: World) -> None:
+def test_draw__seed_used_by_another_caller_in_the_transaction__changes_nothing(world: World) -> None:
     task = world.to_convened()
     target = world.panel.panel(task.id)["target_block"]
     world.chain.block = target + 1
@@ -282,7 +280,7 @@ def test_release__in_any_order__every_panel_keeps_what_is_its_own(world: World, 
     assert seat(world, 0)["balance"] == SEAT - PLACES * (RESERVATION // 20)
 
 
-def test_release__four_whole_slashes_of_one_panel__take_the_whole_seat_and_never_more(jury: World) -> None:
+def test_release__four_full_slashes__take_exactly_the_seat(jury: World) -> None:
     fill(jury, range(1))
     for _ in range(PLACES):
         jury.stakes.release(0, RESERVATION, sender=JURY)

@@ -29,7 +29,7 @@ def leave(world: World, stake: bytes, owner: str = OWNER) -> None:
 
 
 @pytest.mark.parametrize("seat", [0, 79, 81, 160 - 1, 2**80 + 64])
-def test_deploy__seat_whose_twentieth_of_a_quarter_is_not_whole_or_too_large__reverts(seat: int) -> None:
+def test_deploy__seat_not_divisible_by_80_or_too_large__reverts(seat: int) -> None:
     with reverts("stakes: bad seat size"):
         Chain().deploy(compiled(STAKES), seat, 1, sender=DEPLOYER)
 
@@ -40,7 +40,7 @@ def test_deploy__no_exit_delay__reverts() -> None:
 
 
 @pytest.mark.parametrize("seat", [80, (2**80 - 1) // 80 * 80])
-def test_deploy__smallest_and_largest_seat__a_quarter_of_it_is_what_a_panel_reserves(seat: int) -> None:
+def test_deploy__smallest_and_largest_seat__reserves_a_quarter(seat: int) -> None:
     stakes = Chain().deploy(compiled(STAKES), seat, 1, sender=DEPLOYER)
     assert (stakes.SEAT(), stakes.RESERVATION(), stakes.EXIT_DELAY()) == (seat, seat // 4, 1)
     assert (stakes.slots(), stakes.active_seats()) == (0, 0)
@@ -112,7 +112,7 @@ def test_join__endpoint_of_200_bytes__is_kept_and_of_201_refused(world: World) -
 # ------------------------------------------------------------------------------------------------ enrolling
 
 
-def test_enrol__second_panel__is_dated_now_and_leaves_the_first_alone(world: World) -> None:
+def test_enrol__second_panel__is_dated_now_and_keeps_the_first(world: World) -> None:
     (stake,) = world.join()
     slot, joined_at = world.stakes.slot_of(stake), world.chain.now
     world.chain.at(joined_at + 5)
@@ -143,7 +143,7 @@ def test_enrol__leaving_seat__reverts(world: World) -> None:
         world.stakes.enrol(stake, JURY, sender=OWNER)
 
 
-def test_enrol__last_number_of_a_panel_given__old_panels_go_on_and_new_ones_are_refused(world: World) -> None:
+def test_enrol__all_panel_numbers_used__refuses_only_new_panels(world: World) -> None:
     layout = boa.load_partial(str(Path(__file__).parents[2] / STAKES)).compiler_data.storage_layout
     world.chain.write(world.stakes, layout["storage_layout"]["panels"]["slot"], 2**24 - 2)
     world.stakes.enrol(world.stakes.stake_of(0), JURY, sender=OWNER)
@@ -202,7 +202,7 @@ def test_owners_call__for_an_unknown_stake__reverts(world: World, call: tuple[st
         getattr(world.stakes, name)(UNKNOWN, *arguments, sender=OWNER)
 
 
-def test_views__unknown_stake_and_free_slot__revert_or_answer_nothing(world: World) -> None:
+def test_views__unknown_stake_and_free_slot__revert_or_return_zeros(world: World) -> None:
     for view in (world.stakes.seat, world.stakes.slot_of):
         with reverts("stake: unknown"):
             view(UNKNOWN)
@@ -215,7 +215,7 @@ def test_views__unknown_stake_and_free_slot__revert_or_answer_nothing(world: Wor
 # ------------------------------------------------------------------------------------------------- top_up
 
 
-def test_top_up__slashed_seat__anyone_refills_it_up_to_the_price_of_a_seat(world: World) -> None:
+def test_top_up__slashed_seat__anyone_can_refill_it(world: World) -> None:
     stake = world.stakes.stake_of(0)
     world.stakes.enrol(stake, JURY, sender=OWNER)
     world.chain.at(world.chain.now + 1)
@@ -241,7 +241,7 @@ def test_top_up__nothing_or_an_unknown_stake__reverts(world: World) -> None:
 # --------------------------------------------------------------------------------------------------- exit
 
 
-def test_request_exit__by_the_owner__stamps_the_seat_where_it_stands(world: World) -> None:
+def test_request_exit__by_the_owner__stamps_the_seat(world: World) -> None:
     stake, seats = world.stakes.stake_of(3), world.stakes.active_seats()
     before = world.stakes.seat(stake)
     receipt = world.stakes.request_exit(stake, sender=OWNER)
@@ -287,7 +287,7 @@ def test_exit__reserved_by_a_panel__only_after_the_panel_let_go(world: World) ->
     assert (world.stakes.credit(NATIVE, OWNER), world.stakes.burned(NATIVE)) == (SEAT - RESERVATION, RESERVATION)
 
 
-def test_join__after_exits__takes_the_free_slots_again_and_nobody_else_moves(world: World) -> None:
+def test_join__after_exits__reuses_the_free_slots(world: World) -> None:
     stakes, slots = world.stakes, world.stakes.slots()
     before = {slot: stakes.stake_of(slot) for slot in range(slots)}
     leave(world, before[2])
@@ -315,7 +315,7 @@ def test_join__slot_of_a_former_occupant__its_enrolment_does_not_count(world: Wo
 # ------------------------------------------------------------------------------------------------ withdraw
 
 
-def test_withdraw__what_an_exit_left__leaves_once_to_whom_the_owner_says(world: World) -> None:
+def test_withdraw__after_an_exit__pays_once_to_the_named_account(world: World) -> None:
     leave(world, world.stakes.stake_of(0))
     before = world.chain.balance(RIVAL)
     receipt = world.stakes.withdraw(NATIVE, RIVAL, sender=OWNER)

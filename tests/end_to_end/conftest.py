@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.node import Anvil, find_anvil
-from tests.end_to_end.world import World, compile_contracts
+from tests.end_to_end.program import GOOD
+from tests.end_to_end.world import Committed, World, compile_contracts
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +37,12 @@ def world(node: Anvil, compiled: dict[str, Any], tmp_path: Path) -> Iterator[Wor
     there = World(node, compiled, tmp_path)
     yield there
     there.close()
+
+
+@pytest.fixture
+def committed_world(world: World) -> Committed:
+    """A world with one seat, whose service runs, and a task for a committee of one with one committed submission."""
+    verifier = world.add_verifier("only")
+    world.create_task(committee=1)
+    verifier.start()
+    return Committed(world, verifier, world.submit(GOOD))

@@ -17,15 +17,15 @@ def test_bounty__three_verifiers_agree__winner_and_verifiers_are_paid(world: Wor
     winner = world.submit(GOOD)
     loser = world.submit(BAD)
     # The services convene and draw the committee, fetch everything and attest to it.
-    world.until_drawn()
-    world.until_attested(3)
+    world.to_drawn()
+    world.to_attested(3)
     assert world.panel_view().admitted == 0b111
     # Holdout and submissions are revealed; the services evaluate, commit, and reveal.
-    world.until_judging(winner, loser)
-    world.until_committed(3)
-    world.until_revealed(3)
+    world.to_judging(winner, loser)
+    world.to_committed(3)
+    world.to_revealed(3)
     # They settle, credit the solvers and close each other's votes.
-    world.until_closed(3)
+    world.to_closed(3)
 
     (settled,) = world.events(world.bounties, "Settled")
     assert list(settled["scores"]) == [world.program.score(GOOD, seed=1), 0]

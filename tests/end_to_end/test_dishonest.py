@@ -6,7 +6,7 @@ from tests.end_to_end.program import GOOD
 from tests.end_to_end.world import RESERVATION, SEAT, SEAT_FEE, World
 
 
-def test_panel__one_lies_and_one_is_silent__both_are_slashed_and_the_rest_settles(world: World) -> None:
+def test_panel__one_lies_and_one_is_silent__slashes_both_and_settles(world: World) -> None:
     honest = world.add_verifier("honest", seats=5)
     liar = world.add_verifier("liar")
     silent = world.add_verifier("silent")  # staked, never started
@@ -14,12 +14,10 @@ def test_panel__one_lies_and_one_is_silent__both_are_slashed_and_the_rest_settle
     honest.start()
     liar.start(hook="lie")
     entry = world.submit(GOOD)
-    world.until_drawn()
-    world.until_attested(6)
-    world.until_judging(entry)
-    world.until_committed(6)
-    world.until_revealed(6)
-    world.until_closed(7)
+    world.to_drawn()
+    world.to_attested(6)
+    world.to_judging(entry)
+    world.to_settled(votes=6, seats=7)
 
     (settled,) = world.events(world.bounties, "Settled")
     assert list(settled["scores"]) == [world.program.score(GOOD, seed=1)]
@@ -31,21 +29,19 @@ def test_panel__one_lies_and_one_is_silent__both_are_slashed_and_the_rest_settle
     assert 5 * SEAT_FEE <= world.credit(world.bounties, honest.owner.address) <= 7 * SEAT_FEE
 
 
-def test_evaluation__the_child_crashes_every_time__is_an_abstention_not_a_vote(world: World) -> None:
+def test_evaluation__child_always_crashes__abstains(world: World) -> None:
     honest = world.add_verifier("honest", seats=3)
     crashing = world.add_verifier("crashing")
     world.create_task(committee=4)
     honest.start()
     crashing.start(hook="crash_in_the_child")
     entry = world.submit(GOOD)
-    world.until_drawn()
-    world.until_attested(4)
-    world.until_judging(entry)
+    world.to_drawn()
+    world.to_attested(4)
+    world.to_judging(entry)
     line = crashing.wait_for_log("abstains")
     assert line["reason"] == "abstains: the evaluation failed 2 times: the evaluation ended with signal 9: no message"
-    world.until_committed(3)
-    world.until_revealed(3)
-    world.until_closed(4)
+    world.to_settled(votes=3, seats=4)
 
     assert world.stake_of(honest) == 3 * SEAT
     assert world.stake_of(crashing) == SEAT - RESERVATION // 20  # silence, not a lie

@@ -6,7 +6,7 @@ from tests.end_to_end.program import GOOD
 from tests.end_to_end.world import SEAT, World
 
 
-def test_mirror__only_one_operator_reaches_the_host__the_others_get_everything_from_it(world: World) -> None:
+def test_mirror__one_operator_reaches_the_host__serves_the_others(world: World) -> None:
     well_connected = world.add_verifier("connected")
     others = [world.add_verifier(name, reaches_host=False) for name in ("second", "third")]
     world.create_task(committee=3)
@@ -14,37 +14,33 @@ def test_mirror__only_one_operator_reaches_the_host__the_others_get_everything_f
         verifier.start()
     entry = world.submit(GOOD)
     ciphertext = world.host.uri(entry.file.ciphertext).rpartition("/")[2]
-    world.until_drawn()
-    world.until_attested(3)
+    world.to_drawn()
+    world.to_attested(3)
     assert world.panel_view().admitted == 0b11
     assert world.host.asked[ciphertext] == 1  # by the one that may ask there
-    world.until_judging(entry)
-    world.until_committed(3)
-    world.until_revealed(3)
-    world.until_closed(3)
+    world.to_judging(entry)
+    world.to_settled(votes=3, seats=3)
 
     (settled,) = world.events(world.bounties, "Settled")
     assert list(settled["scores"]) == [world.program.score(GOOD, seed=1)]
     assert all(world.stake_of(verifier) == SEAT for verifier in (well_connected, *others))
 
 
-def test_attestation__ciphertext_nobody_can_fetch__drops_out_and_the_rest_settles(world: World) -> None:
+def test_attestation__unavailable_ciphertext__drops_out_and_the_rest_settles(world: World) -> None:
     verifier = world.add_verifier("only", seats=3)
     world.create_task(committee=3)
     verifier.start()
     missing = world.submit(GOOD, publish=False)
     present = world.submit(GOOD)
-    world.until_drawn()
+    world.to_drawn()
     # What is missing gets time until shortly before the window ends.
     line = verifier.wait_for_log("submission 0 (no copy of")
     assert "answers with status 404" in line["reason"]
     world.node.advance_to(world.panel_view().attest_closes - 60)
-    world.until_attested(3)
+    world.to_attested(3)
     assert world.panel_view().admitted == 0b101
-    world.until_judging(present)
-    world.until_committed(3)
-    world.until_revealed(3)
-    world.until_closed(3)
+    world.to_judging(present)
+    world.to_settled(votes=3, seats=3)
 
     (settled,) = world.events(world.bounties, "Settled")
     assert list(settled["scores"]) == [0, world.program.score(GOOD, seed=1)]

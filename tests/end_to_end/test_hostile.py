@@ -45,7 +45,7 @@ def submit_with_a_uri_that_is_no_utf8(world: World) -> None:
     world.send_transaction(solver, transaction)
 
 
-def test_service__a_zoo_of_hostile_tasks__survives_and_settles_the_honest_one(world: World) -> None:
+def test_service__many_hostile_tasks__settles_the_honest_one(world: World) -> None:
     verifier = world.add_verifier("only", seats=20)
     inside = FileHost()
     # Programs that are not exact, each behind a manifest that fits it.
@@ -76,21 +76,21 @@ def test_service__a_zoo_of_hostile_tasks__survives_and_settles_the_honest_one(wo
     world.submit_file(Sealed(world.program.submission_file(GOOD) + b"trailing"))
 
     verifier.start()
-    world.until_drawn()
+    world.to_drawn()
     # What cannot be had gets time until shortly before the window ends.
     world.watched = [*invalid]
     world.everywhere(lambda: world.events(world.panel, "Attested"), "attestations of what is there")
     world.watched = [*refused, *invalid, honest]
     world.advance_all(lambda: world.panel_view().attest_closes - 60)
-    world.until_attested(1)
+    world.to_attested(1)
     world.task = honest
     assert world.panel_view().admitted == 0b11  # of the submissions only the honest one
     world.watched = [*invalid, honest]
-    world.until_judging(*entries)
-    world.until_committed(1)
-    world.until_revealed(1)
+    world.to_judging(*entries)
+    world.to_committed(1)
+    world.to_revealed(1)
     world.watched = [*refused, *invalid, honest]
-    world.until_closed(1)
+    world.to_closed(1)
 
     world.task = honest
     (settled,) = world.events(world.bounties, "Settled")

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from tests.end_to_end.program import GOOD
-from tests.end_to_end.world import SEAT, WINDOW_S, World
+from tests.end_to_end.world import SEAT, WINDOW_S, Committed
 
 
-def test_node__away_for_a_while__the_service_waits_and_goes_on(world: World) -> None:
-    verifier = world.add_verifier("only")
-    world.create_task(committee=1)
-    verifier.start()
-    entry = world.submit(GOOD)
-    world.until_drawn()
+def test_node__away_for_a_while__the_service_waits_and_goes_on(committed_world: Committed) -> None:
+    world, verifier, entry = committed_world
+    world.to_drawn()
     world.node.pause()
     line = verifier.wait_for_log("waits for the node")
     assert "the node does not answer: ReadTimeout" in line["reason"]
     assert verifier.health()["problem"] == line["reason"]
     world.node.resume()
     verifier.wait_for_log("goes on")
-    world.until_attested(1)
-    world.until_judging(entry)
-    world.until_committed(1)
-    world.until_revealed(1)
-    world.until_closed(1)
+    world.to_attested(1)
+    world.to_judging(entry)
+    world.to_settled(votes=1, seats=1)
     assert world.stake_of(verifier) == SEAT
 
 
-def test_reorganisation__removes_the_commitment__the_same_is_committed_again(world: World) -> None:
-    verifier = world.add_verifier("only")
-    world.create_task(committee=1)
-    verifier.start()
-    entry = world.submit(GOOD)
-    world.until_drawn()
-    world.until_attested(1)
+def test_reorganisation__removes_the_commitment__commits_the_same_again(committed_world: Committed) -> None:
+    world, verifier, entry = committed_world
+    world.to_drawn()
+    world.to_attested(1)
     world.reveal_holdout()
     world.reveal(entry)
     before = world.node.request("evm_snapshot")
@@ -45,21 +37,19 @@ def test_reorganisation__removes_the_commitment__the_same_is_committed_again(wor
     assert not world.events(world.panel, "VerdictCommitted")
     verifier.wait_for_log("reorganisation")
     world.node.advance_to(world.view().holdout_revealed_at + WINDOW_S)
-    world.until_committed(1)
+    world.to_committed(1)
     (again,) = world.events(world.panel, "VerdictCommitted")
     assert again["vote"] == first["vote"]
-    world.until_revealed(1)
-    world.until_closed(1)
+    world.to_revealed(1)
+    world.to_closed(1)
     assert world.stake_of(verifier) == SEAT
 
 
-def test_reorganisation__changes_the_inputs_after_the_commitment__no_second_vote(world: World) -> None:
-    verifier = world.add_verifier("only")
-    world.create_task(committee=1)
-    verifier.start()
-    kept, reorganised_away = world.submit(GOOD), world.submit(GOOD)
-    world.until_drawn()
-    world.until_attested(1)
+def test_reorganisation__changes_the_inputs__no_second_vote(committed_world: Committed) -> None:
+    world, verifier, kept = committed_world
+    reorganised_away = world.submit(GOOD)
+    world.to_drawn()
+    world.to_attested(1)
     world.reveal_holdout()
     world.reveal(kept)
     before = world.node.request("evm_snapshot")

@@ -39,7 +39,7 @@ def processes_of(verifier: Verifier) -> list[str]:
     return found
 
 
-def test_run__nothing_to_do__is_healthy_measured_logged_and_stops_cleanly(world: World) -> None:
+def test_run__no_duties__is_healthy_and_stops_cleanly(world: World) -> None:
     verifier = world.add_verifier("only", seats=2)
     world.configure()
     verifier.start()
@@ -69,7 +69,7 @@ def test_run__nothing_to_do__is_healthy_measured_logged_and_stops_cleanly(world:
     assert lines[-1]["event"] == "stopped"
 
 
-def test_run__nobody_staked_for_the_operator_and_no_coin__says_so_once_and_stays_up(world: World) -> None:
+def test_run__no_stake_and_no_coin__reports_once_and_keeps_running(world: World) -> None:
     verifier = Verifier("stranger", world.folder / "stranger", world.person("stranger"))
     world.verifiers.append(verifier)
     world.configure()
@@ -127,9 +127,9 @@ def test_stop__in_the_middle_of_an_evaluation__leaves_no_process(world: World) -
     world.create_task(committee=1, program=Program(slow, cost=cost_of(slow)))
     verifier.start()
     entry = world.submit(GOOD)
-    world.until_drawn()
-    world.until_attested(1)
-    world.until_judging(entry)
+    world.to_drawn()
+    world.to_attested(1)
+    world.to_judging(entry)
     wait_for(lambda: any("execution.child" in line for line in processes_of(verifier)), "an evaluation is under way")
     assert verifier.stop() == 0
     wait_for(lambda: not processes_of(verifier), "all its processes have ended", timeout_s=10)
@@ -146,14 +146,12 @@ def test_dry_run__without_a_key__does_everything_but_sign(world: World) -> None:
     dry.start()
     assert dry.wait_for_log('"running"')["dry_run"] is True
     entry = world.submit(GOOD)
-    world.until_drawn()
+    world.to_drawn()
     dry.wait_for_log("dry run: would send attest")
-    world.until_attested(3)
-    world.until_judging(entry)
+    world.to_attested(3)
+    world.to_judging(entry)
     dry.wait_for_log("dry run: would send commit_verdict")
-    world.until_committed(3)
-    world.until_revealed(3)
-    world.until_closed(4)
+    world.to_settled(votes=3, seats=4)
 
     found = [line["verdict"] for v in (signing, dry) for line in v.log() if line.get("event") == "evaluated"]
     assert len(found) == 2

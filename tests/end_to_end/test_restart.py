@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 
 from tests.end_to_end.program import GOOD
-from tests.end_to_end.world import SEAT, World
+from tests.end_to_end.world import SEAT, Committed, World
 
 MOMENTS = ("die_after_evaluation", "die_after_journal", "die_after_commit_sent", "die_before_reveal")
 
 
-def test_kill__at_each_dangerous_moment__restarted_it_goes_on_and_commits_once(world: World) -> None:
+def test_kill__at_each_dangerous_moment__restarts_and_commits_once(world: World) -> None:
     steady = world.add_verifier("steady", seats=2)
     victims = [world.add_verifier(moment) for moment in MOMENTS]
     world.create_task(committee=6)
@@ -18,19 +18,19 @@ def test_kill__at_each_dangerous_moment__restarted_it_goes_on_and_commits_once(w
     for victim in victims:
         victim.start(hook=victim.name)
     entry = world.submit(GOOD)
-    world.until_drawn()
-    world.until_attested(6)
-    world.until_judging(entry)
+    world.to_drawn()
+    world.to_attested(6)
+    world.to_judging(entry)
     # Three die on the way to their commitment, and come back within the window.
     for victim in victims[:3]:
         assert victim.wait() == -9
         victim.start()
-    world.until_committed(6)
+    world.to_committed(6)
     # The fourth dies when it is about to reveal.
     assert victims[3].wait() == -9
     victims[3].start()
-    world.until_revealed(6)
-    world.until_closed(6)
+    world.to_revealed(6)
+    world.to_closed(6)
 
     commitments = world.events(world.panel, "VerdictCommitted")
     assert len(commitments) == len({event["stake"] for event in commitments}) == 6
@@ -40,35 +40,29 @@ def test_kill__at_each_dangerous_moment__restarted_it_goes_on_and_commits_once(w
         assert world.stake_of(victim) == SEAT, victim.name
 
 
-def test_data_folder_deleted__between_commit_and_reveal__still_reveals(world: World) -> None:
-    verifier = world.add_verifier("only")
-    world.create_task(committee=1)
-    verifier.start()
-    entry = world.submit(GOOD)
-    world.until_drawn()
-    world.until_attested(1)
-    world.until_judging(entry)
+def test_data_folder_deleted__between_commit_and_reveal__still_reveals(committed_world: Committed) -> None:
+    world, verifier, entry = committed_world
+    world.to_drawn()
+    world.to_attested(1)
+    world.to_judging(entry)
     world.wait_for(lambda: world.round().committed, "the commitment")
     verifier.kill()
     shutil.rmtree(verifier.data)  # the seed file lies elsewhere
     verifier.start()
     world.node.advance_to(world.round().commit_closes)
-    world.until_revealed(1)
-    world.until_closed(1)
+    world.to_revealed(1)
+    world.to_closed(1)
 
     assert len(world.events(world.panel, "VerdictCommitted")) == 1
     assert world.stake_of(verifier) == SEAT
 
 
-def test_operator_key__rotated_between_commit_and_reveal__the_new_key_goes_on(world: World) -> None:
-    verifier = world.add_verifier("only")
-    world.create_task(committee=1)
-    verifier.start()
-    entry = world.submit(GOOD)
-    world.until_drawn()
-    world.until_attested(1)
+def test_operator_key__rotated_before_the_reveal__new_key_reveals(committed_world: Committed) -> None:
+    world, verifier, entry = committed_world
+    world.to_drawn()
+    world.to_attested(1)
     (stake,) = [event["stake"] for event in world.events(world.panel, "Attested")]
-    world.until_judging(entry)
+    world.to_judging(entry)
     world.wait_for(lambda: world.round().committed, "the commitment")
     new_key = world.person("rotated operator")
     world.send(verifier.owner, world.stakes.functions.set_operator(stake, new_key.address))
@@ -77,8 +71,8 @@ def test_operator_key__rotated_between_commit_and_reveal__the_new_key_goes_on(wo
     verifier.use_key(new_key)
     verifier.start()
     world.node.advance_to(world.round().commit_closes)
-    world.until_revealed(1)
-    world.until_closed(1)
+    world.to_revealed(1)
+    world.to_closed(1)
 
     assert world.stakes.functions.seat(stake).call().balance == SEAT
     assert world.w3.eth.get_transaction_count(new_key.address) > 0

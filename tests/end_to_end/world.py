@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import rlp
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 from vyper.cli.vyper_compile import compile_files
-from web3 import Web3
 from web3.contract import Contract
 from web3.logs import DISCARD
 
+from scripts._parameters import Limits, Parameters, deploy
 from tests.end_to_end.hosts import FileHost
 from tests.end_to_end.node import ROOT, Anvil, wait_for
 from tests.end_to_end.program import Program
@@ -23,14 +22,33 @@ from verifier.artifacts import digests, sealing
 from verifier.protocol import commitments
 
 ETHER = 10**18
-SEAT = 80 * ETHER // 10
+SEAT = 8 * ETHER
 RESERVATION = SEAT // 4
 SEAT_FEE = ETHER // 100
 SUBMISSION_BOND = ETHER // 50
 REWARD = ETHER // 10
 WINDOW_S = 3_600
 CHALLENGE_S = 600
-REFERENCE_RATE = 10**10
+MONTH_S = 30 * 24 * 3_600
+PARAMETERS = Parameters(
+    seat=SEAT,
+    exit_delay=MONTH_S,
+    draw_delay=2,
+    challenge_window=CHALLENGE_S,
+    limits=Limits(
+        min_committee=1,
+        max_committee=31,
+        seat_factor=1,
+        min_windows=(1, 1, 1, 1, 1, 1),
+        max_windows=(MONTH_S, MONTH_S, MONTH_S, MONTH_S, MONTH_S, MONTH_S),
+        submission_bond=SUBMISSION_BOND,
+        sponsor_bond_bps=2_000,
+        reference_rate=10**10,
+        min_seat_fee=SEAT_FEE,
+        void_delay=WINDOW_S,
+        terminal_delay=3 * MONTH_S,
+    ),
+)
 NO_ASSET = "0x" + "00" * 20
 
 
@@ -81,34 +99,16 @@ class World:
         self.verifiers: list[Verifier] = []
         self.sponsor = self.person("sponsor")
         deployer = self.person("deployer")
-        self.stakes = self._deploy(deployer, compiled["Stakes"], SEAT, 30 * 24 * WINDOW_S)
-        predicted = Web3.to_checksum_address(
-            keccak(
-                rlp.encode(
-                    [bytes.fromhex(deployer.address[2:]), self.w3.eth.get_transaction_count(deployer.address) + 1]
-                )
-            )[12:]
-        )
-        self.panel = self._deploy(deployer, compiled["Panel"], self.stakes.address, predicted, 2, CHALLENGE_S)
-        limits = (
-            1,
-            31,
-            1,
-            [1] * 6,
-            [30 * 24 * WINDOW_S] * 6,
-            SUBMISSION_BOND,
-            2_000,
-            REFERENCE_RATE,
-            SEAT_FEE,
-            WINDOW_S,
-            90 * 24 * WINDOW_S,
-        )
-        self.bounties = self._deploy(deployer, compiled["Bounties"], self.panel.address, limits)
-        assert self.bounties.address == predicted
+        nonce = self.w3.eth.get_transaction_count(deployer.address)
+
+        def create(name: str, *arguments: Any) -> Contract:
+            return self._deploy(deployer, compiled[name], *arguments)
+
+        self.stakes, self.panel, self.bounties = deploy(PARAMETERS, deployer.address, nonce, create)
         self.holdouts: dict[bytes, Sealed] = {}
         self.manifests: dict[bytes, bytes] = {}
         self.task = b""  # the current one
-        self.watched: list[bytes] = []  # those that the methods `until_…` are about
+        self.watched: list[bytes] = []  # those that the methods `to_…` act on
 
     def close(self) -> None:
         for verifier in self.verifiers:
@@ -195,22 +195,22 @@ class World:
         uri = self.host.publish(manifest)
         nonce = self.bounties.functions.nonce(self.sponsor.address).call()
         commitment = self.bounties.functions.holdout_commitment(self.sponsor.address, nonce, *holdout.opening).call()
-        terms = (
-            NO_ASSET,
-            REWARD,
-            0,
-            threshold,
-            0,
-            committee,
-            [WINDOW_S] * 6,
-            program.cost,
-            SEAT_FEE,
-            0,
-            digests.digest(manifest),
-            digests.digest(program.data),
-            digests.digest(practice),
-            commitment,
-        )
+        terms = {
+            "asset": NO_ASSET,
+            "reward": REWARD,
+            "policy": 0,
+            "threshold": threshold,
+            "baseline": 0,
+            "committee": committee,
+            "windows": [WINDOW_S] * 6,
+            "macs": program.cost,
+            "seat_fee": SEAT_FEE,
+            "reserve": 0,
+            "manifest": digests.digest(manifest),
+            "program": digests.digest(program.data),
+            "practice": digests.digest(practice),
+            "holdout": commitment,
+        }
         value = REWARD + REWARD // 5
         call = self.bounties.functions.create_task(terms, manifest_uri or uri)
         receipt = self.send(self.sponsor, call, value)
@@ -297,20 +297,20 @@ class World:
             times.append(time_of())
         self.node.advance_to(max(times))
 
-    def until_drawn(self) -> None:
+    def to_drawn(self) -> None:
         """Close the commits and wait until the services have convened and drawn."""
         self.advance_all(lambda: self.view().created_at + WINDOW_S)
         self.everywhere(lambda: self.panel_view().target_block or self.round().seats, "the panel is convened")
         self.node.mine(3)
         self.everywhere(lambda: self.round().seats, "a committee is drawn")
 
-    def until_attested(self, count: int) -> None:
+    def to_attested(self, count: int) -> None:
         """Wait for that many attestations, end the window, wait until it is closed."""
         self.everywhere(lambda: len(self.events(self.panel, "Attested")) >= count, f"{count} attestations")
         self.advance_all(lambda: self.panel_view().attest_closes)
         self.everywhere(lambda: self.panel_view().closed_at, "attestation is closed")
 
-    def until_judging(self, *entries: Entry) -> None:
+    def to_judging(self, *entries: Entry) -> None:
         """Reveal holdouts and submissions and let the solvers' window end."""
         for task in self.watched:
             self.task = task
@@ -320,20 +320,34 @@ class World:
                     self.reveal(entry)
         self.advance_all(lambda: self.view().holdout_revealed_at + WINDOW_S)
 
-    def until_committed(self, count: int) -> None:
+    def to_committed(self, count: int) -> None:
         """Wait for that many commitments, then end the window."""
         self.everywhere(lambda: self.round().committed.bit_count() >= count, f"{count} commitments")
         self.advance_all(lambda: self.round().commit_closes)
 
-    def until_revealed(self, count: int) -> None:
+    def to_revealed(self, count: int) -> None:
         """Wait for that many reveals, then end window and challenge."""
         self.everywhere(lambda: self.round().revealed.bit_count() >= count, f"{count} reveals")
         self.advance_all(lambda: self.round().reveal_closes + CHALLENGE_S)
 
-    def until_closed(self, seats: int) -> None:
+    def to_closed(self, seats: int) -> None:
         """Wait until the tasks have ended, every vote is closed and every submission claimed."""
         self.everywhere(lambda: self.view().phase >= 7, "the task has ended")
         self.everywhere(lambda: len(self.events(self.panel, "VoteClosed")) == seats, f"{seats} votes closed")
         self.everywhere(
             lambda: len(self.events(self.bounties, "SubmissionClaimed")) == self.view().submissions, "every claim"
         )
+
+    def to_settled(self, votes: int, seats: int) -> None:
+        """From judging to the end: so many seats commit and reveal, and the votes of all `seats` are closed."""
+        self.to_committed(votes)
+        self.to_revealed(votes)
+        self.to_closed(seats)
+
+
+class Committed(NamedTuple):
+    """A world whose only verifier runs, and whose task has one committed submission that passes."""
+
+    world: World
+    verifier: Verifier
+    entry: Entry
