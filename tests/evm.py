@@ -78,12 +78,12 @@ def _type(parameter: dict[str, Any]) -> str:
 
 
 def _named(parameter: dict[str, Any], value: Any) -> Any:
-    """A decoded value with the names of a struct's fields."""
+    """A decoded value: a struct is a dictionary by field name, a dynamic array a list, a fixed-size array a tuple."""
     if parameter["type"] == "tuple":
         return {part["name"]: _named(part, item) for part, item in zip(parameter["components"], value, strict=True)}
     if parameter["type"] == "address":
         return to_checksum_address(value)
-    return list(value) if parameter["type"].endswith("]") else value
+    return list(value) if parameter["type"].endswith("[]") else value
 
 
 @dataclass(frozen=True)

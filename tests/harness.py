@@ -14,6 +14,7 @@ from typing import Any
 from scripts._parameters import Limits, Parameters, deploy
 from tests.evm import NATIVE, ZERO, Chain, Contract, Receipt, account, compiled, word
 from verifier.protocol import commitments
+from verifier.protocol.constants import Outcome, RewardPolicy, Windows
 
 ETHER = 10**18
 SEAT = 8 * ETHER
@@ -25,14 +26,9 @@ CHALLENGE_WINDOW = 50
 # Plenty for anybody.
 PURSE = 10**9 * ETHER
 
-BEST, LADDER = 0, 1
-NOTHING, SCORED, HOLDOUT_INVALID, PROGRAM_INVALID = range(4)
-NO_VERDICT, ACCEPTED, OVERTURNED, FINAL = range(4)
-COMMITTING, CONVENING, ATTESTING, HOLDOUT, REVEALING, JUDGING, SETTLED, CANCELLED = range(1, 9)
-
 # commit, attest, holdout, reveal, verdict commit, verdict reveal; seconds, all different so that none passes for
 # another.
-WINDOWS = [100, 90, 80, 70, 60, 40]
+WINDOWS = Windows(commit=100, attest=90, holdout=80, reveal=70, verdict_commit=60, verdict_reveal=40)
 
 PARAMETERS = Parameters(
     seat=SEAT,
@@ -43,8 +39,8 @@ PARAMETERS = Parameters(
         min_committee=3,
         max_committee=31,
         seat_factor=1,
-        min_windows=(10, 10, 10, 10, 10, 10),
-        max_windows=(3600, 3600, 3600, 3600, 3600, 3600),
+        min_windows=Windows(*[10] * 6),
+        max_windows=Windows(*[3600] * 6),
         submission_bond=ETHER // 100,
         sponsor_bond_bps=2000,
         reference_rate=10**10,
@@ -94,7 +90,7 @@ class Task:
 
     @property
     def commit_closes(self) -> int:
-        return self.created_at + int(self.terms["windows"][0])
+        return self.created_at + self.terms["windows"].commit
 
     @property
     def everything(self) -> int:
@@ -159,7 +155,7 @@ class World:
         return {
             "asset": NATIVE,
             "reward": ETHER,
-            "policy": BEST,
+            "policy": RewardPolicy.BEST,
             "threshold": 100,
             "baseline": 0,
             "committee": 3,
@@ -261,7 +257,7 @@ class World:
         return int(self.bounties.task(task.id)["revealed"])
 
     def verdict(
-        self, task: Task, scores: Sequence[int] = (), outcome: int = SCORED, evidence: bytes | None = None
+        self, task: Task, scores: Sequence[int] = (), outcome: int = Outcome.SCORED, evidence: bytes | None = None
     ) -> bytes:
         """Digest of a verdict on the task as it stands, computed outside the contracts."""
         evidence = self.evidence(outcome) if evidence is None else evidence
@@ -272,7 +268,7 @@ class World:
 
     @staticmethod
     def evidence(outcome: int) -> bytes:
-        return word("evidence") if outcome == SCORED else ZERO
+        return word("evidence") if outcome == Outcome.SCORED else ZERO
 
     @staticmethod
     def salt(round_: int, position: int) -> bytes:
@@ -326,7 +322,7 @@ class World:
     # ------------------------------------------------------------------------------------------------- ends
 
     def settle(
-        self, task: Task, scores: Sequence[int] = (), outcome: int = SCORED, evidence: bytes | None = None
+        self, task: Task, scores: Sequence[int] = (), outcome: int = Outcome.SCORED, evidence: bytes | None = None
     ) -> Receipt:
         evidence = self.evidence(outcome) if evidence is None else evidence
         return self.bounties.settle(task.id, outcome, list(scores), evidence, sender=STRANGER)

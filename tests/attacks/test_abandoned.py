@@ -9,26 +9,12 @@ import pytest
 from tests.attacks.weakened import Guard
 from tests.contracts.conftest import SEATS
 from tests.evm import NATIVE, ZERO, Reverted
-from tests.harness import (
-    CANCELLED,
-    ETHER,
-    EXIT_DELAY,
-    NOTHING,
-    OWNER,
-    RIVAL,
-    SCORED,
-    SETTLED,
-    SOLVER,
-    SPONSOR,
-    STRANGER,
-    Task,
-    World,
-)
+from tests.harness import ETHER, EXIT_DELAY, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, Task, World
+from verifier.protocol.constants import Ground, Outcome, Phase
 
 YEAR = 365 * 24 * 3600
 SCORES = (150, 90)
 PEOPLE = (SPONSOR, SOLVER, RIVAL, OWNER, STRANGER)
-WITHDRAWN, EMPTY, NO_COMMITTEE, UNAVAILABLE, HOLDOUT_SILENT, HOLDOUT_BAD, PROGRAM_BAD, TERMINAL = range(1, 9)
 
 DELAYS_END_A_TASK = Guard(
     "Bounties",
@@ -201,29 +187,29 @@ def settled(world: World) -> Task:
     return task
 
 
-# how it was left, how it ends, on which ground, with which outcome
+# By state in which the task was abandoned: its final phase, ground and outcome.
 LEFT = {
-    created: (CANCELLED, EMPTY, NOTHING),
-    entered: (CANCELLED, NO_COMMITTEE, NOTHING),
-    convened: (CANCELLED, NO_COMMITTEE, NOTHING),
-    never_drawn: (CANCELLED, NO_COMMITTEE, NOTHING),
-    drawn: (CANCELLED, UNAVAILABLE, NOTHING),
-    attested_by_one: (CANCELLED, UNAVAILABLE, NOTHING),
-    nothing_found: (CANCELLED, UNAVAILABLE, NOTHING),
-    holdout_kept: (CANCELLED, HOLDOUT_SILENT, NOTHING),
-    holdout_open: (SETTLED, 0, NOTHING),
-    one_declined: (SETTLED, 0, NOTHING),
-    one_revealed: (CANCELLED, TERMINAL, NOTHING),
-    answered: (CANCELLED, TERMINAL, NOTHING),
-    votes_hidden: (CANCELLED, TERMINAL, NOTHING),
-    no_quorum: (CANCELLED, TERMINAL, NOTHING),
-    second_round_never_drawn: (CANCELLED, TERMINAL, NOTHING),
-    three_rounds_failed: (CANCELLED, TERMINAL, NOTHING),
-    reconvened: (CANCELLED, TERMINAL, NOTHING),
-    accepted: (SETTLED, 0, SCORED),
-    accepted_in_the_second_round: (SETTLED, 0, SCORED),
-    accepted_without_content: (CANCELLED, TERMINAL, NOTHING),
-    settled: (SETTLED, 0, SCORED),
+    created: (Phase.CANCELLED, Ground.EMPTY, Outcome.NONE),
+    entered: (Phase.CANCELLED, Ground.NO_COMMITTEE, Outcome.NONE),
+    convened: (Phase.CANCELLED, Ground.NO_COMMITTEE, Outcome.NONE),
+    never_drawn: (Phase.CANCELLED, Ground.NO_COMMITTEE, Outcome.NONE),
+    drawn: (Phase.CANCELLED, Ground.UNAVAILABLE, Outcome.NONE),
+    attested_by_one: (Phase.CANCELLED, Ground.UNAVAILABLE, Outcome.NONE),
+    nothing_found: (Phase.CANCELLED, Ground.UNAVAILABLE, Outcome.NONE),
+    holdout_kept: (Phase.CANCELLED, Ground.HOLDOUT_SILENT, Outcome.NONE),
+    holdout_open: (Phase.SETTLED, Ground.NONE, Outcome.NONE),
+    one_declined: (Phase.SETTLED, Ground.NONE, Outcome.NONE),
+    one_revealed: (Phase.CANCELLED, Ground.TERMINAL, Outcome.NONE),
+    answered: (Phase.CANCELLED, Ground.TERMINAL, Outcome.NONE),
+    votes_hidden: (Phase.CANCELLED, Ground.TERMINAL, Outcome.NONE),
+    no_quorum: (Phase.CANCELLED, Ground.TERMINAL, Outcome.NONE),
+    second_round_never_drawn: (Phase.CANCELLED, Ground.TERMINAL, Outcome.NONE),
+    three_rounds_failed: (Phase.CANCELLED, Ground.TERMINAL, Outcome.NONE),
+    reconvened: (Phase.CANCELLED, Ground.TERMINAL, Outcome.NONE),
+    accepted: (Phase.SETTLED, Ground.NONE, Outcome.SCORED),
+    accepted_in_the_second_round: (Phase.SETTLED, Ground.NONE, Outcome.SCORED),
+    accepted_without_content: (Phase.CANCELLED, Ground.TERMINAL, Outcome.NONE),
+    settled: (Phase.SETTLED, Ground.NONE, Outcome.SCORED),
 }
 
 
@@ -234,13 +220,13 @@ def end(world: World, task: Task) -> None:
     """Calls that anybody may make, by a stranger who knows what was published, until one of them ends the task."""
     calls: list[Callable[[], object]] = [
         lambda: world.settle(task, SCORES),
-        lambda: world.settle(task, (), NOTHING, ZERO),
+        lambda: world.settle(task, (), Outcome.NONE, ZERO),
         lambda: world.bounties.cancel(task.id, sender=STRANGER),
         lambda: world.panel.close_attestation(task.id, sender=STRANGER),
     ]
     for _ in range(3):
         for call in calls:
-            if world.bounties.phase(task.id) in (SETTLED, CANCELLED):
+            if world.bounties.phase(task.id) in (Phase.SETTLED, Phase.CANCELLED):
                 return
             try:
                 call()
@@ -251,7 +237,7 @@ def end(world: World, task: Task) -> None:
 
 def take_everything_out(world: World, task: Task) -> None:
     """Everybody's claims, votes and credits, then the seats themselves."""
-    scores = SCORES if world.bounties.task(task.id)["outcome"] == SCORED else ()
+    scores = SCORES if world.bounties.task(task.id)["outcome"] == Outcome.SCORED else ()
     for index in range(len(task.entries)):
         world.claim(task, index, scores)
     world.close_all(task)
@@ -285,7 +271,8 @@ def test_abandoned_task__after_a_year__strangers_end_it_and_release_all_money(
 
 
 @pytest.mark.parametrize(
-    "left", [left for left, how in LEFT.items() if how[1] in (NO_COMMITTEE, HOLDOUT_SILENT, TERMINAL)]
+    "left",
+    [left for left, how in LEFT.items() if how[1] in (Ground.NO_COMMITTEE, Ground.HOLDOUT_SILENT, Ground.TERMINAL)],
 )
 def test_abandoned_task__without_the_guard__the_money_is_stuck(
     without: Callable[[Guard], World], left: Callable[[World], Task]

@@ -9,10 +9,8 @@ import rlp
 
 from tests.attacks.weakened import Guard
 from tests.contracts.conftest import SEATS
-from tests.evm import Chain, account, reverts, word
+from tests.evm import HASH_REACH, Chain, account, reverts, word
 from tests.harness import DRAW_DELAY, OPERATOR, RIVAL, STRANGER, Task, World
-
-HASH_REACH = 256
 
 HEADER_IS_THE_BLOCKS = Guard("Panel", '    assert keccak256(header) == blockhash(target), "draw: wrong header"\n')
 ENROLLED_BEFORE_THE_TASK = Guard("Stakes", "opted_at == 0 or opted_at >= created_at", "opted_at == 0")

@@ -8,12 +8,12 @@ import pytest
 
 from tests.contracts.conftest import SEATS
 from tests.evm import NATIVE, Receipt
-from tests.harness import ETHER, LADDER, OWNER, RESERVATION, SEAT, SOLVER, SPONSOR, Task, World
+from tests.gas.measure import MAX_GAS
+from tests.harness import ETHER, OWNER, RESERVATION, SEAT, SOLVER, SPONSOR, Task, World
+from verifier.protocol.constants import MAX_SUBMISSIONS, RewardPolicy
 
-SUBMISSIONS = 64
 VOTERS = 31
-SCORES = tuple(range(100, 100 + SUBMISSIONS))
-MOST_GAS = 1_000_000
+SCORES = tuple(range(100, 100 + MAX_SUBMISSIONS))
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def crowd(world: World) -> World:
 
 
 def close_everything(world: World, task: Task) -> None:
-    for index in range(SUBMISSIONS):
+    for index in range(MAX_SUBMISSIONS):
         world.claim(task, index, SCORES)
     world.close_all(task)
     for person in (SPONSOR, SOLVER, OWNER):
@@ -48,9 +48,9 @@ def test_largest_task__64_submissions_and_31_voters__stays_below_a_million_gas(
     crowd: World, dearest: dict[str, int]
 ) -> None:
     world = crowd
-    bonds = sum(world.bounties.bond_of(index) for index in range(SUBMISSIONS))
-    task = world.to_settled(SCORES, committee=VOTERS, policy=LADDER, baseline=90, sealed=True)
-    assert world.scored(task) == 2**SUBMISSIONS - 1
+    bonds = sum(world.bounties.bond_of(index) for index in range(MAX_SUBMISSIONS))
+    task = world.to_settled(SCORES, committee=VOTERS, policy=RewardPolicy.LADDER, baseline=90, sealed=True)
+    assert world.scored(task) == 2**MAX_SUBMISSIONS - 1
     assert len(world.committee(task)) == VOTERS
 
     before = world.chain.balance(SOLVER)
@@ -58,7 +58,7 @@ def test_largest_task__64_submissions_and_31_voters__stays_below_a_million_gas(
 
     assert world.chain.balance(SOLVER) == before + ETHER + bonds
     assert world.chain.balance(world.bounties.address) == world.bounties.burned(NATIVE) == 0
-    assert {name: gas for name, gas in dearest.items() if gas >= MOST_GAS} == {}
+    assert {name: gas for name, gas in dearest.items() if gas >= MAX_GAS} == {}
 
 
 def test_largest_task__three_rounds_up_to_63_seats__stays_below_a_million_gas(
@@ -66,8 +66,8 @@ def test_largest_task__three_rounds_up_to_63_seats__stays_below_a_million_gas(
 ) -> None:
     """Two rounds in which no two seats agree, so that every one of their seats is slashed; the third accepts."""
     world = crowd
-    task = world.to_judging(SUBMISSIONS, committee=VOTERS, policy=LADDER, reserve=ETHER)
-    lies = [world.verdict(task, [lie] * SUBMISSIONS) for lie in range(2 * VOTERS)]
+    task = world.to_judging(MAX_SUBMISSIONS, committee=VOTERS, policy=RewardPolicy.LADDER, reserve=ETHER)
+    lies = [world.verdict(task, [lie] * MAX_SUBMISSIONS) for lie in range(2 * VOTERS)]
     for number, seats in ((1, VOTERS), (2, 2 * VOTERS)):
         assert len(world.committee(task, number)) == seats
         world.judge(task, lies[:seats], round_=number)
@@ -81,4 +81,4 @@ def test_largest_task__three_rounds_up_to_63_seats__stays_below_a_million_gas(
     assert world.chain.balance(world.bounties.address) == world.bounties.burned(NATIVE) == 0
     assert world.stakes.burned(NATIVE) == 3 * VOTERS * RESERVATION
     assert world.chain.balance(world.stakes.address) == 3 * VOTERS * SEAT
-    assert {name: gas for name, gas in dearest.items() if gas >= MOST_GAS} == {}
+    assert {name: gas for name, gas in dearest.items() if gas >= MAX_GAS} == {}

@@ -11,9 +11,6 @@ from eth_utils.crypto import keccak
 from tests.evm import NATIVE, ROOT, Contract, compiled
 from tests.harness import DEPLOYER, ETHER, LIMITS, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, Task, World
 
-# Why a task was cancelled.
-WITHDRAWN, EMPTY, NO_COMMITTEE, UNAVAILABLE, HOLDOUT_SILENT, BAD_HOLDOUT, BAD_PROGRAM, TERMINAL = range(1, 9)
-
 EVERYBODY = (SPONSOR, SOLVER, RIVAL, STRANGER, OWNER)
 
 

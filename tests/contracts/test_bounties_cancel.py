@@ -7,39 +7,13 @@ from typing import Any
 import pytest
 
 from tests.contracts import amounts
-from tests.contracts.amounts import (
-    EMPTY,
-    HOLDOUT_SILENT,
-    NO_COMMITTEE,
-    TERMINAL,
-    UNAVAILABLE,
-    WITHDRAWN,
-    claimed,
-    credits,
-    finish,
-    paid,
-    sponsor_bond,
-)
+from tests.contracts.amounts import claimed, credits, finish, paid, sponsor_bond
 from tests.evm import NATIVE, Receipt, reverts
-from tests.harness import (
-    CANCELLED,
-    ETHER,
-    HOLDOUT_INVALID,
-    LIMITS,
-    NOTHING,
-    OWNER,
-    PROGRAM_INVALID,
-    RIVAL,
-    SCORED,
-    SOLVER,
-    SPONSOR,
-    STRANGER,
-    WINDOWS,
-    Task,
-    World,
-)
+from tests.harness import ETHER, LIMITS, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, Task, World
+from verifier.protocol.constants import Ground, Outcome, Phase
 
 RESERVE = 10**15
+VERDICT_WINDOWS = WINDOWS.verdict_commit + WINDOWS.verdict_reveal
 
 
 def cancel(world: World, task: Task, ground: int, sender: str = STRANGER) -> Receipt:
@@ -47,7 +21,7 @@ def cancel(world: World, task: Task, ground: int, sender: str = STRANGER) -> Rec
     receipt = world.bounties.cancel(task.id, sender=sender)
     assert receipt.events(world.bounties, "Cancelled") == [{"task": task.id, "ground": ground}]
     view = world.bounties.task(task.id)
-    assert (view["phase"], view["outcome"], view["ground"]) == (CANCELLED, NOTHING, ground)
+    assert (view["phase"], view["outcome"], view["ground"]) == (Phase.CANCELLED, Outcome.NONE, ground)
     assert (view["reward"], view["best"], view["total_weight"]) == (0, 0, 0)
     assert world.bounties.brief(task.id)["ended"]
     assert world.bounties.fee(task.id) == world.bounties.reconvene_fee(task.id) == 0
@@ -69,7 +43,7 @@ def test_cancel__by_the_sponsor_without_a_submission__returns_everything(world: 
     task = world.create(sealed=sealed, reserve=RESERVE)
     world.bounties.top_up(task.id, 7, sender=STRANGER, value=7)
     refuse(world, task, STRANGER)
-    cancel(world, task, WITHDRAWN, SPONSOR)
+    cancel(world, task, Ground.WITHDRAWN, SPONSOR)
     assert credits(world) == {SPONSOR: ETHER + (sponsor_bond(ETHER) if sealed else 0) + RESERVE + 7}
     finish(world, task)
 
@@ -85,7 +59,7 @@ def test_cancel__nobody_submitted__anyone_can_once_commits_close(world: World) -
     world.chain.at(task.commit_closes - 1)
     refuse(world, task)
     world.chain.at(task.commit_closes)
-    cancel(world, task, EMPTY)
+    cancel(world, task, Ground.EMPTY)
     assert credits(world) == {SPONSOR: ETHER + sponsor_bond(ETHER) + RESERVE}
     finish(world, task)
 
@@ -95,7 +69,7 @@ def test_cancel__no_committee_drawn__anyone_after_the_void_delay(world: World) -
     world.chain.at(task.commit_closes + LIMITS.void_delay - 1)
     refuse(world, task)
     world.chain.at(task.commit_closes + LIMITS.void_delay)
-    cancel(world, task, NO_COMMITTEE)
+    cancel(world, task, Ground.NO_COMMITTEE)
     assert credits(world) == {SPONSOR: ETHER + sponsor_bond(ETHER) + RESERVE}
     for index in range(2):
         assert claimed(world, task, index) == (0, amounts.bond(0) + amounts.fee(task))
@@ -120,7 +94,7 @@ def test_cancel__sponsors_files_missing__pays_attesters_and_refunds_the_rest(wor
     task = world.to_drawn([SOLVER, RIVAL], sealed=sealed, reserve=RESERVE)
     refuse(world, task)
     world.attest(task, [0b110, 0b111, None])
-    cancel(world, task, UNAVAILABLE)
+    cancel(world, task, Ground.UNAVAILABLE)
     assert credits(world) == {SPONSOR: ETHER + (sponsor_bond(ETHER) if sealed else 0) + RESERVE}
     for index in range(2):
         assert claimed(world, task, index) == (0, amounts.bond(0) + amounts.verdict_part(task))
@@ -130,7 +104,7 @@ def test_cancel__sponsors_files_missing__pays_attesters_and_refunds_the_rest(wor
 
 def test_cancel__nobody_attested__refunds_the_whole_fee(world: World) -> None:
     task = world.to_attested(bitmaps=[None] * 3)
-    cancel(world, task, UNAVAILABLE)
+    cancel(world, task, Ground.UNAVAILABLE)
     assert claimed(world, task, 0) == (0, amounts.bond(0) + amounts.fee(task))
     assert paid(world, task) == 0
     amounts.empty(world)
@@ -157,7 +131,7 @@ def silent(world: World, bitmaps: list[int | None] | None = None, top_up: int = 
         world.bounties.top_up(task.id, top_up, sender=STRANGER, value=0 if "asset" in changes else top_up)
     world.seat_committee(task)
     world.attest(task, bitmaps)
-    world.chain.at(world.panel.panel(task.id)["closed_at"] + WINDOWS[2] - 1)
+    world.chain.at(world.panel.panel(task.id)["closed_at"] + WINDOWS.holdout - 1)
     refuse(world, task)
     world.chain.at(world.chain.now + 1)
     return task
@@ -165,7 +139,7 @@ def silent(world: World, bitmaps: list[int | None] | None = None, top_up: int = 
 
 def test_cancel__sponsor_withheld_the_key__splits_the_bond(world: World) -> None:
     task = silent(world, [0b1011, 0b1011, 0b1111], reserve=RESERVE)
-    cancel(world, task, HOLDOUT_SILENT)
+    cancel(world, task, Ground.HOLDOUT_SILENT)
     share = sponsor_bond(ETHER) // 2 // 2
     assert credits(world) == {SPONSOR: ETHER + RESERVE}
     back = amounts.bond(0) + amounts.verdict_part(task)
@@ -178,7 +152,7 @@ def test_cancel__sponsor_withheld_the_key__splits_the_bond(world: World) -> None
 
 def test_cancel__sponsor_withheld_the_key_of_an_odd_bond__burns_the_remainder(world: World) -> None:
     task = silent(world, reward=5 * 101)
-    cancel(world, task, HOLDOUT_SILENT)
+    cancel(world, task, Ground.HOLDOUT_SILENT)
     assert [claimed(world, task, index)[0] for index in range(3)] == [16, 16, 16]
     finish(world, task, done=range(3))
     assert world.bounties.burned(NATIVE) == 101 - 48
@@ -186,7 +160,7 @@ def test_cancel__sponsor_withheld_the_key_of_an_odd_bond__burns_the_remainder(wo
 
 def test_cancel__sponsor_withheld_the_key_and_nothing_admitted__returns_the_bond(world: World) -> None:
     task = silent(world, [0b0001] * 3)
-    cancel(world, task, HOLDOUT_SILENT)
+    cancel(world, task, Ground.HOLDOUT_SILENT)
     assert credits(world) == {SPONSOR: ETHER + sponsor_bond(ETHER)}
     finish(world, task)
     assert world.bounties.burned(NATIVE) == 0
@@ -194,7 +168,7 @@ def test_cancel__sponsor_withheld_the_key_and_nothing_admitted__returns_the_bond
 
 def test_cancel__reward_from_top_ups__costs_a_silent_sponsor_as_much(world: World) -> None:
     task = silent(world, reward=5, top_up=ETHER)
-    cancel(world, task, HOLDOUT_SILENT)
+    cancel(world, task, Ground.HOLDOUT_SILENT)
     bond = sponsor_bond(ETHER + 5)
     share = bond // 2 // 3
     assert credits(world) == {SPONSOR: ETHER + 5 + 1 - bond}  # 1 wei was escrowed beside the reward
@@ -210,7 +184,7 @@ def test_cancel__sponsor_withheld_the_key_of_a_token_task__splits_the_token_bond
     token = amounts.token(world, kind, *([fee_bps] if fee_bps else []))
     task = silent(world, asset=token.address, reward=1_000, top_up=500)
     arrived = (1_200 + 500) * (10_000 - fee_bps) // 10_000
-    cancel(world, task, HOLDOUT_SILENT)
+    cancel(world, task, Ground.HOLDOUT_SILENT)
     bond = max(200, (arrived - 200) // 5)  # of what arrived, or what was escrowed
     share = bond // 2 // 3
     assert credits(world, token.address) == {SPONSOR: arrived - bond}
@@ -225,7 +199,8 @@ def test_cancel__sponsor_withheld_the_key_of_a_token_task__splits_the_token_bond
 
 
 @pytest.mark.parametrize(
-    ("outcome", "ground"), [(HOLDOUT_INVALID, amounts.BAD_HOLDOUT), (PROGRAM_INVALID, amounts.BAD_PROGRAM)]
+    ("outcome", "ground"),
+    [(Outcome.HOLDOUT_INVALID, Ground.HOLDOUT_INVALID), (Outcome.PROGRAM_INVALID, Ground.PROGRAM_INVALID)],
 )
 @pytest.mark.parametrize("sealed", [False, True])
 def test_settle__bad_inputs__returns_the_reward_and_splits_the_bond(
@@ -240,7 +215,7 @@ def test_settle__bad_inputs__returns_the_reward_and_splits_the_bond(
     assert receipt.events(world.bounties, "Cancelled") == [{"task": task.id, "ground": ground}]
     assert receipt.events(world.bounties, "Settled") == []
     view = world.bounties.task(task.id)
-    assert (view["phase"], view["outcome"], view["ground"]) == (CANCELLED, outcome, ground)
+    assert (view["phase"], view["outcome"], view["ground"]) == (Phase.CANCELLED, outcome, ground)
 
     bond = sponsor_bond(ETHER) if sealed else 0
     assert credits(world) == {SPONSOR: ETHER + RESERVE}
@@ -251,7 +226,7 @@ def test_settle__bad_inputs__returns_the_reward_and_splits_the_bond(
     assert world.bounties.burned(NATIVE) == bond - bond // 2
 
 
-@pytest.mark.parametrize("outcome", [HOLDOUT_INVALID, PROGRAM_INVALID])
+@pytest.mark.parametrize("outcome", [Outcome.HOLDOUT_INVALID, Outcome.PROGRAM_INVALID])
 def test_settle__bad_inputs_with_scores_or_evidence__reverts(world: World, outcome: int) -> None:
     for scores, evidence in (([1], bytes(32)), ([], b"e" * 32)):
         task = world.to_judging()
@@ -268,11 +243,11 @@ def test_cancel__terminal_delay_over__burns_half_the_reward(world: World) -> Non
     task = world.to_revealing([SOLVER, RIVAL, STRANGER], sealed=True, reward=ETHER + 1, reserve=RESERVE)
     world.reveal(task, 0)
     world.bounties.decline(task.id, 1, sender=RIVAL)
-    until = world.bounties.judging_from(task.id) + WINDOWS[4] + WINDOWS[5] + LIMITS.terminal_delay
+    until = world.bounties.judging_from(task.id) + VERDICT_WINDOWS + LIMITS.terminal_delay
     world.chain.at(until - 1)
     refuse(world, task)
     world.chain.at(until)
-    cancel(world, task, TERMINAL)
+    cancel(world, task, Ground.TERMINAL)
     half = (ETHER + 1) // 2
     assert credits(world) == {SPONSOR: ETHER + 1 - half + sponsor_bond(ETHER + 1) + RESERVE}
     part = amounts.verdict_part(task)
@@ -288,9 +263,9 @@ def test_cancel__verdict_that_nobody_can_open__ends_by_the_terminal_rule(world: 
     world.judge(task, [b"v" * 32] * 3)
     world.pass_challenge(task)
     with reverts("settle: not the final verdict"):
-        world.settle(task, [150], SCORED)
+        world.settle(task, [150], Outcome.SCORED)
     world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + LIMITS.terminal_delay)
-    cancel(world, task, TERMINAL)
+    cancel(world, task, Ground.TERMINAL)
     assert paid(world, task) == amounts.attest_part(task)
     assert claimed(world, task, 0) == (0, amounts.bond(0) + amounts.verdict_part(task))
     amounts.empty(world)
@@ -299,8 +274,8 @@ def test_cancel__verdict_that_nobody_can_open__ends_by_the_terminal_rule(world: 
 def test_cancel__terminal_of_a_token_task__burns_the_token(world: World) -> None:
     token = amounts.token(world)
     task = world.to_judging(asset=token.address, reward=1_001)
-    world.chain.at(world.chain.now + WINDOWS[4] + WINDOWS[5] + LIMITS.terminal_delay)
-    cancel(world, task, TERMINAL)
+    world.chain.at(world.chain.now + VERDICT_WINDOWS + LIMITS.terminal_delay)
+    cancel(world, task, Ground.TERMINAL)
     assert credits(world, token.address) == {SPONSOR: 501}
     finish(world, task, tokens=[token])
     assert (world.bounties.burned(token.address), world.bounties.burned(NATIVE)) == (500, 0)

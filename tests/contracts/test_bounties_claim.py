@@ -7,7 +7,8 @@ import pytest
 from tests.contracts import amounts
 from tests.contracts.amounts import claimed, finish
 from tests.evm import NATIVE, reverts, word
-from tests.harness import ETHER, LADDER, NOTHING, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, World
+from tests.harness import ETHER, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, World
+from verifier.protocol.constants import Outcome, RewardPolicy
 
 
 def test_claim__before_the_task_has_ended__reverts(world: World) -> None:
@@ -32,8 +33,8 @@ def test_claim__other_scores_than_the_accepted_ones__reverts(world: World, score
 
 def test_claim__scores_where_none_were_accepted__reverts(world: World) -> None:
     task = world.to_revealing()
-    world.chain.at(world.chain.now + WINDOWS[3])
-    world.settle(task, outcome=NOTHING)
+    world.chain.at(world.chain.now + WINDOWS.reveal)
+    world.settle(task, outcome=Outcome.NONE)
     cancelled = world.to_attested(bitmaps=[None] * 3)
     world.bounties.cancel(cancelled.id, sender=STRANGER)
     for ended in (task, cancelled):
@@ -59,7 +60,7 @@ def test_claim__best__the_earliest_of_the_highest_has_everything(world: World) -
 def test_claim__ladder__each_step_up_is_paid_and_a_copy_is_not(world: World) -> None:
     scores = [110, 110, 105, 140]
     solvers = [SOLVER, RIVAL, STRANGER, RIVAL]
-    task = world.to_settled(scores, solvers, policy=LADDER, baseline=70, reward=1_000)
+    task = world.to_settled(scores, solvers, policy=RewardPolicy.LADDER, baseline=70, reward=1_000)
     first = 1_000 * 40 // 70
     assert [claimed(world, task, index, scores)[0] for index in range(4)] == [first, 0, 0, 1_000 - first]
     finish(world, task, done=range(4))

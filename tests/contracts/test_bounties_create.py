@@ -8,31 +8,19 @@ import pytest
 
 from tests.contracts.amounts import credits, slot_of, sponsor_bond, token
 from tests.evm import NATIVE, ZERO, Receipt, reverts, word
-from tests.harness import (
-    BEST,
-    COMMITTING,
-    ETHER,
-    LADDER,
-    LIMITS,
-    OWNER,
-    SEAT,
-    SPONSOR,
-    STRANGER,
-    WINDOWS,
-    World,
-)
+from tests.harness import ETHER, LIMITS, OWNER, SEAT, SPONSOR, STRANGER, WINDOWS, World
 from verifier.protocol import commitments
+from verifier.protocol.constants import SCORE_BOUND, Phase, RewardPolicy, Windows
 
 SEATS = 12
-SCORE_BOUND = 2**96
 REWARD_LIMIT = 3 * SEAT // 8
 MAX_AMOUNT = 2**120
 URI = "ipfs://manifest"
 
 
-def windows(index: int, seconds: int) -> list[int]:
-    """The usual windows, but one."""
-    return [seconds if i == index else window for i, window in enumerate(WINDOWS)]
+def windows(index: int, seconds: int) -> Windows:
+    """The usual windows, except for the one at `index`."""
+    return WINDOWS._replace(**{Windows._fields[index]: seconds})
 
 
 def create(world: World, value: int, sender: str = SPONSOR, **changes: Any) -> Receipt:
@@ -56,7 +44,7 @@ def test_create__public_and_native__escrows_and_logs_the_terms(world: World) -> 
         "sponsor": SPONSOR,
         "created_at": world.chain.now,
         "reward": 2 * ETHER,
-        "phase": COMMITTING,
+        "phase": Phase.COMMITTING,
         "submissions": 0,
         "revealed": 0,
         "declined": 0,
@@ -70,12 +58,12 @@ def test_create__public_and_native__escrows_and_logs_the_terms(world: World) -> 
     }
     assert world.bounties.brief(task) == {
         "created_at": world.chain.now,
-        "commit_closes": world.chain.now + WINDOWS[0],
+        "commit_closes": world.chain.now + WINDOWS.commit,
         "committee": 3,
         "submissions": 0,
-        "attest_window": WINDOWS[1],
-        "verdict_commit_window": WINDOWS[4],
-        "verdict_reveal_window": WINDOWS[5],
+        "attest_window": WINDOWS.attest,
+        "verdict_commit_window": WINDOWS.verdict_commit,
+        "verdict_reveal_window": WINDOWS.verdict_reveal,
         "ended": False,
         "attest_share": 0,
         "verdict_share": 0,
@@ -119,12 +107,12 @@ def test_create__native_and_another_value__reverts(world: World, holdout: bytes,
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"policy": LADDER + 1}, "create: unknown policy"),
+        ({"policy": RewardPolicy.LADDER + 1}, "create: unknown policy"),
         ({"threshold": SCORE_BOUND}, "create: bad threshold"),
         ({"threshold": -SCORE_BOUND}, "create: bad threshold"),
         ({"baseline": SCORE_BOUND}, "create: bad baseline"),
         ({"baseline": -SCORE_BOUND}, "create: bad baseline"),
-        ({"policy": LADDER, "threshold": 5, "baseline": 5}, "create: baseline above threshold"),
+        ({"policy": RewardPolicy.LADDER, "threshold": 5, "baseline": 5}, "create: baseline above threshold"),
         ({"committee": 2}, "create: bad committee"),
         ({"committee": 32}, "create: bad committee"),
         ({"committee": SEATS + 1}, "create: too few seats staked"),
@@ -132,7 +120,7 @@ def test_create__native_and_another_value__reverts(world: World, holdout: bytes,
         *(({"windows": windows(i, 3601)}, "create: bad window") for i in range(6)),
         ({"macs": 0}, "create: bad MACs"),
         ({"macs": 2**64}, "create: bad MACs"),
-        ({"macs": WINDOWS[4] * LIMITS.reference_rate + 1}, "create: verdict window too short for the MACs"),
+        ({"macs": WINDOWS.verdict_commit * LIMITS.reference_rate + 1}, "create: verdict window too short for the MACs"),
         ({"seat_fee": LIMITS.min_seat_fee - 1}, "create: bad seat fee"),
         ({"seat_fee": 2**60}, "create: bad seat fee"),
         ({"reserve": MAX_AMOUNT}, "create: bad reserve"),
@@ -151,11 +139,11 @@ def test_create__terms_out_of_range__reverts(world: World, changes: dict[str, An
     [
         {"threshold": SCORE_BOUND - 1, "baseline": SCORE_BOUND - 1},
         {"threshold": 1 - SCORE_BOUND, "baseline": 1 - SCORE_BOUND},
-        {"policy": LADDER, "threshold": 5, "baseline": 4},
-        {"policy": BEST, "threshold": 5, "baseline": 6},
+        {"policy": RewardPolicy.LADDER, "threshold": 5, "baseline": 4},
+        {"policy": RewardPolicy.BEST, "threshold": 5, "baseline": 6},
         {"committee": SEATS},
-        {"windows": [10] * 6, "macs": 10 * LIMITS.reference_rate},
-        {"windows": [3600] * 6},
+        {"windows": Windows(*[10] * 6), "macs": 10 * LIMITS.reference_rate},
+        {"windows": Windows(*[3600] * 6)},
         {"seat_fee": LIMITS.min_seat_fee},
         {"seat_fee": 2**60 - 1},
         {"reward": 1, "sealed": True},
@@ -184,7 +172,7 @@ def test_create__seats_asked_to_leave__no_longer_count(world: World, leavers: in
         create(world, 0, committee=SEATS - leavers + 1)
 
 
-WORK = WINDOWS[4] * LIMITS.reference_rate  # MACs that the slowest operator can do in time
+WORK = WINDOWS.verdict_commit * LIMITS.reference_rate  # MACs that the slowest operator can do in time
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,20 @@ from scripts._parameters import create_address
 from tests.contracts import amounts
 from tests.evm import Contract, compiled, reverts
 from tests.harness import CHALLENGE_WINDOW, DEPLOYER, DRAW_DELAY, LIMITS, World
+from verifier.protocol.constants import Windows
 
 BOUNTIES = compiled("contracts/Bounties.vy")
-LONGEST = 2**32 - 1
+MAX_WINDOW_S = 2**32 - 1
 
 
-def windows(index: int, seconds: int, usual: int) -> list[int]:
-    """Six windows, of which one is not as usual."""
-    return [seconds if i == index else usual for i in range(6)]
+def windows(index: int, seconds: int, others: int) -> Windows:
+    """Six windows of `others` seconds, except for the one at `index`."""
+    return equal(others)._replace(**{Windows._fields[index]: seconds})
+
+
+def equal(seconds: int) -> Windows:
+    """Six windows of the same length."""
+    return Windows(*[seconds] * 6)
 
 
 @pytest.fixture
@@ -48,9 +54,9 @@ def deploy(world: World, panel: Contract, **changes: Any) -> Contract:
         ({"reference_rate": 2**64}, "bounties: bad reference rate"),
         ({"min_seat_fee": 2**60}, "bounties: bad seat fee"),
         ({"void_delay": 0}, "bounties: bad void delay"),
-        ({"void_delay": LONGEST + 1}, "bounties: bad void delay"),
+        ({"void_delay": MAX_WINDOW_S + 1}, "bounties: bad void delay"),
         ({"terminal_delay": CHALLENGE_WINDOW}, "bounties: bad terminal delay"),
-        ({"terminal_delay": LONGEST + 1}, "bounties: bad terminal delay"),
+        ({"terminal_delay": MAX_WINDOW_S + 1}, "bounties: bad terminal delay"),
     ],
 )
 def test_deploy__limits_that_make_no_sense__reverts(
@@ -64,13 +70,13 @@ def test_deploy__limits_that_make_no_sense__reverts(
     "changes",
     [
         {"min_committee": 1, "max_committee": 1},
-        {"min_windows": [1] * 6, "max_windows": [1] * 6},
-        {"max_windows": [LONGEST] * 6},
+        {"min_windows": equal(1), "max_windows": equal(1)},
+        {"max_windows": equal(MAX_WINDOW_S)},
         {"submission_bond": 2**80 - 1, "sponsor_bond_bps": 10_000, "min_seat_fee": 2**60 - 1},
         {"submission_bond": 0, "sponsor_bond_bps": 0, "min_seat_fee": 0, "seat_factor": 0},
         {"reference_rate": 2**64 - 1},
         {"reference_rate": 1, "void_delay": 1, "terminal_delay": CHALLENGE_WINDOW + 1},
-        {"void_delay": LONGEST, "terminal_delay": LONGEST},
+        {"void_delay": MAX_WINDOW_S, "terminal_delay": MAX_WINDOW_S},
     ],
 )
 def test_deploy__limits_at_their_bounds__are_kept(world: World, awaiting: Contract, changes: dict[str, Any]) -> None:
@@ -91,7 +97,9 @@ def test_deploy__limits_at_their_bounds__are_kept(world: World, awaiting: Contra
 
 
 def test_deploy__different_range_for_each_window__keeps_the_order(world: World, awaiting: Contract) -> None:
-    bounties = deploy(world, awaiting, min_windows=[1, 2, 3, 4, 5, 6], max_windows=[11, 12, 13, 14, 15, 16])
+    bounties = deploy(
+        world, awaiting, min_windows=Windows(1, 2, 3, 4, 5, 6), max_windows=Windows(11, 12, 13, 14, 15, 16)
+    )
     assert [bounties.window_range(i) for i in range(6)] == [(i + 1, i + 11) for i in range(6)]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.contracts import amounts
-from tests.contracts.amounts import TERMINAL, claimed, credits, paid
+from tests.contracts.amounts import claimed, credits, paid
 from tests.evm import NATIVE, reverts
 from tests.harness import DRAW_DELAY, ETHER, LIMITS, STRANGER, Task, World
+from verifier.protocol.constants import Ground
 
 
 def failed(world: World) -> Task:
@@ -55,7 +56,7 @@ def test_reconvene__terminal_rule_after_it__burns_what_was_paid(world: World) ->
         world.bounties.cancel(task.id, sender=STRANGER)
     world.chain.at(until)
     world.bounties.cancel(task.id, sender=STRANGER)
-    assert world.bounties.task(task.id)["ground"] == TERMINAL
+    assert world.bounties.task(task.id)["ground"] == Ground.TERMINAL
     paid(world, task)
     claimed(world, task, 0)
     amounts.empty(world)

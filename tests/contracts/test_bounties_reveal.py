@@ -4,25 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contracts.amounts import UNAVAILABLE, bond, claimed
+from tests.contracts.amounts import bond, claimed
 from tests.evm import ZERO, reverts, word
-from tests.harness import (
-    ATTESTING,
-    CANCELLED,
-    COMMITTING,
-    CONVENING,
-    HOLDOUT,
-    JUDGING,
-    NOTHING,
-    REVEALING,
-    RIVAL,
-    SETTLED,
-    SOLVER,
-    STRANGER,
-    WINDOWS,
-    Task,
-    World,
-)
+from tests.harness import RIVAL, SOLVER, STRANGER, WINDOWS, Task, World
+from verifier.protocol.constants import Ground, Outcome, Phase
 
 OPENING = (word("sealed"), word("plain"), word("key"))
 
@@ -44,20 +29,20 @@ def test_reveal_holdout__by_anyone_in_the_last_second__opens_the_reveal_window(w
     task = attested(world)
     assert task.holdout is not None
     sealed, plain, key = task.holdout
-    world.chain.at(closed_at(world, task) + WINDOWS[2] - 1)
-    assert world.bounties.phase(task.id) == HOLDOUT
+    world.chain.at(closed_at(world, task) + WINDOWS.holdout - 1)
+    assert world.bounties.phase(task.id) == Phase.HOLDOUT
     receipt = world.bounties.reveal_holdout(task.id, *task.holdout, sender=STRANGER)
     assert receipt.events(world.bounties, "HoldoutRevealed") == [
         {"task": task.id, "sealed": sealed, "plain": plain, "key": key}
     ]
     view = world.bounties.task(task.id)
     assert (view["holdout_plain"], view["holdout_revealed_at"]) == (plain, world.chain.now)
-    assert view["phase"] == REVEALING
+    assert view["phase"] == Phase.REVEALING
 
 
 def test_reveal_holdout__a_second_after__is_too_late(world: World) -> None:
     task = attested(world)
-    world.chain.at(closed_at(world, task) + WINDOWS[2])
+    world.chain.at(closed_at(world, task) + WINDOWS.holdout)
     with reverts("holdout: too late"):
         world.reveal_holdout(task)
 
@@ -101,12 +86,12 @@ def test_reveal_holdout__sponsors_files_not_there__is_not_awaited(world: World) 
     with reverts("holdout: not awaited"):
         world.reveal_holdout(task)
     world.bounties.cancel(task.id, sender=STRANGER)
-    assert world.bounties.task(task.id)["ground"] == UNAVAILABLE
+    assert world.bounties.task(task.id)["ground"] == Ground.UNAVAILABLE
 
 
 def test_reveal_holdout__cancelled_task__is_not_awaited(world: World) -> None:
     task = attested(world)
-    world.chain.at(closed_at(world, task) + WINDOWS[2])
+    world.chain.at(closed_at(world, task) + WINDOWS.holdout)
     world.bounties.cancel(task.id, sender=STRANGER)
     with reverts("holdout: not awaited"):
         world.reveal_holdout(task)
@@ -144,8 +129,8 @@ def test_decline__by_the_solver__is_announced_and_gives_the_bond_back(world: Wor
     assert receipt.events(world.bounties, "SubmissionDeclined") == [{"task": task.id, "index": 0}]
     assert world.bounties.task(task.id)["declined"] == 1
     assert world.bounties.submission(task.id, 0)["declined"]
-    world.chain.at(closed_at(world, task) + WINDOWS[3])
-    world.settle(task, outcome=NOTHING)
+    world.chain.at(closed_at(world, task) + WINDOWS.reveal)
+    world.settle(task, outcome=Outcome.NONE)
     assert claimed(world, task, 0) == (0, bond(0))
 
 
@@ -160,7 +145,7 @@ def test_decline__by_another__reverts(world: World) -> None:
 @pytest.mark.parametrize("sealed", [False, True])
 def test_answer__last_second_and_the_next__closes(world: World, answer: str, sealed: bool) -> None:
     task = world.to_revealing(2, sealed=sealed)
-    closes = world.chain.now + WINDOWS[3]
+    closes = world.chain.now + WINDOWS.reveal
     world.chain.at(closes - 1)
     give(world, task, 0, answer)
     world.chain.at(closes)
@@ -250,27 +235,27 @@ def test_phase__step_by_step__is_what_the_clock_and_the_panel_say(world: World) 
     task = world.create(sealed=True)
     world.submit(task)
     world.chain.at(task.commit_closes - 1)
-    assert phase(task.id) == COMMITTING
+    assert phase(task.id) == Phase.COMMITTING
     world.chain.at(task.commit_closes)
-    assert phase(task.id) == CONVENING
+    assert phase(task.id) == Phase.CONVENING
     world.convene(task)
-    assert phase(task.id) == CONVENING
+    assert phase(task.id) == Phase.CONVENING
     world.draw(task)
-    assert phase(task.id) == ATTESTING
+    assert phase(task.id) == Phase.ATTESTING
     world.attest(task)
-    assert phase(task.id) == HOLDOUT
-    world.chain.at(closed_at(world, task) + WINDOWS[2])
-    assert phase(task.id) == HOLDOUT
+    assert phase(task.id) == Phase.HOLDOUT
+    world.chain.at(closed_at(world, task) + WINDOWS.holdout)
+    assert phase(task.id) == Phase.HOLDOUT
     world.bounties.cancel(task.id, sender=STRANGER)
-    assert phase(task.id) == CANCELLED
+    assert phase(task.id) == Phase.CANCELLED
 
 
 def test_phase__after_the_reveal_window__is_judging_until_settled(world: World) -> None:
     task = world.to_revealing()
-    closes = world.chain.now + WINDOWS[3]
+    closes = world.chain.now + WINDOWS.reveal
     world.chain.at(closes - 1)
-    assert world.bounties.phase(task.id) == REVEALING
+    assert world.bounties.phase(task.id) == Phase.REVEALING
     world.chain.at(closes)
-    assert world.bounties.phase(task.id) == JUDGING
-    world.settle(task, outcome=NOTHING, evidence=ZERO)
-    assert world.bounties.phase(task.id) == SETTLED
+    assert world.bounties.phase(task.id) == Phase.JUDGING
+    world.settle(task, outcome=Outcome.NONE, evidence=ZERO)
+    assert world.bounties.phase(task.id) == Phase.SETTLED

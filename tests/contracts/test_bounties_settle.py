@@ -10,22 +10,8 @@ import pytest
 from tests.contracts import amounts
 from tests.contracts.amounts import claimed, credits, finish, paid, slot_of, sponsor_bond
 from tests.evm import NATIVE, ZERO, reverts, word
-from tests.harness import (
-    ETHER,
-    HOLDOUT_INVALID,
-    LADDER,
-    NOTHING,
-    OWNER,
-    RIVAL,
-    SCORED,
-    SETTLED,
-    SOLVER,
-    SPONSOR,
-    STRANGER,
-    WINDOWS,
-    Task,
-    World,
-)
+from tests.harness import ETHER, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, Task, World
+from verifier.protocol.constants import Outcome, Phase, RewardPolicy
 
 RESERVE = 10**15
 
@@ -37,10 +23,10 @@ def test_settle__one_passes__is_logged_and_waits_for_claims(world: World) -> Non
     task = world.to_final([99, 150, 120], [SOLVER, RIVAL, STRANGER], sealed=True, reserve=RESERVE)
     receipt = world.settle(task, [99, 150, 120])
     assert receipt.events(world.bounties, "Settled") == [
-        {"task": task.id, "outcome": SCORED, "best": 1, "total_weight": 1, "scores": [99, 150, 120]}
+        {"task": task.id, "outcome": Outcome.SCORED, "best": 1, "total_weight": 1, "scores": [99, 150, 120]}
     ]
     view = world.bounties.task(task.id)
-    assert (view["phase"], view["outcome"], view["ground"]) == (SETTLED, SCORED, 0)
+    assert (view["phase"], view["outcome"], view["ground"]) == (Phase.SETTLED, Outcome.SCORED, 0)
     assert (view["best"], view["total_weight"], view["reward"]) == (1, 1, ETHER)
     assert credits(world) == {SPONSOR: sponsor_bond(ETHER) + RESERVE}
     brief = world.bounties.brief(task.id)
@@ -81,16 +67,16 @@ def test_settle__nothing_revealed__returns_the_reward_and_burns_the_verdict_fee(
 ) -> None:
     bitmaps = [0b01] * 3 if answer == "not admitted" else None
     task = world.to_revealing(bitmaps=bitmaps, sealed=sealed, reserve=RESERVE)
-    closes = world.chain.now + WINDOWS[3]
+    closes = world.chain.now + WINDOWS.reveal
     if answer == "decline":
         world.bounties.decline(task.id, 0, sender=SOLVER)
     world.chain.at(closes - 1)
     with reverts("settle: too early"):
-        world.settle(task, outcome=NOTHING)
+        world.settle(task, outcome=Outcome.NONE)
     world.chain.at(closes)
-    receipt = world.settle(task, outcome=NOTHING)
+    receipt = world.settle(task, outcome=Outcome.NONE)
     assert receipt.events(world.bounties, "Settled") == [
-        {"task": task.id, "outcome": NOTHING, "best": 0, "total_weight": 0, "scores": []}
+        {"task": task.id, "outcome": Outcome.NONE, "best": 0, "total_weight": 0, "scores": []}
     ]
     kept = amounts.bond(0) if answer == "silence" else 0
     assert credits(world) == {SPONSOR: ETHER + (sponsor_bond(ETHER) if sealed else 0) + RESERVE + kept}
@@ -102,13 +88,18 @@ def test_settle__nothing_revealed__returns_the_reward_and_burns_the_verdict_fee(
 
 @pytest.mark.parametrize(
     ("outcome", "scores", "evidence"),
-    [(SCORED, [], ZERO), (HOLDOUT_INVALID, [], ZERO), (NOTHING, [0], ZERO), (NOTHING, [], word("evidence"))],
+    [
+        (Outcome.SCORED, [], ZERO),
+        (Outcome.HOLDOUT_INVALID, [], ZERO),
+        (Outcome.NONE, [0], ZERO),
+        (Outcome.NONE, [], word("evidence")),
+    ],
 )
 def test_settle__nothing_revealed_but_a_verdict_given__reverts(
     world: World, outcome: int, scores: list[int], evidence: bytes
 ) -> None:
     task = world.to_revealing()
-    world.chain.at(world.chain.now + WINDOWS[3])
+    world.chain.at(world.chain.now + WINDOWS.reveal)
     with reverts("settle: nothing was scored"):
         world.settle(task, scores, outcome, evidence)
 
@@ -161,10 +152,10 @@ def test_settle__before_the_reveal_window_is_over__reverts(world: World, stage: 
         task = world.create(sealed=True)
     elif stage == "revealing":
         task = world.to_revealing(sealed=True)
-        world.chain.at(world.chain.now + WINDOWS[3] - 1)
+        world.chain.at(world.chain.now + WINDOWS.reveal - 1)
     else:
         task = world.to_drawn(sealed=True) if stage == "drawn" else world.to_attested(sealed=True)
-    for outcome in (NOTHING, SCORED):
+    for outcome in (Outcome.NONE, Outcome.SCORED):
         with reverts("settle: too early"):
             world.settle(task, outcome=outcome)
 
@@ -175,12 +166,12 @@ def test_settle__before_the_reveal_window_is_over__reverts(world: World, stage: 
 @pytest.mark.parametrize(
     ("scores", "outcome", "evidence"),
     [
-        ([151], SCORED, word("evidence")),
-        ([150, 0], SCORED, word("evidence")),
-        ([], SCORED, word("evidence")),
-        ([150], HOLDOUT_INVALID, word("evidence")),
-        ([150], NOTHING, word("evidence")),
-        ([150], SCORED, word("another")),
+        ([151], Outcome.SCORED, word("evidence")),
+        ([150, 0], Outcome.SCORED, word("evidence")),
+        ([], Outcome.SCORED, word("evidence")),
+        ([150], Outcome.HOLDOUT_INVALID, word("evidence")),
+        ([150], Outcome.NONE, word("evidence")),
+        ([150], Outcome.SCORED, word("another")),
     ],
 )
 def test_settle__anything_but_the_final_verdict__reverts(
@@ -200,7 +191,7 @@ def accepted(world: World, scores: Sequence[int], outcome: int) -> Task:
     return task
 
 
-@pytest.mark.parametrize("outcome", [NOTHING, 4, 2**256 - 1])
+@pytest.mark.parametrize("outcome", [Outcome.NONE, 4, 2**256 - 1])
 def test_settle__accepted_unknown_outcome__reverts(world: World, outcome: int) -> None:
     task = accepted(world, [150], outcome)
     with reverts("settle: unknown outcome"):
@@ -209,9 +200,9 @@ def test_settle__accepted_unknown_outcome__reverts(world: World, outcome: int) -
 
 @pytest.mark.parametrize("scores", [[], [150, 150]])
 def test_settle__accepted_wrong_number_of_scores__reverts(world: World, scores: list[int]) -> None:
-    task = accepted(world, scores, SCORED)
+    task = accepted(world, scores, Outcome.SCORED)
     with reverts("settle: wrong scores"):
-        world.settle(task, scores, SCORED, ZERO)
+        world.settle(task, scores, Outcome.SCORED, ZERO)
 
 
 # --------------------------------------------------------------------------------------------------- fees
@@ -273,7 +264,7 @@ def test_settle__extreme_sum_paid_for_rounds__caps_the_share_at_80_bits(world: W
 @pytest.mark.parametrize("kind", ["PlainToken", "SilentToken", "FalseToken", "HookToken"])
 def test_settle__token__credits_reward_and_bond_in_the_token(world: World, kind: str) -> None:
     token = amounts.token(world, kind)
-    changes: dict[str, Any] = {"policy": LADDER, "baseline": 90}
+    changes: dict[str, Any] = {"policy": RewardPolicy.LADDER, "baseline": 90}
     task = world.to_revealing([SOLVER, RIVAL, STRANGER], sealed=True, asset=token.address, reward=1_000, **changes)
     world.reveal(task, 0)
     world.reveal(task, 1)

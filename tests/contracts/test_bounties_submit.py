@@ -10,7 +10,7 @@ from tests.evm import ZERO, reverts, word
 from tests.harness import LIMITS, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, World
 from verifier.protocol import commitments
 
-WORK = WINDOWS[4] * LIMITS.reference_rate
+WORK = WINDOWS.verdict_commit * LIMITS.reference_rate
 
 
 def entry_hash(commitment: bytes, sealed: bytes) -> bytes:

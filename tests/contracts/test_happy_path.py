@@ -42,7 +42,7 @@ def test_bounty__from_join_to_withdraw__pays_the_best_adapter(world: World) -> N
         assert len(world.reveal(task, index).events(bounties, "SubmissionRevealed")) == 1
 
     # Each seat commits to the verdict it computed, and then shows it. With the third it is more than two thirds.
-    chain.at(opened + WINDOWS[3])
+    chain.at(opened + WINDOWS.reveal)
     scores = [120, 180]
     verdict = world.verdict(task, scores)
     for position in range(3):

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.evm import reverts, word
-from tests.harness import EXIT_DELAY, OPERATOR, OWNER, RIVAL, STRANGER, Task, World
+from tests.harness import EXIT_DELAY, OPERATOR, OWNER, RIVAL, STRANGER, WINDOWS, Task, World
 
 UNKNOWN = word("no such task")
 
@@ -98,7 +98,7 @@ def test_attest__key_rotated_after_the_draw__the_new_key_attests(world: World) -
 
 
 def test_attest__exit_requested__keeps_the_duty_and_the_stake(world: World) -> None:
-    task = world.to_drawn(windows=[100, 3600, 80, 70, 60, 40])
+    task = world.to_drawn(windows=WINDOWS._replace(attest=3600))
     stake = stake_at(world, task, 0)
     world.stakes.request_exit(stake, sender=OWNER)
     world.panel.attest(task.id, 0, 0b11, sender=OPERATOR)

@@ -7,18 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from tests.evm import NATIVE, reverts
-from tests.harness import (
-    EXIT_DELAY,
-    OPERATOR,
-    OWNER,
-    RESERVATION,
-    RIVAL,
-    SEAT,
-    SILENCE,
-    STRANGER,
-    Task,
-    World,
-)
+from tests.harness import EXIT_DELAY, OPERATOR, OWNER, RESERVATION, RIVAL, SEAT, SILENCE, STRANGER, Task, World
+from verifier.protocol.constants import Outcome
 
 SEATS = 12
 FEE = 10**15  # wei per seat and submission
@@ -218,7 +208,7 @@ def test_close_vote__nobody_committed_in_a_drawn_round__slashes_all_for_silence(
 
 def test_close_vote__sponsor_withheld_the_key__pays_attesters_and_slashes_nobody(world: World) -> None:
     task = world.to_attested(sealed=True, bitmaps=[EVERYTHING, EVERYTHING, SILENT])
-    world.chain.at(world.panel.panel(task.id)["closed_at"] + task.terms["windows"][2])
+    world.chain.at(world.panel.panel(task.id)["closed_at"] + task.terms["windows"].holdout)
     world.bounties.cancel(task.id, sender=STRANGER)
     assert closed(world, task) == [(0, 3 * (FEE // 5) // 2)] * 2 + [(0, 0)]
 
@@ -232,8 +222,8 @@ def test_close_vote__sponsors_files_missing__pays_attesters_and_slashes_nobody(w
 def test_close_vote__every_solver_declined__slashes_nobody(world: World) -> None:
     task = world.to_revealing()
     world.bounties.decline(task.id, 0, sender=task.entries[0].solver)
-    world.chain.at(world.chain.now + task.terms["windows"][3])
-    world.settle(task, outcome=0)
+    world.chain.at(world.chain.now + task.terms["windows"].reveal)
+    world.settle(task, outcome=Outcome.NONE)
     assert closed(world, task) == [(0, FEE // 5)] * 3
 
 

@@ -13,7 +13,6 @@ from tests.harness import (
     DEPLOYER,
     DRAW_DELAY,
     LIMITS,
-    NO_VERDICT,
     OWNER,
     PARAMETERS,
     RESERVATION,
@@ -23,6 +22,7 @@ from tests.harness import (
     Task,
     World,
 )
+from verifier.protocol.constants import VerdictStatus
 
 SEATS = 12
 PANEL = "contracts/Panel.vy"
@@ -81,7 +81,7 @@ def test_convene__when_commits_close__freezes_and_fixes_a_block(world: World) ->
     ]
     assert world.panel.panel(task.id) == {
         "round": 1,
-        "status": NO_VERDICT,
+        "status": VerdictStatus.NONE,
         "verdict": bytes(32),
         "target_block": target,
         "frozen_at": world.chain.now,
@@ -175,7 +175,7 @@ def test_views__unknown_task__return_zeros(world: World) -> None:
     assert world.panel.committee(UNKNOWN, 1) == []
     assert world.panel.attestation(UNKNOWN, 0) == (False, 0)
     assert world.panel.vote(UNKNOWN, 1, 0) == bytes(32)
-    assert world.panel.final_verdict(UNKNOWN) == (NO_VERDICT, bytes(32))
+    assert world.panel.final_verdict(UNKNOWN) == (VerdictStatus.NONE, bytes(32))
 
 
 # --------------------------------------------------------------------------------------------------- draw
@@ -200,7 +200,7 @@ def test_draw__target_block_reached__draws_with_its_prev_randao(world: World, ta
     for slot in slots:
         assert world.stakes.enrolled(world.panel.address, slot)[1] == RESERVATION
     panel = world.panel.panel(task.id)
-    assert (panel["target_block"], panel["attest_closes"]) == (0, world.chain.now + WINDOWS[1])
+    assert (panel["target_block"], panel["attest_closes"]) == (0, world.chain.now + WINDOWS.attest)
     assert world.panel.admission(task.id) == (world.chain.now, 0, 0)
     assert world.panel.round(task.id, 1) == {
         "seats": 3,

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tests.evm import ZERO, reverts, word
-from tests.harness import ACCEPTED, CHALLENGE_WINDOW, FINAL, HOLDOUT_INVALID, NO_VERDICT, PARAMETERS, Task, World
+from tests.harness import CHALLENGE_WINDOW, PARAMETERS, Task, World
 from verifier.protocol import commitments
+from verifier.protocol.constants import Outcome, VerdictStatus
 
 SEATS = 12
 SALT = word("some salt")
@@ -31,18 +32,18 @@ def test_reveal_verdict__at_the_quorum__accepts(world: World, seats: int, quorum
     task = world.to_judging(committee=seats)
     verdict = world.verdict(task, [150])
     world.judge(task, [verdict] * seats, revealed=[position < quorum - 1 for position in range(seats)])
-    assert world.panel.final_verdict(task.id) == (NO_VERDICT, ZERO)
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.NONE, ZERO)
     receipt = world.disclose(task, quorum - 1, verdict)
     assert receipt.events(world.panel, "Accepted") == [{"task": task.id, "round": 1, "verdict": verdict}]
-    assert world.panel.final_verdict(task.id) == (ACCEPTED, verdict)
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.ACCEPTED, verdict)
 
 
 def test_reveal_verdict__two_digests_below_the_quorum__nothing_is_accepted(world: World) -> None:
     task = world.to_judging(committee=6)
-    one, other = world.verdict(task, [150]), world.verdict(task, outcome=HOLDOUT_INVALID)
+    one, other = world.verdict(task, [150]), world.verdict(task, outcome=Outcome.HOLDOUT_INVALID)
     world.judge(task, [one, one, one, one, other, other])
     assert (world.panel.votes_for(task.id, one, 1), world.panel.votes_for(task.id, other, 1)) == (4, 2)
-    assert world.panel.final_verdict(task.id) == (NO_VERDICT, ZERO)
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.NONE, ZERO)
 
 
 def test_reveal_verdict__after_acceptance__counts_without_a_second_acceptance(world: World) -> None:
@@ -68,7 +69,8 @@ def test_tally__same_digest_in_two_rounds__counts_each_round_for_its_quorum(worl
     world.next_round(task)
     world.judge(task, [verdict] * 5 + [None], revealed=[True] * 4 + [False] * 2, round_=2)
     assert world.panel.tally(task.id)["accepted_seats"] == 0
-    assert world.panel.final_verdict(task.id) == (NO_VERDICT, ZERO)  # six seats in all, but four of six in this round
+    # Six seats revealed this digest, but only four of the six seats of this round.
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.NONE, ZERO)
     world.disclose(task, 4, verdict, round_=2)
     assert (world.panel.votes_for(task.id, verdict, 1), world.panel.votes_for(task.id, verdict, 2)) == (2, 5)
     assert world.panel.tally(task.id) == {
@@ -88,13 +90,13 @@ def test_final_verdict__end_of_the_challenge_window__is_final_to_the_second(worl
     world.judge(task, [verdict] * 3)
     final_at = world.panel.round(task.id, 1)["reveal_closes"] + CHALLENGE_WINDOW
     world.chain.at(final_at - 1)
-    assert world.panel.final_verdict(task.id) == (ACCEPTED, verdict)
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.ACCEPTED, verdict)
     with reverts("settle: no final verdict"):
         world.settle(task, [150])
     world.chain.at(final_at)
-    assert world.panel.final_verdict(task.id) == (FINAL, verdict)
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.FINAL, verdict)
     panel = world.panel.panel(task.id)
-    assert (panel["status"], panel["verdict"]) == (FINAL, verdict)
+    assert (panel["status"], panel["verdict"]) == (VerdictStatus.FINAL, verdict)
     world.settle(task, [150])
 
 
@@ -103,9 +105,9 @@ def test_final_verdict__second_round__counts_from_the_end_of_its_reveals(world: 
     world.next_round(task)
     world.judge(task, [verdict] * 6, round_=2)
     world.chain.at(world.panel.round(task.id, 2)["reveal_closes"] + CHALLENGE_WINDOW - 1)
-    assert world.panel.final_verdict(task.id) == (ACCEPTED, verdict)
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.ACCEPTED, verdict)
     world.chain.at(world.chain.now + 1)
-    assert world.panel.final_verdict(task.id) == (FINAL, verdict)
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.FINAL, verdict)
 
 
 def test_final_verdict__no_challenge_window__still_waits_for_every_reveal() -> None:
@@ -114,9 +116,9 @@ def test_final_verdict__no_challenge_window__still_waits_for_every_reveal() -> N
     verdict = world.verdict(task, [150])
     world.judge(task, [verdict] * 3)
     world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] - 1)
-    assert world.panel.final_verdict(task.id) == (ACCEPTED, verdict)
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.ACCEPTED, verdict)
     world.chain.at(world.chain.now + 1)
-    assert world.panel.final_verdict(task.id) == (FINAL, verdict)
+    assert world.panel.final_verdict(task.id) == (VerdictStatus.FINAL, verdict)
 
 
 # -------------------------------------------------------------------------------------------------- digests

@@ -8,9 +8,9 @@ import pytest
 
 from tests.evm import HASH_REACH, reverts
 from tests.harness import CHALLENGE_WINDOW, DRAW_DELAY, LIMITS, OWNER, PARAMETERS, RIVAL, STRANGER, WINDOWS, Task, World
+from verifier.protocol.constants import FREE_ROUNDS, MAX_ROUNDS
 
 SEATS = 12
-FREE_ROUNDS, MOST_ROUNDS = 3, 32
 
 
 def to_round(world: World, task: Task, number: int) -> None:
@@ -73,15 +73,15 @@ def test_draw__later_rounds__draw_twice_and_four_times_the_seats(world: World) -
             "seats": seats,
             "drawn_at": opens,
             "opens": opens,
-            "commit_closes": opens + WINDOWS[4],
-            "reveal_closes": opens + WINDOWS[4] + WINDOWS[5],
+            "commit_closes": opens + WINDOWS.verdict_commit,
+            "reveal_closes": opens + WINDOWS.verdict_commit + WINDOWS.verdict_reveal,
             "committed": 0,
             "revealed": 0,
             "closed": 0,
         }
         tally = world.panel.tally(task.id)
         assert (tally["rounds"], tally["later_seats"]) == (number, {2: 6, 3: 18}[number])
-        assert tally["judged_until"] == opens + WINDOWS[4] + WINDOWS[5]
+        assert tally["judged_until"] == opens + WINDOWS.verdict_commit + WINDOWS.verdict_reveal
     world.pass_reveals(task, 3)
     with reverts("convene: rounds used up"):
         world.convene(task)
@@ -238,7 +238,7 @@ def failed_for_good() -> tuple[World, Task, tuple[bytes, int, int, bytes]]:
     limits = replace(LIMITS, min_committee=1)
     world = World.with_seats(80, parameters=replace(PARAMETERS, limits=limits))
     task = world.to_judging(committee=1)
-    to_round(world, task, MOST_ROUNDS)
+    to_round(world, task, MAX_ROUNDS)
     return world, task, world.chain.keep()
 
 
@@ -251,8 +251,8 @@ def patient(failed_for_good: tuple[World, Task, tuple[bytes, int, int, bytes]]) 
 
 def test_reopen__32_rounds__are_the_most(patient: tuple[World, Task]) -> None:
     world, task = patient
-    world.pass_reveals(task, MOST_ROUNDS)
-    assert world.panel.tally(task.id)["rounds"] == MOST_ROUNDS
+    world.pass_reveals(task, MAX_ROUNDS)
+    assert world.panel.tally(task.id)["rounds"] == MAX_ROUNDS
     assert world.panel.tally(task.id)["later_seats"] == 2 + 30 * 4
     with reverts("reopen: no more rounds"):
         reconvene(world, task)
@@ -261,10 +261,10 @@ def test_reopen__32_rounds__are_the_most(patient: tuple[World, Task]) -> None:
 def test_reveal_verdict__in_the_32nd_round__is_counted_and_accepted(patient: tuple[World, Task]) -> None:
     world, task = patient
     verdict = world.verdict(task, [150])
-    world.judge(task, [verdict] * 4, round_=MOST_ROUNDS)
-    assert world.panel.votes_for(task.id, verdict, MOST_ROUNDS) == 4
+    world.judge(task, [verdict] * 4, round_=MAX_ROUNDS)
+    assert world.panel.votes_for(task.id, verdict, MAX_ROUNDS) == 4
     assert world.panel.tally(task.id)["accepted_seats"] == 4
-    world.pass_challenge(task, MOST_ROUNDS)
+    world.pass_challenge(task, MAX_ROUNDS)
     world.settle(task, [150])
     world.close_all(task)
     assert sum(world.stakes.seat(world.stakes.stake_of(slot))["reserved"] for slot in range(80)) == 0

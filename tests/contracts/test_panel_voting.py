@@ -5,16 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.evm import ZERO, reverts, word
-from tests.harness import (
-    OPERATOR,
-    OWNER,
-    RIVAL,
-    SOLVER,
-    STRANGER,
-    WINDOWS,
-    Task,
-    World,
-)
+from tests.harness import OPERATOR, OWNER, RIVAL, SOLVER, STRANGER, WINDOWS, Task, World
 
 UNKNOWN = word("no such task")
 VOTE = word("a hidden vote")
@@ -37,7 +28,7 @@ def stake_at(world: World, task: Task, position: int, round_: int = 1) -> bytes:
 def test_commit_verdict__end_of_the_solvers_window__opens_to_the_second(world: World) -> None:
     task = world.to_revealing()
     world.reveal(task, 0)
-    opens = world.panel.panel(task.id)["closed_at"] + WINDOWS[3]
+    opens = world.panel.panel(task.id)["closed_at"] + WINDOWS.reveal
     assert world.panel.round(task.id, 1)["opens"] == opens
     world.chain.at(opens - 1)
     with reverts("verdict: not open"):
@@ -49,8 +40,9 @@ def test_commit_verdict__end_of_the_solvers_window__opens_to_the_second(world: W
     ]
     assert world.panel.vote(task.id, 1, 0) == VOTE
     round_ = world.panel.round(task.id, 1)
-    assert (round_["opens"], round_["commit_closes"]) == (opens, opens + WINDOWS[4])
-    assert (round_["reveal_closes"], round_["committed"]) == (opens + WINDOWS[4] + WINDOWS[5], 0b001)
+    commit_closes = opens + WINDOWS.verdict_commit
+    assert (round_["opens"], round_["commit_closes"]) == (opens, commit_closes)
+    assert (round_["reveal_closes"], round_["committed"]) == (commit_closes + WINDOWS.verdict_reveal, 0b001)
 
 
 def test_commit_verdict__nobody_revealed_a_submission__never_opens(world: World) -> None:
@@ -105,7 +97,7 @@ def test_commit_verdict__first_rounds_vote_sent_in_the_second__reverts(world: Wo
 def test_commit_verdict__second_round__opens_at_its_draw(world: World, task: Task) -> None:
     world.next_round(task)
     world.panel.commit_verdict(task.id, 2, 5, VOTE, sender=OPERATOR)
-    world.chain.at(world.chain.now + WINDOWS[4] - 1)
+    world.chain.at(world.chain.now + WINDOWS.verdict_commit - 1)
     world.panel.commit_verdict(task.id, 2, 4, VOTE, sender=OPERATOR)
     world.chain.at(world.chain.now + 1)
     with reverts("verdict: commits are closed"):

@@ -7,7 +7,8 @@ from itertools import product
 import pytest
 
 from tests.contracts.amounts import claimed, finish
-from tests.harness import BEST, ETHER, LADDER, SOLVER, World
+from tests.harness import ETHER, SOLVER, World
+from verifier.protocol.constants import RewardPolicy
 
 MISFIT = -(2**127)
 SCORE_BOUND = 2**96
@@ -17,7 +18,7 @@ THRESHOLD, BASELINE = 100, 70
 def weights(policy: int, scores: list[int]) -> list[int]:
     """The weight of each submission, all of which were revealed."""
     passing = [i for i, score in enumerate(scores) if THRESHOLD <= score < SCORE_BOUND]
-    if policy == BEST:
+    if policy == RewardPolicy.BEST:
         best = max(passing, key=lambda i: (scores[i], -i), default=None)
         return [int(i == best) for i in range(len(scores))]
     before = [max([BASELINE, *(scores[j] for j in passing if j < i)]) for i in range(len(scores))]
@@ -27,7 +28,7 @@ def weights(policy: int, scores: list[int]) -> list[int]:
 @pytest.mark.parametrize(
     ("policy", "scores"),
     product(
-        (BEST, LADDER),
+        (RewardPolicy.BEST, RewardPolicy.LADDER),
         [
             [99, 100, 101],
             [101, 101, 101],

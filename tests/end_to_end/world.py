@@ -20,6 +20,7 @@ from tests.end_to_end.program import Program
 from tests.end_to_end.services import Verifier
 from verifier.artifacts import digests, sealing
 from verifier.protocol import commitments
+from verifier.protocol.constants import Phase, RewardPolicy, Windows
 
 ETHER = 10**18
 SEAT = 8 * ETHER
@@ -39,8 +40,8 @@ PARAMETERS = Parameters(
         min_committee=1,
         max_committee=31,
         seat_factor=1,
-        min_windows=(1, 1, 1, 1, 1, 1),
-        max_windows=(MONTH_S, MONTH_S, MONTH_S, MONTH_S, MONTH_S, MONTH_S),
+        min_windows=Windows(*[1] * 6),
+        max_windows=Windows(*[MONTH_S] * 6),
         submission_bond=SUBMISSION_BOND,
         sponsor_bond_bps=2_000,
         reference_rate=10**10,
@@ -198,11 +199,11 @@ class World:
         terms = {
             "asset": NO_ASSET,
             "reward": REWARD,
-            "policy": 0,
+            "policy": RewardPolicy.BEST,
             "threshold": threshold,
             "baseline": 0,
             "committee": committee,
-            "windows": [WINDOW_S] * 6,
+            "windows": Windows(*[WINDOW_S] * 6),
             "macs": program.cost,
             "seat_fee": SEAT_FEE,
             "reserve": 0,
@@ -332,7 +333,7 @@ class World:
 
     def to_closed(self, seats: int) -> None:
         """Wait until the tasks have ended, every vote is closed and every submission claimed."""
-        self.everywhere(lambda: self.view().phase >= 7, "the task has ended")
+        self.everywhere(lambda: self.view().phase in (Phase.SETTLED, Phase.CANCELLED), "the task has ended")
         self.everywhere(lambda: len(self.events(self.panel, "VoteClosed")) == seats, f"{seats} votes closed")
         self.everywhere(
             lambda: len(self.events(self.bounties, "SubmissionClaimed")) == self.view().submissions, "every claim"

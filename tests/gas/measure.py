@@ -19,19 +19,18 @@ from typing import Any
 import vyper
 
 from tests.evm import NATIVE, compiled
-from tests.harness import DEPLOYER, ETHER, LADDER, OWNER, SEAT, SOLVER, SPONSOR, Task, World
+from tests.harness import DEPLOYER, ETHER, OWNER, SEAT, SOLVER, SPONSOR, Task, World
+from verifier.protocol.constants import FREE_ROUNDS, MAX_SUBMISSIONS, RewardPolicy
 
 SNAPSHOT = Path(__file__).with_name("snapshot.json")
 
 COMMITTEE = 15
 LARGEST_COMMITTEE = 31
-MOST_SUBMISSIONS = 64
-ROUNDS = 3
 
 ONE = "sealed holdout, native reward, one submission"
 EIGHT = "sealed holdout, native reward, ladder of eight"
 # What the median transaction must not exceed, by scenario and function.
-BARS = {
+LIMITS = {
     (ONE, "create_task"): 250_000,
     (EIGHT, "commit_submission"): 100_000,
     (ONE, "attest"): 60_000,
@@ -42,7 +41,7 @@ BARS = {
     (ONE, "claim_submission"): 60_000,
 }
 # What no transaction of the protocol may cost, whatever its size.
-MOST = 1_000_000
+MAX_GAS = 1_000_000
 
 Figures = dict[str, dict[str, int]]
 
@@ -59,7 +58,7 @@ def measure() -> dict[str, Any]:
         ONE: lambda: _whole(world),
         "public set, native reward, one submission": lambda: _whole(world, sealed=False),
         "sealed holdout, token reward, one submission": lambda: _whole(world, asset=token.address),
-        EIGHT: lambda: _whole(world, range(100, 108), policy=LADDER),
+        EIGHT: lambda: _whole(world, range(100, 108), policy=RewardPolicy.LADDER),
         "64 submissions, three rounds of 31, 62 and 63 seats": lambda: _largest(world),
         "seats and withdrawals": lambda: _seats(world),
     }
@@ -86,15 +85,15 @@ def _whole(world: World, scores: Any = (150,), **changes: Any) -> None:
 
 def _largest(world: World) -> None:
     """The largest task there is: two rounds in which no two seats agree, and a third that accepts."""
-    task = world.to_judging(MOST_SUBMISSIONS, committee=LARGEST_COMMITTEE, policy=LADDER, reserve=ETHER)
-    scores = list(range(100, 100 + MOST_SUBMISSIONS))
-    for number in range(1, ROUNDS + 1):
+    task = world.to_judging(MAX_SUBMISSIONS, committee=LARGEST_COMMITTEE, policy=RewardPolicy.LADDER, reserve=ETHER)
+    scores = list(range(100, 100 + MAX_SUBMISSIONS))
+    for number in range(1, FREE_ROUNDS + 1):
         if number > 1:
             world.next_round(task, number - 1)
         seats = len(world.committee(task, number))
-        lies = [world.verdict(task, [seat] * MOST_SUBMISSIONS) for seat in range(seats)]
-        world.judge(task, [world.verdict(task, scores)] * seats if number == ROUNDS else lies, round_=number)
-    world.pass_challenge(task, ROUNDS)
+        lies = [world.verdict(task, [seat] * MAX_SUBMISSIONS) for seat in range(seats)]
+        world.judge(task, [world.verdict(task, scores)] * seats if number == FREE_ROUNDS else lies, round_=number)
+    world.pass_challenge(task, FREE_ROUNDS)
     world.settle(task, scores)
     _close(world, task, scores)
 

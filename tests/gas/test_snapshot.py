@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.gas.measure import BARS, MOST, SNAPSHOT, differences, measure
+from tests.gas.measure import LIMITS, MAX_GAS, SNAPSHOT, differences, measure
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def test_gas__compared_with_the_snapshot__is_the_same_to_the_unit(measured: dict
     assert changed == [], "renew it with `python -m tests.gas.measure --write`"
 
 
-@pytest.mark.parametrize(("scenario", "function"), BARS)
+@pytest.mark.parametrize(("scenario", "function"), LIMITS)
 def test_gas__steady_state__is_within_its_bar(measured: dict[str, Any], scenario: str, function: str) -> None:
-    assert measured["gas"][scenario][function]["median"] <= BARS[scenario, function]
+    assert measured["gas"][scenario][function]["median"] <= LIMITS[scenario, function]
 
 
 def test_gas__any_size__stays_below_a_million(measured: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ def test_gas__any_size__stays_below_a_million(measured: dict[str, Any]) -> None:
         (scenario, name): figure["most"]
         for scenario, functions in measured["gas"].items()
         for name, figure in functions.items()
-        if figure["most"] >= MOST
+        if figure["most"] >= MAX_GAS
     }
     assert dearest == {}
 

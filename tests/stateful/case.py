@@ -7,26 +7,13 @@ from math import inf
 from typing import Any
 
 from tests.evm import HASH_REACH, NATIVE, ZERO
-from tests.harness import (
-    ATTESTING,
-    CHALLENGE_WINDOW,
-    COMMITTING,
-    CONVENING,
-    HOLDOUT,
-    JUDGING,
-    LIMITS,
-    REVEALING,
-    Entry,
-    Task,
-)
+from tests.harness import CHALLENGE_WINDOW, LIMITS, Entry, Task
 from tests.stateful.ledger import require
 from tests.stateful.seats import Seat
+from verifier.protocol.constants import FREE_ROUNDS, MAX_REARMS, Ground, Phase
 
-FREE_ROUNDS, MAX_REARMS = 3, 2
 ATTEST_PART = 5
 MAX_ROUND_SEATS = 63
-
-WITHDRAWN, EMPTY, NO_COMMITTEE, UNAVAILABLE, SILENT, BAD_HOLDOUT, BAD_PROGRAM, TERMINAL = range(1, 9)
 
 
 @dataclass
@@ -142,7 +129,7 @@ class Case:
 
     @property
     def room(self) -> int:
-        return int(min(64, self.terms["windows"][4] * LIMITS.reference_rate // self.terms["macs"]))
+        return int(min(64, self.terms["windows"].verdict_commit * LIMITS.reference_rate // self.terms["macs"]))
 
     @property
     def reconvene_fee(self) -> int:
@@ -175,11 +162,11 @@ class Case:
 
     @property
     def attest_closes(self) -> int:
-        return self.rounds[0].drawn_at + int(self.terms["windows"][1])
+        return self.rounds[0].drawn_at + self.terms["windows"].attest
 
     @property
     def holdout_closes(self) -> int:
-        return self.closed_at + int(self.terms["windows"][2])
+        return self.closed_at + self.terms["windows"].holdout
 
     @property
     def answers_open(self) -> int:
@@ -188,7 +175,7 @@ class Case:
 
     @property
     def answers_close(self) -> int:
-        return self.answers_open + int(self.terms["windows"][3])
+        return self.answers_open + self.terms["windows"].reveal
 
     @property
     def scored(self) -> int:
@@ -201,12 +188,12 @@ class Case:
         return self.answers_close if self.scored else 0
 
     def commits_close(self, round_: Round) -> int:
-        return self.opens(round_) + int(self.terms["windows"][4]) if self.opens(round_) else 0
+        return self.opens(round_) + self.terms["windows"].verdict_commit if self.opens(round_) else 0
 
     def reveals_close(self, round_: Round | None) -> int:
         if round_ is None or not self.opens(round_):
             return 0
-        return self.commits_close(round_) + int(self.terms["windows"][5])
+        return self.commits_close(round_) + self.terms["windows"].verdict_reveal
 
     def is_final(self, now: int) -> bool:
         return self.accepted is not None and now >= self.reveals_close(self.drawn) + CHALLENGE_WINDOW
@@ -215,14 +202,14 @@ class Case:
         if self.ending:
             return self.ending.phase
         if now < self.task.commit_closes:
-            return COMMITTING
+            return Phase.COMMITTING
         if not self.rounds:
-            return CONVENING
+            return Phase.CONVENING
         if not self.closed_at:
-            return ATTESTING
+            return Phase.ATTESTING
         if not self.answers_open:
-            return HOLDOUT
-        return REVEALING if now < self.answers_close else JUDGING
+            return Phase.HOLDOUT
+        return Phase.REVEALING if now < self.answers_close else Phase.JUDGING
 
     def deadlines(self, now: int) -> list[int]:
         """The seconds still ahead at which something opens or closes."""
@@ -243,14 +230,14 @@ class Case:
     # ------------------------------------------------------------------------------------------------- bounties
 
     def top_up(self, arrived: int, now: int, bound: int) -> None:
-        require(self.phase(now) == COMMITTING, "top_up: closed")
+        require(self.phase(now) == Phase.COMMITTING, "top_up: closed")
         require(arrived, "top_up: nothing sent")
         require(self.asset != NATIVE or self.reward + arrived <= bound, "reward: above the committee's stake")
         self.reward += arrived
 
     def submit(self, submission: Submission, value: int, now: int) -> int:
         """What of the value is above what is due."""
-        require(self.phase(now) == COMMITTING, "commit: closed")
+        require(self.phase(now) == Phase.COMMITTING, "commit: closed")
         require(len(self.submissions) < self.room, "commit: task is full")
         due = submission.bond + self.fee
         require(value >= due, "commit: too little sent")
@@ -292,23 +279,23 @@ class Case:
         self._freeze(now, block, slots, draw_delay)
         return value - due
 
-    def ground(self, sender: str, now: int) -> int:
-        """Why the task can be cancelled; 0 when it cannot."""
-        committing = self.phase(now) == COMMITTING
+    def ground(self, sender: str, now: int) -> Ground:
+        """The ground on which the task can be cancelled; NONE when it cannot."""
+        committing = self.phase(now) == Phase.COMMITTING
         if not self.submissions:
-            return (WITHDRAWN if sender == self.task.sponsor else 0) if committing else EMPTY
+            return (Ground.WITHDRAWN if sender == self.task.sponsor else Ground.NONE) if committing else Ground.EMPTY
         if committing:
-            return 0
+            return Ground.NONE
         if not self.rounds:
-            return NO_COMMITTEE if now >= self.task.commit_closes + LIMITS.void_delay else 0
+            return Ground.NO_COMMITTEE if now >= self.task.commit_closes + LIMITS.void_delay else Ground.NONE
         if not self.closed_at:
-            return 0
+            return Ground.NONE
         if not self.admitted & 1:
-            return UNAVAILABLE
+            return Ground.UNAVAILABLE
         if self.sealed and not self.holdout_at:
-            return SILENT if now >= self.holdout_closes else 0
+            return Ground.HOLDOUT_SILENT if now >= self.holdout_closes else Ground.NONE
         ends = self.reveals_close(self.drawn)
-        return TERMINAL if self.scored and ends and now >= ends + LIMITS.terminal_delay else 0
+        return Ground.TERMINAL if self.scored and ends and now >= ends + LIMITS.terminal_delay else Ground.NONE
 
     # ---------------------------------------------------------------------------------------------------- panel
 

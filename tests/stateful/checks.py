@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 
 from tests.evm import NATIVE
-from tests.harness import ACCEPTED, EXIT_DELAY, FINAL, RESERVATION, SCORED, SETTLED
+from tests.harness import EXIT_DELAY, RESERVATION
 from tests.stateful import endings, progress, seat_moves
-from tests.stateful.case import BAD_HOLDOUT, BAD_PROGRAM, TERMINAL, Case
+from tests.stateful.case import Case
 from tests.stateful.stage import JURY, PEOPLE, STRANGER, Stage
+from verifier.protocol.constants import Ground, Outcome, Phase, VerdictStatus
 
 # Convening, drawing and timing out three rounds of a task takes fewer steps than this.
-MOST_STEPS = 60
+MAX_STEPS = 60
 
 
 def after_every_step(stage: Stage) -> None:
@@ -59,15 +60,16 @@ def verdicts(stage: Stage) -> None:
             round_ = case.rounds[-1]
             assert 3 * len(round_.shown(case.accepted)) > 2 * len(round_.seats)
             status, verdict = stage.panel.final_verdict(case.task.id)
-            assert (status, verdict) == (FINAL if case.is_final(stage.now) else ACCEPTED, case.accepted)
+            expected = VerdictStatus.FINAL if case.is_final(stage.now) else VerdictStatus.ACCEPTED
+            assert (status, verdict) == (expected, case.accepted)
         elif case.rounds:
-            assert stage.panel.final_verdict(case.task.id) == (0, bytes(32))
+            assert stage.panel.final_verdict(case.task.id) == (VerdictStatus.NONE, bytes(32))
 
 
 def at_the_end(stage: Stage) -> None:
     """Invariants 4, 5, 7 and 8: every task ends by calls that anyone may make and time, then everything is paid."""
     for case in stage.cases:
-        for _ in range(MOST_STEPS):
+        for _ in range(MAX_STEPS):
             if progress.is_over(case):
                 break
             progress.step(stage, case, None)
@@ -106,19 +108,19 @@ def reward(stage: Stage, case: Case) -> None:
     view = stage.bounties.task(case.task.id)
     if not view["revealed"]:
         return
-    if view["phase"] == SETTLED:
+    if view["phase"] == Phase.SETTLED:
         assert case.ending is not None
         won = sum(amount for amount, _ in case.ending.claims)
         passing = [endings.passes(case, i, score) for i, score in enumerate(case.ending.scores)]
         assert won == (case.reward if any(passing) else 0)
     else:
-        assert view["ground"] in (BAD_HOLDOUT, BAD_PROGRAM, TERMINAL)
+        assert view["ground"] in (Ground.HOLDOUT_INVALID, Ground.PROGRAM_INVALID, Ground.TERMINAL)
 
 
 def copies(stage: Stage, case: Case) -> None:
     """Invariant 8: replay the settlement without copies of earlier adapters that passed; no solver loses by that."""
     ending = case.ending
-    if ending is None or (ending.phase, ending.outcome) != (SETTLED, SCORED):
+    if ending is None or (ending.phase, ending.outcome) != (Phase.SETTLED, Outcome.SCORED):
         return
     scores = ending.scores
     copied = [

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.evm import NATIVE
-from tests.harness import BEST, CANCELLED, LIMITS, NOTHING, SETTLED
-from tests.stateful.case import BAD_HOLDOUT, BAD_PROGRAM, SILENT, TERMINAL, Case, Ending
+from tests.harness import LIMITS
+from tests.stateful.case import Case, Ending
 from tests.stateful.ledger import Ledger
-
-SCORE_BOUND = 2**96
+from verifier.protocol.constants import SCORE_BOUND, Ground, Outcome, Phase, RewardPolicy
 
 
 def passes(case: Case, index: int, score: int) -> bool:
@@ -25,7 +24,7 @@ def weights(case: Case, scores: Sequence[int], without: Sequence[int] = ()) -> l
     """The weight of every submission, as if those in `without` had never passed."""
     passing = [i for i, score in enumerate(scores) if i not in without and passes(case, i, score)]
     shares = [0] * len(scores)
-    if case.terms["policy"] == BEST:
+    if case.terms["policy"] == RewardPolicy.BEST:
         if passing:
             shares[max(passing, key=lambda i: (scores[i], -i))] = 1
         return shares
@@ -57,31 +56,31 @@ def forfeited(case: Case) -> list[int]:
 def settle(case: Case, outcome: int, scores: Sequence[int], ledger: Ledger) -> None:
     """The end by a verdict on scores, or without one when nothing was revealed."""
     lost = forfeited(case)
-    shares = weights(case, scores) if outcome != NOTHING else [0] * len(case.submissions)
+    shares = weights(case, scores) if outcome != Outcome.NONE else [0] * len(case.submissions)
     rewards = divide(case.reward, shares, scores)
     bonds = divide(sum(lost), shares, scores)
-    if outcome == NOTHING:
+    if outcome == Outcome.NONE:
         ledger.burn(NATIVE, len(case.submissions) * (case.fee - case.attest_fee))
-    pay, back = committee(case, outcome != NOTHING, attested=True, ledger=ledger)
+    pay, back = committee(case, outcome != Outcome.NONE, attested=True, ledger=ledger)
     won = any(shares)
     _credit(case, ledger, case.bond + (0 if won else case.reward), back + (0 if won else sum(lost)))
     claims = [
         (reward, share + entry.bond - own)
         for reward, share, entry, own in zip(rewards, bonds, case.submissions, lost, strict=True)
     ]
-    case.ending = Ending(SETTLED, outcome, 0, tuple(scores), claims, pay)
+    case.ending = Ending(Phase.SETTLED, outcome, Ground.NONE, tuple(scores), claims, pay)
 
 
 def cancel(case: Case, outcome: int, ground: int, ledger: Ledger) -> None:
     """The end without a winner."""
-    judged = ground in (BAD_HOLDOUT, BAD_PROGRAM)
+    judged = ground in (Ground.HOLDOUT_INVALID, Ground.PROGRAM_INVALID)
     attested = judged or bool(attesters(case))
     refund = 0 if judged else case.fee - (case.attest_fee if attested else 0)
     pay, back_native = committee(case, judged, attested, ledger)
     back = case.reward + case.bond
-    lost = forfeited(case) if ground == TERMINAL else [0] * len(case.submissions)
+    lost = forfeited(case) if ground == Ground.TERMINAL else [0] * len(case.submissions)
     hurt: list[int] = []
-    if ground == SILENT:
+    if ground == Ground.HOLDOUT_SILENT:
         hurt = [i for i in range(len(case.submissions)) if case.admitted >> (i + 1) & 1]
     elif judged:
         hurt = [i for i, entry in enumerate(case.submissions) if entry.answer == "revealed"]
@@ -91,7 +90,7 @@ def cancel(case: Case, outcome: int, ground: int, ledger: Ledger) -> None:
     if hurt:
         ledger.burn(case.asset, penalty - consolation * len(hurt))
         back -= penalty
-    if ground == TERMINAL:
+    if ground == Ground.TERMINAL:
         half = case.reward // 2
         ledger.burn(case.asset, half)
         ledger.burn(NATIVE, sum(lost) + case.bought)
@@ -100,7 +99,7 @@ def cancel(case: Case, outcome: int, ground: int, ledger: Ledger) -> None:
     claims = [
         (consolation if i in hurt else 0, refund + entry.bond - lost[i]) for i, entry in enumerate(case.submissions)
     ]
-    case.ending = Ending(CANCELLED, outcome, ground, (), claims, pay)
+    case.ending = Ending(Phase.CANCELLED, outcome, ground, (), claims, pay)
 
 
 def attesters(case: Case) -> list[int]:

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.evm import ZERO
-from tests.harness import NOTHING
 from tests.stateful import panel_moves, task_moves
 from tests.stateful.case import Case
 from tests.stateful.stage import SOLVERS, STRANGER, Stage
+from verifier.protocol.constants import Outcome
 
 
 def attest(stage: Stage, case: Case) -> None:
@@ -51,7 +51,7 @@ def show(stage: Stage, case: Case) -> None:
 
 
 def settle(stage: Stage, case: Case) -> None:
-    content = case.known[case.accepted] if case.accepted is not None else (NOTHING, (), ZERO)
+    content = case.known[case.accepted] if case.accepted is not None else (Outcome.NONE, (), ZERO)
     task_moves.settle(stage, case, *content, STRANGER)
 
 

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.evm import HASH_REACH, ZERO, word
-from tests.harness import BEST, ETHER, EXIT_DELAY, HOLDOUT_INVALID, LADDER, PROGRAM_INVALID, RESERVATION, SCORED, SEAT
+from tests.harness import ETHER, EXIT_DELAY, RESERVATION, SEAT
 from tests.stateful import checks, panel_moves, progress, seat_moves, task_moves
 from tests.stateful.case import Case
 from tests.stateful.counts import Counts
 from tests.stateful.stage import JURY, OWNERS, PEOPLE, SOLVERS, SPONSORS, STRANGER, Stage, operator
-from verifier.protocol.constants import MISFIT_SCORE
+from verifier.protocol.constants import MISFIT_SCORE, SCORE_BOUND, Outcome, RewardPolicy, Windows
 
-MOST_TASKS = 4
-FEWEST_SEATS, MOST_SEATS = 12, 24
+MAX_TASKS = 4
+MIN_SEATS, MAX_SEATS = 12, 24
 # Every move as often as it shall come.
 MOVES = (
     ["go_on"] * 20
@@ -26,9 +26,12 @@ MOVES = (
     + ["top_up_reward", "join", "refill", "leave", "withdraw"]
 )
 # What an honest evaluation finds, by adapter: below, at and above the threshold of 100, no better, and the extremes.
-SCORES = (150, 120, 100, 99, 150, 201, -7, 163, 2**96 - 1, MISFIT_SCORE, 101, 180)
-# commit, attest, holdout, reveal, verdict commit, verdict reveal; seconds.
-WINDOWS = ([100, 90, 80, 70, 60, 40], [300, 20, 35, 25, 45, 55], [40, 10, 200, 130, 90, 10])
+SCORES = (150, 120, 100, 99, 150, 201, -7, 163, SCORE_BOUND - 1, MISFIT_SCORE, 101, 180)
+WINDOWS = (
+    Windows(commit=100, attest=90, holdout=80, reveal=70, verdict_commit=60, verdict_reveal=40),
+    Windows(commit=300, attest=20, holdout=35, reveal=25, verdict_commit=45, verdict_reveal=55),
+    Windows(commit=40, attest=10, holdout=200, reveal=130, verdict_commit=90, verdict_reveal=10),
+)
 
 
 # Bits one by one: of integers Hypothesis likes to draw small ones and constants that stand in the modules loaded.
@@ -63,7 +66,7 @@ class Bounties(RuleBasedStateMachine):
     # ----------------------------------------------------------------------------------- sponsors and solvers
 
     def create(self, rng: Random) -> None:
-        if len(self.stage.live()) == MOST_TASKS:
+        if len(self.stage.live()) == MAX_TASKS:
             return
         committee = rng.choice([3, 4, 5, 3, 6])
         bound = task_moves.bound(committee)
@@ -72,11 +75,11 @@ class Bounties(RuleBasedStateMachine):
             self.stage,
             sponsor,
             rng.choice([True, False]),
-            rng.choice([SCORED] * 3 + [HOLDOUT_INVALID, PROGRAM_INVALID]),
+            rng.choice([Outcome.SCORED] * 3 + [Outcome.HOLDOUT_INVALID, Outcome.PROGRAM_INVALID]),
             asset=rng.choice(list(self.stage.asset_names)),
             # Odd amounts, so that every division leaves something.
             reward=rng.choice([ETHER + 1, bound // 2 + 7, 3, bound, bound + 1]),
-            policy=rng.choice([LADDER, BEST]),
+            policy=rng.choice([RewardPolicy.LADDER, RewardPolicy.BEST]),
             committee=committee,
             windows=rng.choice(WINDOWS),
             macs=rng.choice([10**9, 10**11, 3 * 10**10]),
@@ -157,7 +160,7 @@ class Bounties(RuleBasedStateMachine):
     # -------------------------------------------------------------------------------------------------- seats
 
     def join(self, rng: Random) -> None:
-        if len(self.stage.registry.active()) < MOST_SEATS:
+        if len(self.stage.registry.active()) < MAX_SEATS:
             owner, key = rng.choice(OWNERS), rng.randint(0, 2)
             seat_moves.join(self.stage, owner, operator(owner, key), rng.choice([SEAT, SEAT, 1]))
 
@@ -172,7 +175,7 @@ class Bounties(RuleBasedStateMachine):
             seat_moves.set_operator(self.stage, seat, sender, operator(seat.owner, rng.randint(0, 2)))
         elif move == "endpoint":
             seat_moves.set_endpoint(self.stage, seat, sender, "https://mirror.example")
-        elif len(self.stage.registry.active()) > FEWEST_SEATS:
+        elif len(self.stage.registry.active()) > MIN_SEATS:
             seat_moves.request_exit(self.stage, seat, sender)
 
     def refill(self, rng: Random) -> None:
@@ -191,7 +194,7 @@ class Bounties(RuleBasedStateMachine):
         """Another panel is let in, draws seats, or lets go of one, slashed or not."""
         stage, holds = self.stage, self.stage.jury_holds
         strangers = [seat for seat in stage.registry.active() if JURY not in seat.enrolled]
-        if len(strangers) > FEWEST_SEATS:
+        if len(strangers) > MIN_SEATS:
             for seat in rng.sample(strangers, 4):
                 seat_moves.enrol(stage, seat, seat.owner)
         elif not holds or (len(holds) < 6 and rng.choice([True, False])):

@@ -8,11 +8,12 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from tests.evm import NATIVE, ZERO, word
-from tests.harness import RESERVATION, SCORED, SILENCE
+from tests.harness import RESERVATION, SILENCE
 from tests.stateful.case import Ballot, Case
 from tests.stateful.seats import Seat
 from tests.stateful.stage import STRANGER, Stage
 from verifier.protocol import commitments
+from verifier.protocol.constants import Outcome
 
 
 def convene(stage: Stage, case: Case, sender: str = STRANGER) -> None:
@@ -85,10 +86,10 @@ def digest(stage: Stage, case: Case, outcome: int, scores: Sequence[int], eviden
 
 def truth(stage: Stage, case: Case) -> bytes:
     """The verdict of an honest evaluation."""
-    if case.score_outcome != SCORED:
+    if case.score_outcome != Outcome.SCORED:
         return digest(stage, case, case.score_outcome, (), ZERO)
     scores = [entry.score if entry.answer == "revealed" else 0 for entry in case.submissions]
-    return digest(stage, case, SCORED, scores, word("evidence"))
+    return digest(stage, case, Outcome.SCORED, scores, word("evidence"))
 
 
 def commit(stage: Stage, case: Case, number: int, position: int, verdict: bytes, sender: str) -> None:

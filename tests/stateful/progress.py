@@ -10,22 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.evm import HASH_REACH, ZERO, word
-from tests.harness import (
-    ATTESTING,
-    CHALLENGE_WINDOW,
-    COMMITTING,
-    CONVENING,
-    HOLDOUT,
-    JUDGING,
-    LIMITS,
-    NOTHING,
-    REVEALING,
-    SCORED,
-)
+from tests.harness import CHALLENGE_WINDOW, LIMITS
 from tests.stateful import panel_moves, task_moves
-from tests.stateful.case import FREE_ROUNDS, MAX_REARMS, Case, Round
+from tests.stateful.case import Case, Round
 from tests.stateful.knocks import CALLS
 from tests.stateful.stage import STRANGER, Stage
+from verifier.protocol.constants import FREE_ROUNDS, MAX_REARMS, SCORE_BOUND, Outcome, Phase
 
 # How a committee votes: for the truth, each as it likes, for a lie, half and half, hardly, for a verdict that nothing
 # can be settled with, and for the truth that half of them hide; asleep: hardly, and nobody draws a later round in time.
@@ -61,22 +51,22 @@ class Conduct:
 def step(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     """Take the next step. Without a conduct nobody owes anything: only calls that anyone may make, and time."""
     phase = case.phase(stage.now)
-    if phase == COMMITTING:
+    if phase == Phase.COMMITTING:
         _until(stage, case, conduct, case.task.commit_closes, "submit", "top up", "convene", "cancel")
     elif case.ending:
         wind_up(stage, case)
-    elif phase == CONVENING:
+    elif phase == Phase.CONVENING:
         if case.submissions:
             _seat_a_committee(stage, case, conduct, otherwise=case.task.commit_closes + LIMITS.void_delay)
         else:
             task_moves.cancel(stage, case, STRANGER)
-    elif phase == ATTESTING:
+    elif phase == Phase.ATTESTING:
         _attest(stage, case, conduct)
-    elif phase == HOLDOUT:
+    elif phase == Phase.HOLDOUT:
         _open_holdout(stage, case, conduct)
-    elif phase == REVEALING:
+    elif phase == Phase.REVEALING:
         _answer(stage, case, conduct)
-    elif phase == JUDGING:
+    elif phase == Phase.JUDGING:
         _judge(stage, case, conduct)
 
 
@@ -103,13 +93,13 @@ def is_over(case: Case) -> bool:
 
 def lie(stage: Stage, case: Case) -> bytes:
     """The verdict of those who want the last submission to win."""
-    scores = [0] * (len(case.submissions) - 1) + [2**96 - 1]
-    return panel_moves.digest(stage, case, SCORED, scores, word("forged"))
+    scores = [0] * (len(case.submissions) - 1) + [SCORE_BOUND - 1]
+    return panel_moves.digest(stage, case, Outcome.SCORED, scores, word("forged"))
 
 
 def nonsense(stage: Stage, case: Case) -> bytes:
     """A verdict on too many submissions: it can be accepted, never settled."""
-    return panel_moves.digest(stage, case, SCORED, [0] * (len(case.submissions) + 1), word("evidence"))
+    return panel_moves.digest(stage, case, Outcome.SCORED, [0] * (len(case.submissions) + 1), word("evidence"))
 
 
 def _until(stage: Stage, case: Case, conduct: Conduct | None, time: int, *calls: str) -> None:
@@ -196,7 +186,7 @@ def _answer(stage: Stage, case: Case, conduct: Conduct | None) -> None:
 
 def _judge(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     if not case.scored:
-        task_moves.settle(stage, case, NOTHING, (), ZERO, STRANGER)
+        task_moves.settle(stage, case, Outcome.NONE, (), ZERO, STRANGER)
         return
     round_ = case.drawn
     assert round_ is not None
@@ -259,7 +249,7 @@ def _settle(stage: Stage, case: Case, conduct: Conduct | None, terminal: int) ->
     final = case.reveals_close(case.drawn) + CHALLENGE_WINDOW
     if stage.now < final:
         _until(stage, case, conduct, final, "settle")
-    elif outcome != SCORED or len(scores) == len(case.submissions):
+    elif outcome != Outcome.SCORED or len(scores) == len(case.submissions):
         if case.accepted != panel_moves.truth(stage, case):
             stage.counts.seen["vote: lie accepted"] += 1
         task_moves.settle(stage, case, outcome, scores, evidence, STRANGER)

@@ -6,22 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.evm import NATIVE
-from tests.harness import CANCELLED, FINAL, HOLDOUT_INVALID, JUDGING, LIMITS, NOTHING, SCORED, SEAT, Entry
+from tests.harness import LIMITS, SEAT, Entry
 from tests.stateful import endings
-from tests.stateful.case import BAD_HOLDOUT, BAD_PROGRAM, Case, Submission
+from tests.stateful.case import Case, Submission
 from tests.stateful.ledger import require
 from tests.stateful.stage import Stage
-
-GROUNDS = (
-    "withdrawn",
-    "empty",
-    "no committee",
-    "unavailable",
-    "holdout silent",
-    "holdout invalid",
-    "program invalid",
-    "terminal",
-)
+from verifier.protocol.constants import Ground, Outcome, Phase, VerdictStatus
 
 
 def bound(committee: int) -> int:
@@ -138,21 +128,24 @@ def settle(stage: Stage, case: Case, outcome: int, scores: Sequence[int], eviden
 
     def expect() -> None:
         require(not case.ending, "settle: already ended")
-        require(case.phase(stage.now) == JUDGING, "settle: too early")
+        require(case.phase(stage.now) == Phase.JUDGING, "settle: too early")
         if not case.scored:
-            require((outcome, tuple(scores), evidence) == (NOTHING, (), bytes(32)), "settle: nothing was scored")
+            require((outcome, tuple(scores), evidence) == (Outcome.NONE, (), bytes(32)), "settle: nothing was scored")
         else:
             require(case.is_final(stage.now), "settle: no final verdict")
             assert case.accepted is not None
             content = case.known[case.accepted]
             require((outcome, tuple(scores), evidence) == content, "settle: not the final verdict")
             require(1 <= outcome <= 3, "settle: unknown outcome")
-            fits = len(scores) == len(case.submissions) if outcome == SCORED else not scores and evidence == bytes(32)
+            if outcome == Outcome.SCORED:
+                fits = len(scores) == len(case.submissions)
+            else:
+                fits = not scores and evidence == bytes(32)
             require(fits, "settle: wrong scores")
-        if outcome in (NOTHING, SCORED):
+        if outcome in (Outcome.NONE, Outcome.SCORED):
             endings.settle(case, outcome, scores, stage.ledger)
         else:
-            ground = BAD_HOLDOUT if outcome == HOLDOUT_INVALID else BAD_PROGRAM
+            ground = Ground.HOLDOUT_INVALID if outcome == Outcome.HOLDOUT_INVALID else Ground.PROGRAM_INVALID
             endings.cancel(case, outcome, ground, stage.ledger)
 
     done = stage.attempt(
@@ -163,20 +156,20 @@ def settle(stage: Stage, case: Case, outcome: int, scores: Sequence[int], eviden
     if done is None:
         return
     assert case.ending is not None
-    if case.ending.phase == CANCELLED:
+    if case.ending.phase == Phase.CANCELLED:
         _see_ground(stage, case)
         return
     view = stage.bounties.task(case.task.id)
-    shares = endings.weights(case, scores) if outcome == SCORED else []
+    shares = endings.weights(case, scores) if outcome == Outcome.SCORED else []
     assert (view["outcome"], view["total_weight"]) == (outcome, sum(shares))
-    if outcome == NOTHING:
+    if outcome == Outcome.NONE:
         stage.counts.seen["settle: nothing revealed"] += 1
     elif not sum(shares):
         stage.counts.seen["settle: no winner"] += 1
     else:
-        stage.counts.seen[f"settle: winner by {('BEST', 'LADDER')[case.terms['policy']]}"] += 1
+        stage.counts.seen[f"settle: winner by {case.terms['policy'].name}"] += 1
         status, verdict = stage.panel.final_verdict(case.task.id)
-        assert (status, verdict) == (FINAL, case.accepted)
+        assert (status, verdict) == (VerdictStatus.FINAL, case.accepted)
 
 
 def cancel(stage: Stage, case: Case, sender: str) -> None:
@@ -184,7 +177,7 @@ def cancel(stage: Stage, case: Case, sender: str) -> None:
         require(not case.ending, "cancel: already ended")
         ground = case.ground(sender, stage.now)
         require(ground, "cancel: no ground")
-        endings.cancel(case, NOTHING, ground, stage.ledger)
+        endings.cancel(case, Outcome.NONE, ground, stage.ledger)
 
     if stage.attempt("Bounties.cancel", expect, lambda: stage.bounties.cancel(case.task.id, sender=sender)):
         _see_ground(stage, case)
@@ -217,5 +210,5 @@ def claim(stage: Stage, case: Case, index: int, scores: Sequence[int], sender: s
 def _see_ground(stage: Stage, case: Case) -> None:
     assert case.ending is not None
     view = stage.bounties.task(case.task.id)
-    assert (view["phase"], view["ground"]) == (CANCELLED, case.ending.ground)
-    stage.counts.seen[f"cancel: {GROUNDS[case.ending.ground - 1]}"] += 1
+    assert (view["phase"], view["ground"]) == (Phase.CANCELLED, case.ending.ground)
+    stage.counts.seen[f"cancel: {Ground(case.ending.ground).name.lower().replace('_', ' ')}"] += 1

@@ -24,8 +24,8 @@ COMMON = settings(
 )
 BATCH = settings(COMMON, max_examples=20)
 FUZZ = settings(COMMON, max_examples=30)
-LEAST, LEAST_FUZZ = 5_000, 50_000
-MOST_BATCHES = 6
+MIN_ACTIONS, MIN_ACTIONS_FUZZ = 5_000, 50_000
+MAX_BATCHES = 6
 
 
 def test_protocol__random_histories__the_eight_invariants_hold(pytestconfig: pytest.Config) -> None:
@@ -33,12 +33,12 @@ def test_protocol__random_histories__the_eight_invariants_hold(pytestconfig: pyt
     Bounties.counts = counts = Counts()
     try:
         if fuzz:
-            while counts.done.total() < LEAST_FUZZ:
+            while counts.done.total() < MIN_ACTIONS_FUZZ:
                 run_state_machine_as_test(Bounties, settings=FUZZ)
-        for batch in range(MOST_BATCHES):
-            if counts.done.total() < LEAST or counts.missing():
+        for batch in range(MAX_BATCHES):
+            if counts.done.total() < MIN_ACTIONS or counts.missing():
                 run_state_machine_as_test(seed(batch)(Bounties), settings=BATCH)
     finally:
         print(counts.table())
-    assert counts.done.total() >= (LEAST_FUZZ if fuzz else LEAST), counts.table()
+    assert counts.done.total() >= (MIN_ACTIONS_FUZZ if fuzz else MIN_ACTIONS), counts.table()
     assert not counts.missing(), counts.table()
