@@ -96,7 +96,7 @@ def test_check__graph_that_could_round__names_node_and_reason(tmp_path: Path) ->
     assert json.loads(result.stdout) == {
         "exact": False,
         "node": "Mul node 'square'",
-        "reason": "it can need 63 bits where float64 is exact to 53: clip or requantise before",
+        "reason": "it can need 63 bits where float64 is exact to 53: clip or requantise its inputs",
     }
 
 

@@ -18,14 +18,14 @@ from verifier.exact import NotExactError, load_program
 @pytest.mark.parametrize("claim", [2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**69])
 def test_encoding__field_claiming_2_gigabytes__is_refused(claim: int) -> None:
     found = refused(plain().SerializeToString() + varint(7 << 3 | 2) + varint(claim) + b"abc")
-    assert found.startswith("the file: it is no ONNX model")
+    assert found.startswith("the file: it is not an ONNX model")
 
 
 @pytest.mark.parametrize(
     "file", [b"\xff", b"\x00\x00", b"not a model", b"\x0b\x0c", b"\x08" + b"\xff" * 20, b"\x39123"]
 )
 def test_encoding__bytes_that_are_no_message__are_refused(file: bytes) -> None:
-    assert refused(file).startswith("the file: it is no ONNX model")
+    assert refused(file).startswith("the file: it is not an ONNX model")
 
 
 def test_encoding__nothing_at_all__is_refused() -> None:

@@ -51,7 +51,7 @@ def test_custom_domain__of_a_node_or_the_model__is_refused() -> None:
 def test_functions__a_local_one__is_refused() -> None:
     spoiled = plain()
     spoiled.functions.add(name="Mul", domain="")
-    assert refused(spoiled) == "the model: it has functions, which an exact graph has not"
+    assert refused(spoiled) == "the model: it has functions, which an exact graph must not have"
 
 
 def test_external_data__pointing_at_another_file__is_refused_and_not_read(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_float_graph__fp32_input_or_weight__is_refused() -> None:
 def test_input__of_a_type_without_a_known_range__is_refused(dtype: int) -> None:
     spoiled = plain()
     spoiled.graph.input[0].type.tensor_type.elem_type = dtype
-    assert "int8, uint8, int16, int32 or int64 bound what it can be" in refused(spoiled)
+    assert "int8, uint8, int16, int32 or int64 is needed, which bound its values" in refused(spoiled)
 
 
 def test_unbounded_product__squares_of_squares__are_refused_before_they_pass_53_bits() -> None:
@@ -92,7 +92,7 @@ def test_unbounded_product__squares_of_squares__are_refused_before_they_pass_53_
         outputs="s50",
     )
     assert refused(spoiled) == (
-        "Mul node 'number 2': it can need 61 bits where float64 is exact to 53: clip or requantise before"
+        "Mul node 'number 2': it can need 61 bits where float64 is exact to 53: clip or requantise its inputs"
     )
 
 
@@ -114,7 +114,7 @@ def test_dynamic_shape__named_absent_or_negative_dimension__is_refused() -> None
 def test_input__that_is_no_tensor__is_refused() -> None:
     spoiled = plain()
     spoiled.graph.input[0].type.sequence_type.elem_type.tensor_type.elem_type = TensorProto.INT16
-    assert refused(spoiled) == "input 'x': it is no tensor"
+    assert refused(spoiled) == "input 'x': it is not a tensor"
 
 
 def test_metadata__wherever_it_is__is_refused() -> None:
@@ -170,13 +170,13 @@ def test_names__given_twice_or_to_two_kinds_of_things__are_refused() -> None:
     assert refused(spoiled) == "input 'w': it is an initialiser too, so a feed could replace a constant"
     spoiled = plain()
     spoiled.graph.input.append(spoiled.graph.input[0])
-    assert refused(spoiled).startswith("the graph: an input's name is empty, too long, no UTF-8 or given twice: 'x'")
+    assert refused(spoiled).startswith("the graph: an input's name is empty, too long, not UTF-8 or given twice: 'x'")
     spoiled = plain()
     spoiled.graph.output.append(spoiled.graph.output[0])
-    assert refused(spoiled).startswith("the graph: an output's name is empty, too long, no UTF-8 or given twice: 'y'")
+    assert refused(spoiled).startswith("the graph: an output's name is empty, too long, not UTF-8 or given twice: 'y'")
     spoiled = plain()
     spoiled.graph.initializer.append(spoiled.graph.initializer[0])
-    assert refused(spoiled) == "initialiser 'w': its name is empty, too long, no UTF-8 or taken"
+    assert refused(spoiled) == "initialiser 'w': its name is empty, too long, not UTF-8 or taken"
     spoiled = plain()
     del spoiled.graph.output[:]
     assert refused(spoiled) == "the graph: it has no outputs"
@@ -185,7 +185,7 @@ def test_names__given_twice_or_to_two_kinds_of_things__are_refused() -> None:
     assert "attribute 'to' is given twice" in refused(spoiled)
     spoiled = plain()
     del spoiled.graph.node[1].output[:]
-    assert refused(spoiled) == "Mul node 'number 1': an output's name is empty, too long or no UTF-8"
+    assert refused(spoiled) == "Mul node 'number 1': an output's name is empty, too long or not UTF-8"
 
 
 def test_names__of_a_megabyte__are_refused_in_a_short_message() -> None:

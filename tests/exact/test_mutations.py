@@ -18,7 +18,7 @@ from tests.exact import oracle
 from tests.exact.graphs import constant, plain_run
 from tests.exact.programs import STEPS, Step, feeds_of, grown
 from verifier.exact import Engine, NotExactError, load_program
-from verifier.exact.program.instructions import REGISTRY, Site, products, registry
+from verifier.exact.program.instructions import REGISTRY, InstructionSite, products, site
 from verifier.exact.program.parse import PROTO_OF
 from verifier.exact.program.values import Value
 
@@ -198,16 +198,16 @@ def mul_of_two_corners(patch: pytest.MonkeyPatch) -> None:
     """An interval rule that forgets that a product of unlike signs is negative."""
     right = REGISTRY["Mul"]
 
-    def infer(site: Site) -> list[Value]:
-        a, b = site.arguments(2)
+    def infer(at: InstructionSite) -> list[Value]:
+        a, b = at.arguments(2)
         corners = (a.lo * b.lo, a.hi * b.hi)
-        return [replace(right.infer(site)[0], lo=min(corners), hi=max(corners))]
+        return [replace(right.infer(at)[0], lo=min(corners), hi=max(corners))]
 
     patch.setitem(REGISTRY, "Mul", replace(right, infer=infer))
 
 
 WEAKENED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "any width instead of 53 bits": lambda patch: patch.setattr(registry, "MAX_STEPS", 2**120),
+    "any width instead of 53 bits": lambda patch: patch.setattr(site, "MAX_STEPS", 2**120),
     "products bounded by nothing": lambda patch: patch.setattr(products, "_absolute_sum", lambda *_: 0),
     "two corners of a product": mul_of_two_corners,
 }

@@ -29,7 +29,7 @@ def check_exact(model: onnx.ModelProto, number: int) -> None:
         truth = oracle.evaluate(model, feeds)
         traced = reference.trace(program, feeds)
         for name, value in program.values.items():
-            if value.quotient is None and name in traced:
+            if not value.unrounded and name in traced:
                 low, high = program.interval(name)
                 unit = Fraction(2) ** value.grid
                 for q, real in zip(traced[name].ravel().tolist(), truth[name].ravel().tolist(), strict=True):

@@ -44,7 +44,7 @@ ELEMENTWISE = {
         [*bounded(52), ("Add", "w w", "y")], X64, LIMITS, ""),
     "a sum that can pass 2**53": (
         [*bounded(52), *bounded(53, "v"), ("Add", "w v", "y")], X64, LIMITS,
-        "Add node 'number 4': it can need 54 bits where float64 is exact to 53: clip or requantise before"),
+        "Add node 'number 4': it can need 54 bits where float64 is exact to 53: clip or requantise its inputs"),
     "a difference that can pass 2**53": (
         [*bounded(52), *bounded(53, "v"), ("Sub", "w v", "y")], X64, LIMITS, "can need 54 bits"),
     "a product that can pass 2**53": (
@@ -55,7 +55,7 @@ ELEMENTWISE = {
         [*CAST, ("Less", "f tiny", "y")], I16, {"tiny": real(2.0**-39)}, "can need 55 bits"),
     "unlike dtypes": (
         [*CAST, ("Add", "f x", "y")], I16, None,
-        "operands are ['float64', 'int16']: alike and float64, int32 or int64 is needed"),
+        "operands are ['float64', 'int16']: all must be float64, all int32 or all int64"),
     "arithmetic on int16, for which onnxruntime has no kernels": (
         [("Max", "x x", "y")], I16, None, "operands are ['int16', 'int16']"),
     "int32 that can overflow": (
@@ -68,8 +68,8 @@ ELEMENTWISE = {
     "shapes that do not broadcast": (
         [("Add", "x a", "y")], {"x": ("int32", [2, 3]), "a": ("int32", [2])}, None,
         "shapes [(2, 3), (2,)] do not broadcast"),
-    "too few operands": ([*CAST, ("Add", "f", "y")], I16, None, "it has 1 inputs, 2 to 2 are needed"),
-    "an operand left out": ([*CAST, ("Add", "f -", "y")], I16, None, "it has 2 inputs, 2 to 2 are needed"),
+    "too few operands": ([*CAST, ("Add", "f", "y")], I16, None, "it has 1 inputs, 2 are needed"),
+    "an operand left out": ([*CAST, ("Add", "f -", "y")], I16, None, "it has 2 inputs, 2 are needed"),
     "17 operands of Max": ([*CAST, ("Max", "f " * 17, "y")], I16, None, "it has 17 inputs, 1 to 16 are needed"),
     "a grid beyond 2**-400": (
         [*CAST, ("Mul", "f k", "g"), ("Mul", "g k", "y")], I16, {"k": real(2.0**-300)},
@@ -77,8 +77,8 @@ ELEMENTWISE = {
     "a clip with computed limits": ([*CAST, ("Clip", "f f f", "y")], I16, None, "its limits are not constant scalars"),
     "a clip with limits of one dimension": (
         [*CAST, ("Clip", "f a a", "y")], I16, {"a": np.ones(1)},
-        "its limits have dimensions: onnxruntime wants scalars"),
-    "a clip with one limit": ([*CAST, ("Clip", "f a", "y")], I16, {"a": real(1)}, "it has 2 inputs, 3 to 3 are needed"),
+        "its limits have dimensions: onnxruntime needs scalars"),
+    "a clip with one limit": ([*CAST, ("Clip", "f a", "y")], I16, {"a": real(1)}, "it has 2 inputs, 3 are needed"),
     "a clip that is upside down": (
         [*CAST, ("Clip", "f a b", "y")], I16, {"a": real(1), "b": real(0)}, "its lower limit is above its upper one"),
 }  # fmt: skip
@@ -88,7 +88,7 @@ ROUNDING = {
         [*CAST, ("Div", "f two", "y")], I16, {"two": real(2)}, "output 'y': it is an unrounded quotient or root"),
     "a quotient as an output": (
         [*CAST, ("Div", "f two", "q"), ("Floor", "q", "y")], I16, {"two": real(2)},
-        "Div node 'number 1': its result is off the grid and needs exactly one reader, a Floor"),
+        "Div node 'number 1': its result is off the grid and must be read exactly once, by a Floor"),
     "a quotient that is rounded to the nearest": (
         [*CAST, ("Div", "f two", "q"), ("Round", "q", "y")], I16, {"two": real(2)},
         "Round node 'number 2': it reads an unrounded quotient or root (Div node 'number 1')"),
@@ -97,17 +97,18 @@ ROUNDING = {
         "Identity node 'number 2': it reads an unrounded quotient"),
     "a quotient with two readers": (
         [*CAST, ("Div", "f two", "q"), ("Floor", "q", "y"), ("Floor", "q", "z")], I16, {"two": real(2)},
-        "needs exactly one reader, a Floor"),
+        "must be read exactly once, by a Floor"),
     "a quotient that nobody reads": (
         [*CAST, ("Div", "f two", "q"), ("Floor", "f", "y")], I16, {"two": real(2)},
-        "needs exactly one reader, a Floor"),
+        "must be read exactly once, by a Floor"),
     "a divisor that can be 0": (
         [*CAST, ("Div", "f d", "q"), ("Floor", "q", "y")], I16, {"d": np.array([1.0, 0.0, 1.0])},
-        "its divisor is not proven positive: put Max(x, step) before it"),
+        "its divisor is not proven positive: apply Max(x, step) to it first"),
     "a divisor that can be negative": (
         [*CAST, ("Div", "f f", "q"), ("Floor", "q", "y")], I16, None, "its divisor is not proven positive"),
     "division of integers": (
-        [("Div", "x x", "q"), ("Floor", "q", "y")], {"x": ("int32", [1])}, None, "floor division is of float64"),
+        [("Div", "x x", "q"), ("Floor", "q", "y")], {"x": ("int32", [1])}, None,
+        "it divides int32 by int32: both must be float64"),
     "a root of what can be negative": (
         [*CAST, ("Sqrt", "f", "r"), ("Floor", "r", "y")], I16, None,
         "its argument can be -32768 to 32767: 0 to 2**52 - 1 is exact"),
@@ -120,7 +121,7 @@ ROUNDING = {
         LIMITS | {"zero": real(0), "most": real(2**52 - 1)}, ""),
     "a root off whole numbers": (
         [*CAST, ("Max", "f zero", "p"), ("Mul", "p half", "h"), ("Sqrt", "h", "r"), ("Floor", "r", "y")], I16,
-        {"zero": real(0), "half": real(0.5)}, "integer square root is of whole float64 numbers"),
+        {"zero": real(0), "half": real(0.5)}, "it takes roots of float64 on grid -1: whole float64 numbers are needed"),
     "a root that is not floored": (
         [*CAST, ("Max", "f zero", "p"), ("Sqrt", "p", "r"), ("Neg", "r", "y")], I16, {"zero": real(0)},
         "it reads an unrounded quotient or root"),
@@ -151,7 +152,7 @@ PRODUCTS = {
         [("Cast", "x", "a", {"to": DOUBLE}), ("MatMul", "a w", "y")], {"x": ("int32", [1, 3])},
         {"w": np.array([[2**22, 0], [0, -(2**22)], [0, 0]], np.float64)}, ""),
     "a product of integers": (
-        [("MatMul", "x x", "y")], {"x": ("int32", [2, 2])}, None, "products are of float64"),
+        [("MatMul", "x x", "y")], {"x": ("int32", [2, 2])}, None, "it multiplies int32 by int32: both must be float64"),
     "a product with a scalar": ([*CAST, ("MatMul", "f one", "y")], I16, {"one": real(1)}, "an operand is a scalar"),
     "a product of shapes that do not fit": (
         [*CAST, ("MatMul", "f f", "y")], I16, None, "shapes (2, 3) and (2, 3) do not multiply"),
@@ -183,13 +184,13 @@ PRODUCTS = {
     "keepdims 2, which Python takes for true and onnxruntime for false": (
         [*CAST, ("ReduceMax", "f", "y", {"keepdims": 2})], I16, None, "attribute 'keepdims' is 2: 0 or 1 is needed"),
     "three inputs of a reduction": (
-        [*CAST, ("ReduceMax", "f f f", "y")], I16, None, "it has no input or too many"),
+        [*CAST, ("ReduceMax", "f f f", "y")], I16, None, "its first input is missing, or it has more than 2 inputs"),
 }  # fmt: skip
 
 CHOOSING = {
     "an index that can be too large": (
         [("Gather", "t x", "y")], {"x": ("int32", [1])}, {"t": i64(1, 2)},
-        "its index can be -2147483648 to 2147483647, the axis has 2: clip before"),
+        "its index can be -2147483648 to 2147483647, the axis has 2: clip it first"),
     "an index that can be negative": (
         [("Min", "x one", "i"), ("Gather", "t i", "y")], {"x": ("int32", [1])}, {"t": i64(1, 2), "one": np.int32(1)},
         "its index can be -2147483648 to 1, the axis has 2"),
@@ -204,29 +205,30 @@ CHOOSING = {
     "indices of another rank": (
         [("GatherElements", "x i", "y")], I16, {"i": i64(0)}, "indices of shape (1,) do not fit data of shape (2, 3)"),
     "a condition that is no bool": (
-        [*CAST, ("Where", "f f f", "y")], I16, None, "its condition is no bool"),
+        [*CAST, ("Where", "f f f", "y")], I16, None, "its condition is float64: bool is needed"),
     "a choice between bools, for which onnxruntime has no kernel": (
         [*CAST, ("Less", "f f", "b"), ("Where", "b b b", "y")], I16, None, "operands are ['bool', 'bool']"),
-    "logic on numbers": ([*CAST, ("And", "f f", "y")], I16, None, "its operands are no bools"),
+    "logic on numbers": (
+        [*CAST, ("And", "f f", "y")], I16, None, "its operands are ['float64', 'float64']: bool is needed"),
     "the negation of two": (
-        [*CAST, ("Less", "f f", "b"), ("Not", "b b", "y")], I16, None, "it has 2 inputs, 1 to 1 are needed"),
+        [*CAST, ("Less", "f f", "b"), ("Not", "b b", "y")], I16, None, "it has 2 inputs, 1 are needed"),
     "a comparison of bools": (
         [*CAST, ("Less", "f f", "b"), ("Equal", "b b", "y")], I16, None, "operands are ['bool', 'bool']"),
     "a cast to float": (
         [("Cast", "x", "y", {"to": FLOAT})], I16, None,
         "it casts to a type that is not allowed: integers, bool and float64 are"),
-    "a cast without a type": ([("Cast", "x", "y")], I16, None, "attribute 'to' is missing or no integer"),
+    "a cast without a type": ([("Cast", "x", "y")], I16, None, "attribute 'to' is missing or not an integer"),
     "a cast that can leave the type": (
         [("Cast", "x", "y", {"to": INT8})], I16, None, "it can reach -32768 to 32767, outside int8"),
     "a cast of numbers that are not whole": (
         [*CAST, ("Mul", "f half", "h"), ("Cast", "h", "y", {"to": INT64})], I16, {"half": real(0.5)},
-        "it casts numbers that are not whole: round them before"),
+        "it casts numbers that are not whole: round them first"),
     "a cast of a large float to int32": (
         [*CAST, ("Mul", "f big", "h"), ("Cast", "h", "y", {"to": INT32})], I16, {"big": real(2.0**17)},
         "outside int32"),
     "a cast of 64 bits to float64": (
         [("Cast", "x", "y", {"to": DOUBLE})], {"x": ("int64", [1])}, None,
-        "it casts int64 of up to 64 bits, float64 holds 53: clip before"),
+        "it casts int64 of up to 64 bits, float64 holds 53: clip it first"),
 }  # fmt: skip
 
 MOVING = {
@@ -271,7 +273,7 @@ MOVING = {
         [("Split", "x", "y z", {"axis": 1, "num_outputs": 2})], I16, None,
         "num_outputs does not cut the axis into equal parts"),
     "a split that says neither lengths nor parts": (
-        [("Split", "x", "y z", {"axis": 0})], I16, None, "attribute 'num_outputs' is missing or no integer"),
+        [("Split", "x", "y z", {"axis": 0})], I16, None, "attribute 'num_outputs' is missing or not an integer"),
     "a split that says both": (
         [("Split", "x a", "y z", {"axis": 0, "num_outputs": 2})], I16, {"a": i64(1, 1)},
         "unknown attributes ['num_outputs']"),
@@ -285,7 +287,7 @@ MOVING = {
         [("Concat", "x x", "y", {"axis": 0})], {"x": ("int8", [])}, None, "axis 0 of a tensor with 0 dimensions"),
     "a part that is empty": (
         [("Concat", "a b", "y", {"axis": 0})], I16, {"a": i64(), "b": i64(1)}, "a part is empty"),
-    "an axis that is not said": ([("Concat", "x x", "y")], I16, None, "attribute 'axis' is missing or no integer"),
+    "an axis that is not said": ([("Concat", "x x", "y")], I16, None, "attribute 'axis' is missing or not an integer"),
     "an expansion that does not broadcast": (
         [("Expand", "x s", "y")], I16, {"s": i64(2, 2)}, "(2, 3) does not expand to [2, 2]"),
     "an expansion to nothing": ([("Expand", "x s", "y")], I16, {"s": i64(0, 1)}, "shape [0, 1]"),
@@ -295,7 +297,7 @@ MOVING = {
     "a squeeze of an axis of 2": ([("Squeeze", "x a", "y")], I16, {"a": i64(0)}, "it squeezes axes [0] of (2, 3)"),
     "a squeeze of no axes, which runtimes take for all": (
         [("Squeeze", "x a", "y")], {"x": ("int8", [1, 3])}, {"a": i64()},
-        "its list of axes is empty, which runtimes take for all or for none"),
+        "its list of axes is empty, which some runtimes take for all axes and others for none"),
     "a squeeze twice of an axis": (
         [("Squeeze", "x a", "y")], {"x": ("int8", [1])}, {"a": i64(0, -1)}, "its axes repeat"),
     "new axes that repeat": ([("Unsqueeze", "x a", "y")], I16, {"a": i64(0, 0)}, "its axes repeat"),
@@ -310,11 +312,11 @@ PROGRAMS = {
     "an operator that is not on the list": (
         [*CAST, ("Exp", "f", "y")], I16, None, "Exp node 'number 1': Exp is not on the list of exact operators"),
     "a tensor that nobody makes": (
-        [*CAST, ("Neg", "g", "y")], I16, None, "Neg node 'number 1': its input 'g' is not made by an earlier node"),
+        [*CAST, ("Neg", "g", "y")], I16, None, "Neg node 'number 1': its input 'g' is not computed by an earlier node"),
     "a tensor that is made later: a cycle": (
         [("Identity", "b", "a"), ("Identity", "a", "b"), ("Identity", "b", "y")], I16, None,
-        "Identity node 'number 0': its input 'b' is not made by an earlier node"),
-    "an output that nobody makes": (CAST, I16, None, "output 'y': no node makes it"),
+        "Identity node 'number 0': its input 'b' is not computed by an earlier node"),
+    "an output that nobody makes": (CAST, I16, None, "output 'y': no node computes it"),
     "a name that is made twice": (
         [*CAST, ("Neg", "f", "f"), ("Neg", "f", "y")], I16, None, "its output 'f' has a name that is taken"),
     "a name that an input has": (

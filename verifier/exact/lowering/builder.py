@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from verifier.exact.errors import NotExactError
-from verifier.exact.program.instructions import REGISTRY, Site
+from verifier.exact.program.instructions import REGISTRY, InstructionSite
 from verifier.exact.program.parse import IR_VERSIONS, OPSET, PROTO_OF
 from verifier.exact.program.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
 from verifier.exact.runtime.byte_products import MAX_TWO_DIGITS
@@ -147,7 +147,7 @@ class Builder:
             return self._made[key]
         names = tuple(f"v{len(self._nodes)}" + (f"_{index}" if outputs > 1 else "") for index in range(outputs))
         fixed = {key: tuple(item) if isinstance(item, list) else item for key, item in attributes.items()}
-        site = Site(f"{op} {names[0]}", op, operands, names, fixed)
+        site = InstructionSite(f"{op} {names[0]}", op, operands, names, fixed)
         results = REGISTRY[op].infer(site)
         for result in results:
             self.values[result.name] = result

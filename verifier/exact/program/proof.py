@@ -1,8 +1,9 @@
 """Program: what an exact ONNX file means, and the proof that it is exact.
 
 `load_program` parses the bytes, checks the structure, and infers for every tensor, node by node, its dtype, static
-shape, grid and interval. Every rule of an instruction refuses what could round, overflow, or differ between machines.
-Nothing is run, and nothing of the file reaches onnxruntime: the engine emits its own graph from the Program.
+shape, grid and interval. The rule of each instruction refuses whatever could round, overflow, or differ between
+machines. The proof runs nothing, and no byte of the file reaches onnxruntime: the engine emits its own graph from the
+Program.
 """
 
 from __future__ import annotations
@@ -11,24 +12,27 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verifier.exact.errors import NotExactError
-from verifier.exact.program.instructions import REGISTRY, Budget, Site
-from verifier.exact.program.parse import Attribute, Declared, Graph, Node, parse
+from verifier.exact.program.instructions import REGISTRY, InstructionSite, ProofBudget
+from verifier.exact.program.parse import Attribute, DeclaredTensor, ParsedGraph, ParsedNode, parse
 from verifier.exact.program.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
 
-# The proof may copy and add up this many times the constants of the file, and so much in any case.
+# Number of elements of constants that the proof may copy or add up for each element that the file holds, and the number
+# that it may in any case. Together they keep its time and memory in proportion to the file.
 WORK_PER_CONSTANT = 8
-LEAST_WORK = 2**22
-# One run's multiply-accumulates; a task's manifest declares them and operators are paid by them.
+MIN_WORK = 2**22
+# Maximum number of multiply-accumulates of one run. A task's manifest declares them, and operators are paid by them.
 MAX_MACS = 2**53
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output as others see it. A float64 output is q * 2**grid; integers and bools have grid 0."""
+    """An input or output of a program. A float64 output has the values q * 2**grid; integers and bools have grid 0."""
 
     name: str
     dtype: str
@@ -38,7 +42,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One node with its operands by name; `node` is what messages call it."""
+    """One node with the names of its operands and results. `node` is what error messages call it."""
 
     node: str
     op: str
@@ -49,11 +53,11 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Program:
-    """A proven exact program: instructions in node order, and what is known of every tensor.
+    """A proven exact program: its instructions in node order, and the proven value of every tensor.
 
-    macs: multiply-accumulates of one run: one for each product, and one for each element another instruction reads or
-    writes. peak_bits: the least b so that |q| <= 2**b for all that any node computes, partial sums included; the widest
-    is at node peak_node.
+    macs: the multiply-accumulates of one run: one for each multiplication of a MatMul, one for each element that
+    another instruction writes, and one for each element that a reduction reads. peak_bits: the smallest b with
+    |q| <= 2**b for everything that any node computes, partial sums included; node peak_node is the widest.
     """
 
     inputs: tuple[Tensor, ...]
@@ -65,25 +69,25 @@ class Program:
     peak_node: str
 
     def interval(self, name: str) -> tuple[int, int]:
-        """Proven bounds of a tensor's q."""
+        """The proven bounds of a tensor's q."""
         value = self.values[name]
         return value.lo, value.hi
 
     @cached_property
     def instruction_counts(self) -> dict[str, int]:
-        """How often each operator is used."""
+        """How often each operator is used, by name."""
         return dict(sorted(Counter(instruction.op for instruction in self.instructions).items()))
 
     @cached_property
     def live_instructions(self) -> tuple[Instruction, ...]:
-        """The instructions whose results are not known beforehand: what has to run."""
+        """The instructions that have to run: those with a result that is not a constant."""
         return tuple(
             item for item in self.instructions if any(self.values[name].constant is None for name in item.outputs)
         )
 
     @cached_property
     def last_use(self) -> dict[str, int]:
-        """For each tensor the position, among the live instructions, of the last one that reads it."""
+        """For each tensor that is read, the position of its last reader among the live instructions."""
         last: dict[str, int] = {}
         for position, instruction in enumerate(self.live_instructions):
             for name in instruction.inputs:
@@ -92,7 +96,7 @@ class Program:
 
     @cached_property
     def memory_bytes(self) -> int:
-        """Bytes a run needs, 8 for each element: constants that are read, and the most that is alive at once."""
+        """The bytes of one run, 8 for each element: the constants that are read, and the most that is alive at once."""
         kept = {tensor.name for tensor in (*self.inputs, *self.outputs)}  # the caller holds these
         used = {name for instruction in self.live_instructions for name in instruction.inputs if name}
         constants = sum(8 * self.values[name].size for name in used if self.values[name].constant is not None)
@@ -108,101 +112,120 @@ class Program:
 
 
 def load_program(data: bytes) -> Program:
-    """Parse and prove an ONNX file. Errors: NotExactError naming the node and the reason."""
+    """Parse and prove an ONNX file.
+
+    Errors: NotExactError names the node, or the part of the file, and the reason. ExactError when this machine, for
+    lack of memory, cannot tell.
+    """
     return prove(parse(data))
 
 
-def prove(graph: Graph) -> Program:
-    """Infer every tensor of a parsed graph. Errors: NotExactError."""
-    values: dict[str, Value] = {item.name: _input(item) for item in graph.inputs}
-    for name, array in graph.constants.items():
-        values[name] = _constant(name, array)
-    consumers = Counter(name for node in graph.nodes for name in node.inputs)
-    consumers.update(graph.outputs)
-
-    budget = Budget(LEAST_WORK + WORK_PER_CONSTANT * sum(array.size for array in graph.constants.values()))
-    instructions: list[Instruction] = []
-    quotients: dict[str, str] = {}  # off the grid -> node that made it
-    macs = 0
-    peak, peak_node = 0, ""
+def prove(graph: ParsedGraph) -> Program:
+    """Prove a parsed graph. Errors: NotExactError names the node and the reason."""
+    proof = _Proof(graph)
     for node in graph.nodes:
-        site = _infer(node, values, quotients, consumers, budget)
-        macs += site.macs
-        if macs > MAX_MACS:
-            raise NotExactError(node.name, "the program needs more than 2**53 multiply-accumulates")
-        if site.peak > peak:
-            peak, peak_node = site.peak, node.name
-        instructions.append(Instruction(node.name, node.op, node.inputs, node.outputs, node.attributes))
+        proof.infer(node)
     for name in graph.outputs:
-        if name not in values:
-            raise NotExactError(f"output {name!r}", "no node makes it")
-        if values[name].quotient is not None:
-            raise NotExactError(f"output {name!r}", "it is an unrounded quotient or root")
-        if values[name].size == 0:
-            raise NotExactError(f"output {name!r}", "it is empty")
+        proof.check_output(name)
     for stated in graph.stated:
-        proven = values.get(stated.name)
+        proof.check_stated(stated)
+    return Program(
+        inputs=tuple(Tensor(item.name, item.dtype, item.shape, 0) for item in graph.inputs),
+        outputs=tuple(_tensor(proof.values[name]) for name in graph.outputs),
+        instructions=tuple(Instruction(n.name, n.op, n.inputs, n.outputs, n.attributes) for n in graph.nodes),
+        values=proof.values,
+        macs=proof.macs,
+        peak_bits=max(proof.peak - 1, 0).bit_length(),
+        peak_node=proof.peak_node,
+    )
+
+
+class _Proof:
+    """The state of a proof while it goes through the nodes in order."""
+
+    def __init__(self, graph: ParsedGraph) -> None:
+        self.values: dict[str, Value] = {item.name: _input(item) for item in graph.inputs}
+        for name, array in graph.constants.items():
+            self.values[name] = _constant(name, array)
+        self.macs = 0
+        self.peak = 0
+        self.peak_node = ""
+        self._readers = Counter(name for node in graph.nodes for name in node.inputs)
+        self._readers.update(graph.outputs)
+        work = MIN_WORK + WORK_PER_CONSTANT * sum(array.size for array in graph.constants.values())
+        self._budget = ProofBudget(work)
+        self._unrounded: dict[str, str] = {}  # result of a Div or Sqrt -> its node
+
+    def infer(self, node: ParsedNode) -> None:
+        """Infer the results of one node from those of the nodes before it."""
+        rule = REGISTRY.get(node.op)
+        if rule is None:
+            raise NotExactError(node.name, f"{node.op} is not on the list of exact operators")
+        arguments = tuple(self._argument(node, name) for name in node.inputs)
+        site = InstructionSite(node.name, node.op, arguments, node.outputs, node.attributes, budget=self._budget)
+        results = rule.infer(site)
+        unknown = set(node.attributes) - site.used
+        if unknown:
+            raise NotExactError(node.name, f"unknown attributes {sorted(unknown)}")
+        if len(results) != len(node.outputs):
+            raise NotExactError(node.name, f"it has {len(node.outputs)} outputs, {len(results)} are expected")
+        for result in results:
+            self._add(node, result)
+            site.macs += 0 if node.op == "MatMul" or result.constant is not None else result.size
+        self.macs += site.macs
+        if self.macs > MAX_MACS:
+            raise NotExactError(node.name, "the program needs more than 2**53 multiply-accumulates")
+        if site.peak > self.peak:
+            self.peak, self.peak_node = site.peak, node.name
+
+    def _argument(self, node: ParsedNode, name: str) -> Value | None:
+        """The value of an input of a node; None when it is left out."""
+        if name == "":
+            return None
+        value = self.values.get(name)
+        if value is None:
+            raise NotExactError(node.name, f"its input {name!r} is not computed by an earlier node")
+        if value.unrounded and node.op != "Floor":
+            raise NotExactError(node.name, f"it reads an unrounded quotient or root ({self._unrounded[name]})")
+        return value
+
+    def _add(self, node: ParsedNode, result: Value) -> None:
+        """Add a result of a node to the proven values."""
+        if result.name in self.values:
+            raise NotExactError(node.name, f"its output {result.name!r} has a name that is taken")
+        self.values[result.name] = result
+        if result.unrounded:
+            self._unrounded[result.name] = node.name
+            if self._readers[result.name] != 1:
+                raise NotExactError(node.name, "its result is off the grid and must be read exactly once, by a Floor")
+
+    def check_output(self, name: str) -> None:
+        """Check that an output of the graph is proven, on a grid and not empty."""
+        if name not in self.values:
+            raise NotExactError(f"output {name!r}", "no node computes it")
+        if self.values[name].unrounded:
+            raise NotExactError(f"output {name!r}", "it is an unrounded quotient or root")
+        if self.values[name].size == 0:
+            raise NotExactError(f"output {name!r}", "it is empty")
+
+    def check_stated(self, stated: DeclaredTensor) -> None:
+        """Check that a type stated in the file is the one that was inferred."""
+        proven = self.values.get(stated.name)
         if proven is not None and (proven.dtype, proven.shape) != (stated.dtype, stated.shape):
             raise NotExactError(
                 f"the type of {stated.name!r}",
                 f"the file says {stated.dtype}{list(stated.shape)}, it is {proven.dtype}{list(proven.shape)}",
             )
-    return Program(
-        inputs=tuple(Tensor(item.name, item.dtype, item.shape, 0) for item in graph.inputs),
-        outputs=tuple(_tensor(values[name]) for name in graph.outputs),
-        instructions=tuple(instructions),
-        values=values,
-        macs=macs,
-        peak_bits=max(peak - 1, 0).bit_length(),
-        peak_node=peak_node,
-    )
 
 
-def _infer(
-    node: Node, values: dict[str, Value], quotients: dict[str, str], consumers: Counter[str], budget: Budget
-) -> Site:
-    operator = REGISTRY.get(node.op)
-    if operator is None:
-        raise NotExactError(node.name, f"{node.op} is not on the list of exact operators")
-    arguments: list[Value | None] = []
-    for name in node.inputs:
-        if name == "":
-            arguments.append(None)
-        elif name not in values:
-            raise NotExactError(node.name, f"its input {name!r} is not made by an earlier node")
-        else:
-            arguments.append(values[name])
-    for argument in arguments:
-        if argument is not None and argument.quotient is not None:
-            if node.op != "Floor":
-                raise NotExactError(node.name, f"it reads an unrounded quotient or root ({quotients[argument.name]})")
-            if consumers[argument.name] != 1:
-                raise NotExactError(node.name, "the quotient it floors has another reader")
-    site = Site(node.name, node.op, tuple(arguments), node.outputs, node.attributes, budget=budget)
-    results = operator.infer(site)
-    unknown = set(node.attributes) - site.used
-    if unknown:
-        raise NotExactError(node.name, f"unknown attributes {sorted(unknown)}")
-    if len(results) != len(node.outputs):
-        raise NotExactError(node.name, f"it has {len(node.outputs)} outputs, {len(results)} are expected")
-    for result in results:
-        if result.name in values:
-            raise NotExactError(node.name, f"its output {result.name!r} has a name that is taken")
-        values[result.name] = result
-        if result.quotient is not None:
-            quotients[result.name] = node.name
-            if consumers[result.name] != 1:
-                raise NotExactError(node.name, "its result is off the grid and needs exactly one reader, a Floor")
-        site.macs += 0 if node.op == "MatMul" or result.constant is not None else result.size
-    return site
-
-
-def _input(item: Declared) -> Value:
+def _input(item: DeclaredTensor) -> Value:
+    """The value of an input, which can be anything that its dtype holds."""
     lo, hi = INTEGER_RANGES[item.dtype]
     return Value(item.name, item.dtype, item.shape, 0, lo, hi)
 
 
-def _constant(name: str, array: np.ndarray) -> Value:  # type: ignore[type-arg]
+def _constant(name: str, array: NDArray[Any]) -> Value:
+    """The value of an initialiser: float64 on its coarsest grid, bools as 0 and 1, integers as they are stored."""
     dtype, grid = str(array.dtype.name), 0
     if dtype == FLOAT:
         try:

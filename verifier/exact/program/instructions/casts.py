@@ -1,21 +1,22 @@
-"""Cast: between integer-valued types with a proven range; to bool it is a comparison with zero."""
+"""Cast: between integer-valued types with a proven range; a cast to bool is a comparison with zero."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.exact.program.instructions.registry import Site, register
-from verifier.exact.program.parse import DTYPE_OF, Attribute
+from verifier.exact.program.instructions.site import InstructionSite, Operands
+from verifier.exact.program.parse import DTYPE_OF
 from verifier.exact.program.values import BOOL, FLOAT, MAX_STEPS, Value
 
-Q = NDArray[Any]
 
+def infer_cast(site: InstructionSite) -> list[Value]:
+    """Cast: the same interval, which must fit the new dtype: out of range, processors and runtime versions differ.
 
-def _infer_cast(site: Site) -> list[Value]:
+    A stored weight keeps the dtype in which it is stored: only the declared dtype of the tensor changes.
+    """
     (x,) = site.arguments(1)
     dtype = DTYPE_OF.get(site.integer("to"))
     if dtype is None:
@@ -24,22 +25,15 @@ def _infer_cast(site: Site) -> list[Value]:
         return [site.result(BOOL, x.shape, 0, 0, 1)]
     if x.dtype == FLOAT and dtype != FLOAT:
         if x.grid < 0:
-            raise site.fail("it casts numbers that are not whole: round them before")
-        # Out of range, processors and runtime versions differ; in range all agree.
+            raise site.fail("it casts numbers that are not whole: round them first")
         return [site.result(dtype, x.shape, 0, *x.aligned(0))]
     if dtype == FLOAT and x.magnitude > MAX_STEPS:
-        raise site.fail(f"it casts {x.dtype} of up to {x.magnitude.bit_length()} bits, float64 holds 53: clip before")
-    # A stored weight stays stored as it is: only its declared type changes.
-    return [site.result(dtype, x.shape, x.grid, x.lo, x.hi, constant=x.constant)]
+        raise site.fail(f"it casts {x.dtype} of up to {x.magnitude.bit_length()} bits, float64 holds 53: clip it first")
+    return [site.result(dtype, x.shape, x.grid, x.lo, x.hi, x.constant)]
 
 
-def _compute_cast(
-    _attributes: Mapping[str, Attribute], values: Sequence[Value], qs: Sequence[Q], outputs: Sequence[Value]
-) -> list[Q]:
-    q = qs[0].astype(np.int64)
-    if outputs[0].dtype == BOOL:
-        return [(q != 0).astype(np.int64)]
-    return [q << (values[0].grid - outputs[0].grid)]
-
-
-register("Cast", infer=_infer_cast, compute=_compute_cast)
+def compute_cast(operands: Operands) -> list[NDArray[Any]]:
+    """Cast: x itself; to bool, whether x is not 0."""
+    if operands.outputs[0].dtype == BOOL:
+        return [(operands.q[0] != 0).astype(np.int64)]
+    return [operands.at(0, operands.outputs[0].grid)]

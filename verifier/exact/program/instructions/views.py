@@ -1,35 +1,33 @@
-"""Identity, Reshape, Transpose, Slice, Split, Concat, Expand, Squeeze, Unsqueeze: moving elements, an affine read each.
+"""Identity, Reshape, Transpose, Slice, Split, Concat, Expand, Squeeze, Unsqueeze: they move elements.
 
-What they read of a constant is a constant too, so weights can be stored in one layout and used in another.
+Each is an affine read of its input. What they read of a constant is a constant too, so that weights can be stored in
+one layout and used in another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.exact.program.instructions.registry import Site, register, shifted
-from verifier.exact.program.parse import Attribute
-from verifier.exact.program.values import FLOAT, Value
+from verifier.exact.program.instructions.site import InstructionSite, Operands
+from verifier.exact.program.values import FLOAT, Integers, Value
 
-Q = NDArray[Any]
-Attributes = Mapping[str, Attribute]
-
-
-def _constant(value: Value, read: Any) -> Q | None:
-    return None if value.constant is None else read(value.constant)
+# Largest number of tensors that one Concat joins.
+MAX_PARTS = 4096
 
 
-def _infer_identity(site: Site) -> list[Value]:
+def infer_identity(site: InstructionSite) -> list[Value]:
+    """Identity: the same tensor."""
     (x,) = site.arguments(1)
     return [site.moved(x, x.shape, x.constant)]
 
 
-def _infer_reshape(site: Site) -> list[Value]:
+def infer_reshape(site: InstructionSite) -> list[Value]:
+    """Reshape to a constant shape, in which 0 copies a dimension and one -1 stands for what is left."""
     x, wanted = site.arguments(2)
     if site.flag("allowzero", 0):
         raise site.fail("allowzero is not allowed")
@@ -48,39 +46,51 @@ def _infer_reshape(site: Site) -> list[Value]:
         dims[dims.index(-1)] = x.size // rest
     if math.prod(dims) != x.size:
         raise site.fail(f"{x.shape} does not reshape to {dims}")
-    site.spend(0 if x.constant is None else x.size)  # a transposed constant is copied
-    return [site.moved(x, tuple(dims), _constant(x, lambda q: q.reshape(dims)))]
+    site.spend(0 if x.constant is None else x.size)  # NumPy copies a constant that is transposed
+    return [site.moved(x, tuple(dims), _read(x, lambda q: q.reshape(dims)))]
 
 
-def _infer_transpose(site: Site) -> list[Value]:
+def compute_reshape(operands: Operands) -> list[NDArray[Any]]:
+    """Identity, Reshape, Squeeze, Unsqueeze: the same elements in row order, in the result's shape."""
+    return [operands.q[0].reshape(operands.outputs[0].shape)]
+
+
+def infer_transpose(site: InstructionSite) -> list[Value]:
+    """Transpose: the axes in the order `perm`, or reversed."""
     (x,) = site.arguments(1)
     order = site.integers("perm")
     if order is None:
         order = tuple(reversed(range(len(x.shape))))
     if sorted(order) != list(range(len(x.shape))):
         raise site.fail(f"perm {list(order)} does not fit {len(x.shape)} dimensions")
-    return [site.moved(x, tuple(x.shape[axis] for axis in order), _constant(x, lambda q: q.transpose(order)))]
+    return [site.moved(x, tuple(x.shape[axis] for axis in order), _read(x, lambda q: q.transpose(order)))]
 
 
-def _compute_transpose(
-    attributes: Attributes, _values: Sequence[Value], qs: Sequence[Q], _outputs: Sequence[Value]
-) -> list[Q]:
-    return [qs[0].transpose(attributes.get("perm"))]
+def compute_transpose(operands: Operands) -> list[NDArray[Any]]:
+    """Transpose: the axes in another order."""
+    return [operands.q[0].transpose(operands.attributes.get("perm"))]
 
 
-def _slices(shape: tuple[int, ...], starts: list[int], ends: list[int], axes: list[int], steps: list[int]) -> Any:
-    """NumPy slices of an ONNX Slice, which clamps as NumPy does but when it goes backwards."""
-    read = [slice(None)] * len(shape)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        dim = shape[axis]
-        if step < 0:
-            read[axis] = slice(max(start, -dim), None if end < -dim else end, step)
-        else:
-            read[axis] = slice(start, end, step)
-    return tuple(read)
+def infer_slice(site: InstructionSite) -> list[Value]:
+    """Slice with constant starts, ends, axes and steps; the shape follows from these alone, without an array."""
+    if not 3 <= len(site.inputs) <= 5 or site.inputs[0] is None:
+        raise site.fail("it needs data, starts and ends")
+    x = site.inputs[0]
+    read = _slice_arguments(site, x)
+    shape = tuple(len(range(*part.indices(dim))) for part, dim in zip(read, x.shape, strict=True))
+    return [site.moved(x, shape, _read(x, lambda q: q[read]))]
 
 
-def _slice_arguments(site: Site, x: Value) -> Any:
+def compute_slice(operands: Operands) -> list[NDArray[Any]]:
+    """Slice: data[start:end:step] on the given axes."""
+    shape = operands.inputs[0].shape
+    starts, ends, axes, steps = ([] if q is None else q.tolist() for q in [*operands.q[1:], None, None][:4])
+    axes = [axis % len(shape) for axis in axes] or list(range(len(starts)))
+    return [operands.q[0][_slices(shape, starts, ends, axes, steps or [1] * len(starts))]]
+
+
+def _slice_arguments(site: InstructionSite, x: Value) -> tuple[slice, ...]:
+    """Check the constant lists of a Slice; returns what they read of each axis."""
     starts = site.known(site.optional(1), "the list of starts")
     ends = site.known(site.optional(2), "the list of ends")
     axes_value, steps_value = site.optional(3), site.optional(4)
@@ -94,34 +104,28 @@ def _slice_arguments(site: Site, x: Value) -> Any:
     return _slices(x.shape, starts, ends, axes, steps)
 
 
-def _infer_slice(site: Site) -> list[Value]:
-    if not 3 <= len(site.inputs) <= 5 or site.inputs[0] is None:
-        raise site.fail("it needs data, starts and ends")
-    x = site.inputs[0]
-    read = _slice_arguments(site, x)
-    # Lengths follow from the slices alone; no array is made for them.
-    shape = tuple(len(range(*part.indices(dim))) for part, dim in zip(read, x.shape, strict=True))
-    return [site.moved(x, shape, _constant(x, lambda q: q[read]))]
+def _slices(
+    shape: tuple[int, ...], starts: list[int], ends: list[int], axes: list[int], steps: list[int]
+) -> tuple[slice, ...]:
+    """NumPy slices of an ONNX Slice. Both clamp alike, except for the ends of a slice that goes backwards."""
+    read = [slice(None)] * len(shape)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        dim = shape[axis]
+        if step < 0:
+            read[axis] = slice(max(start, -dim), None if end < -dim else end, step)
+        else:
+            read[axis] = slice(start, end, step)
+    return tuple(read)
 
 
-def _compute_slice(
-    _attributes: Attributes, values: Sequence[Value], qs: Sequence[Q], _outputs: Sequence[Value]
-) -> list[Q]:
-    rank = len(values[0].shape)
-    starts, ends, axes, steps = ([] if q is None else q.tolist() for q in [*qs[1:], None, None][:4])
-    axes = [axis % rank for axis in axes] or list(range(len(starts)))
-    return [qs[0][_slices(values[0].shape, starts, ends, axes, steps or [1] * len(starts))]]
-
-
-def _infer_split(site: Site) -> list[Value]:
-    x = site.inputs[0] if site.inputs else None
-    if x is None or len(site.inputs) > 2:
-        raise site.fail("it has no input or too many")
+def infer_split(site: InstructionSite) -> list[Value]:
+    """Split one axis into parts of constant lengths, or into `num_outputs` equal parts."""
+    x = site.first(2)
     axis = site.axis(site.integer("axis", 0), len(x.shape))
     parts = len(site.outputs)
     lengths_value = site.optional(1)
     if lengths_value is not None:
-        lengths = site.known(lengths_value, "the list of lengths", most=parts)
+        lengths = site.known(lengths_value, "the list of lengths", maximum=parts)
     else:
         if site.integer("num_outputs") != parts or x.shape[axis] % parts:
             raise site.fail("it has no lengths, and num_outputs does not cut the axis into equal parts")
@@ -137,45 +141,50 @@ def _infer_split(site: Site) -> list[Value]:
     return results
 
 
-def _compute_split(
-    attributes: Attributes, _values: Sequence[Value], qs: Sequence[Q], outputs: Sequence[Value]
-) -> list[Q]:
-    axis = int(attributes.get("axis", 0)) % qs[0].ndim  # type: ignore[arg-type]
-    ends = np.cumsum([output.shape[axis] for output in outputs])[:-1]
-    return list(np.split(qs[0], ends, axis=axis))
+def compute_split(operands: Operands) -> list[NDArray[Any]]:
+    """Split: consecutive parts along one axis."""
+    axis = operands.axis()
+    ends = np.cumsum([output.shape[axis] for output in operands.outputs])[:-1]
+    return list(np.split(operands.q[0], ends, axis=axis))
 
 
-def _infer_concat(site: Site) -> list[Value]:
-    values = site.arguments(1, 4096)
-    axis = site.axis(site.integer("axis"), len(values[0].shape))
+def infer_concat(site: InstructionSite) -> list[Value]:
+    """Concat along one axis: the interval that holds all parts, on their finest grid; integer constants stay known."""
+    values = site.arguments(1, MAX_PARTS)
     first = values[0]
-    for value in values:
-        same = [dim for i, dim in enumerate(value.shape) if i != axis] == [
-            d for i, d in enumerate(first.shape) if i != axis
-        ]
-        if len(value.shape) != len(first.shape) or not same or value.dtype != first.dtype:
-            raise site.fail(f"parts of {first.dtype} {first.shape} and {value.dtype} {value.shape} do not fit together")
-        if 0 in value.shape:
-            raise site.fail("a part is empty")
+    axis = site.axis(site.integer("axis"), len(first.shape))
+    _check_parts(site, values, axis)
     grid = site.align(*values)
     bounds = [value.aligned(grid) for value in values]
     shape = tuple(sum(v.shape[axis] for v in values) if i == axis else dim for i, dim in enumerate(first.shape))
     constant = None
-    if first.dtype != FLOAT and all(value.constant is not None for value in values):
+    constants = [value.constant for value in values if value.constant is not None]
+    if first.dtype != FLOAT and len(constants) == len(values):
         site.spend(math.prod(shape))
-        constant = np.concatenate([value.constant for value in values], axis=axis)
+        constant = np.concatenate(constants, axis=axis)
     lo, hi = min(lo for lo, _ in bounds), max(hi for _, hi in bounds)
-    return [site.result(first.dtype, shape, grid, lo, hi, constant=constant)]
+    return [site.result(first.dtype, shape, grid, lo, hi, constant)]
 
 
-def _compute_concat(
-    attributes: Attributes, values: Sequence[Value], qs: Sequence[Q], outputs: Sequence[Value]
-) -> list[Q]:
-    parts = [shifted(q, value, outputs[0].grid) for q, value in zip(qs, values, strict=True)]
-    return [np.concatenate(parts, axis=int(attributes["axis"]))]  # type: ignore[arg-type]
+def _check_parts(site: InstructionSite, values: list[Value], axis: int) -> None:
+    """Check that the parts have one dtype and, on the other axes, one shape, and that none is empty."""
+    first = values[0]
+    others = first.shape[:axis] + first.shape[axis + 1 :]
+    for value in values:
+        same = len(value.shape) == len(first.shape) and value.shape[:axis] + value.shape[axis + 1 :] == others
+        if not same or value.dtype != first.dtype:
+            raise site.fail(f"parts of {first.dtype} {first.shape} and {value.dtype} {value.shape} do not fit together")
+        if 0 in value.shape:
+            raise site.fail("a part is empty")
 
 
-def _infer_expand(site: Site) -> list[Value]:
+def compute_concat(operands: Operands) -> list[NDArray[Any]]:
+    """Concat: the parts one after another along one axis."""
+    return [np.concatenate(operands.aligned(), axis=operands.axis())]
+
+
+def infer_expand(site: InstructionSite) -> list[Value]:
+    """Expand to a constant shape by broadcasting. The result is not a constant: it could be arbitrarily large."""
     x, wanted = site.arguments(2)
     dims = site.known(wanted, "the shape")
     if any(dim < 1 for dim in dims):
@@ -184,52 +193,48 @@ def _infer_expand(site: Site) -> list[Value]:
         shape = np.broadcast_shapes(x.shape, tuple(dims))
     except ValueError as error:
         raise site.fail(f"{x.shape} does not expand to {dims}") from error
-    # A constant is not kept: expanding could make a small file's constant as large as one likes.
     return [site.moved(x, shape, None)]
 
 
-def _infer_squeeze(site: Site) -> list[Value]:
-    x = site.inputs[0] if site.inputs else None
-    if x is None or len(site.inputs) > 2:
-        raise site.fail("it has no input or too many")
-    axes_value = site.optional(1)
-    if axes_value is None and site.op == "Squeeze":
-        listed = [axis for axis, dim in enumerate(x.shape) if dim == 1]
+def compute_expand(operands: Operands) -> list[NDArray[Any]]:
+    """Expand: x broadcast to the result's shape."""
+    return [np.broadcast_to(operands.q[0], operands.outputs[0].shape)]
+
+
+def infer_squeeze(site: InstructionSite) -> list[Value]:
+    """Squeeze: remove axes of length 1, the listed ones or all."""
+    x = site.first(2)
+    if site.optional(1) is None:
+        axes = {axis for axis, dim in enumerate(x.shape) if dim == 1}
     else:
-        listed = site.known(axes_value, "the list of axes")
-        if not listed:
-            raise site.fail("its list of axes is empty, which runtimes take for all or for none")
-    rank = len(x.shape) + (len(listed) if site.op == "Unsqueeze" else 0)
+        axes = _listed_axes(site, added=False)
+    if any(x.shape[axis] != 1 for axis in axes):
+        raise site.fail(f"it squeezes axes {sorted(axes)} of {x.shape}")
+    shape = tuple(dim for axis, dim in enumerate(x.shape) if axis not in axes)
+    return [site.moved(x, shape, _read(x, lambda q: q.reshape(shape)))]
+
+
+def infer_unsqueeze(site: InstructionSite) -> list[Value]:
+    """Unsqueeze: add axes of length 1 at the listed places of the result."""
+    x = site.first(2)
+    axes = _listed_axes(site, added=True)
+    dims = iter(x.shape)
+    shape = tuple(1 if axis in axes else next(dims) for axis in range(len(x.shape) + len(axes)))
+    return [site.moved(x, shape, _read(x, lambda q: q.reshape(shape)))]
+
+
+def _listed_axes(site: InstructionSite, *, added: bool) -> set[int]:
+    """The constant axes of Squeeze, or of Unsqueeze, which adds them to those of its input."""
+    listed = site.known(site.optional(1), "the list of axes")
+    if not listed:
+        raise site.fail("its list of axes is empty, which some runtimes take for all axes and others for none")
+    rank = len(site.first(2).shape) + (len(listed) if added else 0)
     axes = {site.axis(axis, rank) for axis in listed}
     if len(axes) != len(listed):
         raise site.fail("its axes repeat")
-    if site.op == "Unsqueeze":
-        dims = iter(x.shape)
-        shape = tuple(1 if axis in axes else next(dims) for axis in range(rank))
-    else:
-        if any(x.shape[axis] != 1 for axis in axes):
-            raise site.fail(f"it squeezes axes {sorted(axes)} of {x.shape}")
-        shape = tuple(dim for axis, dim in enumerate(x.shape) if axis not in axes)
-    return [site.moved(x, shape, _constant(x, lambda q: q.reshape(shape)))]
+    return axes
 
 
-def _compute_reshaped(
-    _attributes: Attributes, _values: Sequence[Value], qs: Sequence[Q], outputs: Sequence[Value]
-) -> list[Q]:
-    return [qs[0].reshape(outputs[0].shape)]
-
-
-def _compute_expand(
-    _attributes: Attributes, _values: Sequence[Value], qs: Sequence[Q], outputs: Sequence[Value]
-) -> list[Q]:
-    return [np.broadcast_to(qs[0], outputs[0].shape)]
-
-
-register("Identity", infer=_infer_identity, compute=_compute_reshaped)
-register("Reshape", infer=_infer_reshape, compute=_compute_reshaped)
-register("Transpose", infer=_infer_transpose, compute=_compute_transpose)
-register("Slice", infer=_infer_slice, compute=_compute_slice)
-register("Split", infer=_infer_split, compute=_compute_split)
-register("Concat", infer=_infer_concat, compute=_compute_concat)
-register("Expand", infer=_infer_expand, compute=_compute_expand)
-register("Squeeze", "Unsqueeze", infer=_infer_squeeze, compute=_compute_reshaped)
+def _read(value: Value, read: Callable[[Integers], Integers]) -> Integers | None:
+    """What is read of a constant; None of a tensor that is not constant."""
+    return None if value.constant is None else read(value.constant)
