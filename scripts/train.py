@@ -16,10 +16,13 @@ from rich.progress import Progress
 
 from verifier.artifacts.errors import TargetExistsError
 from verifier.artifacts.new_files import check_new
+from verifier.tasks import load_manifest, read_settings
 from verifier.tasks.errors import BuildError
-from verifier.tasks.kinds.classify.architecture import load_classifier, with_adapter
-from verifier.tasks.kinds.classify.dataset import Encoding, read_rows
-from verifier.tasks.manifest import load_manifest
+from verifier.tasks.kinds.classify.options import ClassifySettings
+from verifier.tasks.models.adapters import with_adapter
+from verifier.tasks.models.classifier import load_classifier
+from verifier.tasks.text.encoding import Encoding
+from verifier.tasks.text.rows import read_rows
 
 BATCH = 16
 LEARNING_RATE = 2e-3
@@ -42,14 +45,13 @@ def main(task: Path, base: Path, data: Path, epochs: int, limit: int | None, see
     except TargetExistsError as error:
         raise click.ClickException(str(error)) from error
     torch.manual_seed(seed)
-    settings = load_manifest(task).adapter
-    labels = settings["labels"]
+    settings = read_settings(ClassifySettings, "classify", load_manifest(task))
     try:
         rows = read_rows(data)
         order = np.random.default_rng(seed).permutation(len(rows))[:limit]
-        arrays = Encoding(base, settings["sequence"], labels).encode([rows[index] for index in order])
+        arrays = Encoding(base, settings.sequence, settings.labels).encode([rows[index] for index in order])
         model = with_adapter(
-            load_classifier(base, len(labels)), settings["targets"], settings["rank"], settings["alpha"], dropout=0.05
+            load_classifier(base, len(settings.labels)), settings.targets, settings.rank, settings.alpha, dropout=0.05
         )
     except BuildError as error:
         raise click.ClickException(str(error)) from error

@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from verifier.cli.progress import Show
 from verifier.exact.lowering import InputSpec, lower_graph
-from verifier.tasks.kinds.classify.architecture import load_classifier
-from verifier.tasks.kinds.classify.dataset import Encoding, Row
+from verifier.tasks.models.classifier import load_classifier
+from verifier.tasks.text.encoding import Encoding
+from verifier.tasks.text.rows import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "bench"

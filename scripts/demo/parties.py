@@ -71,7 +71,18 @@ def build_task(shell: Shell, file_host: str) -> str:
     task, base = shown(TASK), shown(base_model())
     sizes = ("--rank", "8", "--holdout", str(HOLDOUT), "--practice", str(PRACTICE), "--sequence", str(SEQUENCE))
     shell.run(
-        *(command("touchstone"), "task", "build", "--base", base, "--dataset", data, "--targets", "query,value"),
+        *(
+            command("touchstone"),
+            "task",
+            "build",
+            "classify",
+            "--base",
+            base,
+            "--dataset",
+            data,
+            "--targets",
+            "query,value",
+        ),
         *(*sizes, "--seed", SEED, "--title", "Is a film review's sentence positive?"),
         *("--url", file_host, "--out", task),
     )

@@ -23,10 +23,13 @@ from verifier.artifacts import tensors
 from verifier.cli.main import cli
 from verifier.exact import LoweringError
 from verifier.tasks.errors import BuildError, PackError
-from verifier.tasks.kinds.classify.build import Choices, Split, build
-from verifier.tasks.kinds.classify.dataset import Encoding, Row, read_rows
+from verifier.tasks.kinds.classify.build import CALIBRATION_BATCHES, build
+from verifier.tasks.kinds.classify.options import ClassifyOptions
 from verifier.tasks.kinds.classify.pack import pack
 from verifier.tasks.manifest import load_manifest
+from verifier.tasks.sets import Split
+from verifier.tasks.text.encoding import Encoding
+from verifier.tasks.text.rows import Row, read_rows
 
 NOT_RAISED = pytest.fail.Exception  # what `pytest.raises` fails with when nothing is raised
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"ab" * 32 + b"\nsize 12345\n"
@@ -48,9 +51,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def choices(base: Path, dataset: Path) -> Choices:
+def options(base: Path, dataset: Path) -> ClassifyOptions:
     """A sponsor's choices for a small task."""
-    return Choices(
+    return ClassifyOptions(
         base=base,
         dataset=dataset,
         targets=("query", "value"),
@@ -95,7 +98,7 @@ def test_build__weights_are_not_whole__is_refused_with_the_reason(
     weights = base / "model.safetensors"
     weights.write_bytes(spoil(weights.read_bytes()))
     with pytest.raises(BuildError, match=problem):
-        build(choices(base, dataset), tmp_path / "task")
+        build(options(base, dataset), tmp_path / "task")
 
 
 @pytest.mark.xfail(
@@ -105,7 +108,7 @@ def test_build__configuration_of_another_width__is_refused(base: Path, dataset: 
     file = base / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"hidden_size": 48}))
     with pytest.raises(BuildError):
-        build(choices(base, dataset), tmp_path / "task")
+        build(options(base, dataset), tmp_path / "task")
 
 
 @pytest.mark.xfail(
@@ -147,12 +150,12 @@ def test_build__token_beyond_the_embedding__is_refused(base: Path, dataset: Path
     tokenizer.add_tokens(["<url>"])
     tokenizer.save_pretrained(base)
     rows = read_rows(dataset)
-    split = Split.of(rows, PRACTICE, HOLDOUT, BATCH, SEED)
+    split = Split.draw(rows, PRACTICE, HOLDOUT, CALIBRATION_BATCHES * BATCH, SEED)
     marked = {row.text for row in getattr(split, part)[:2]}
     file = tmp_path / "marked.tsv"
     write(file, [Row(row.label, row.text + " <url>" * (row.text in marked)) for row in rows])
     with pytest.raises(BuildError, match="token"):
-        build(choices(base, file), tmp_path / "task")
+        build(options(base, file), tmp_path / "task")
 
 
 # The data set
@@ -179,7 +182,7 @@ def test_build__texts_that_differ_in_white_space__are_in_one_set(base: Path, dat
         ],
     )
     folder = tmp_path / "task"
-    build(choices(base, file), folder)
+    build(options(base, file), folder)
     train = Encoding(base, SEQUENCE, ("bad", "good")).encode(read_rows(folder / "train.tsv"))["input_ids"]
     schema = load_manifest(folder / "manifest.json").set_schema(HOLDOUT)
     held_out = tensors.decode(schema, (folder / "holdout.tensors").read_bytes())["input_ids"][:HOLDOUT]
@@ -206,7 +209,7 @@ def built(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a task, `task`, and an adapter of it as PEFT writes it, `adapter`."""
     folder = tmp_path_factory.mktemp("built")
     write_model(folder / "base")
-    build(choices(folder / "base", dataset), folder / "task")
+    build(options(folder / "base", dataset), folder / "task")
     adapted(folder / "base", 1).save_pretrained(folder / "adapter")
     return folder
 

@@ -155,6 +155,6 @@ class Program:
             "metric": {"name": "sum", "unit": "points", "bound": ROWS * FEATURES * (1 << 30)},
             "macs": self.cost,
             "base": {"model": "none", "tokenizer": "none"},
-            "adapter": {},
+            "settings": {},
         }
         return Manifest.from_fields({**fields, **changes}).to_bytes()

@@ -13,8 +13,9 @@ import torch
 
 from verifier.exact import Program, load_program
 from verifier.exact.lowering import InputSpec, lower
-from verifier.tasks.kinds.classify.architecture import load_classifier
-from verifier.tasks.kinds.classify.dataset import Encoding, Row
+from verifier.tasks.models.classifier import load_classifier
+from verifier.tasks.text.encoding import Encoding
+from verifier.tasks.text.rows import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTENCES = ROOT / "data" / "vader-movie-reviews" / "sentences.tsv"

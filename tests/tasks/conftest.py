@@ -11,9 +11,11 @@ import torch
 from peft import PeftModel
 
 from tests.tasks.tiny import write_dataset, write_model
-from verifier.tasks.kinds.classify.architecture import load_classifier, with_adapter
-from verifier.tasks.kinds.classify.build import Choices, build
-from verifier.tasks.manifest import Manifest, load_manifest
+from verifier.tasks import Manifest, load_manifest
+from verifier.tasks.kinds.classify.build import build
+from verifier.tasks.kinds.classify.options import ClassifyOptions
+from verifier.tasks.models.adapters import with_adapter
+from verifier.tasks.models.classifier import load_classifier
 
 PRACTICE = 30  # not a multiple of the batch
 HOLDOUT = 18
@@ -23,11 +25,11 @@ RANK = 2
 
 @dataclass(frozen=True)
 class BuiltTask:
-    """A task folder, what `build` said of it, and the choices it was built by."""
+    """A task folder, what `build` said of it, and the options it was built by."""
 
     folder: Path
     summary: dict[str, Any]
-    choices: Choices
+    options: ClassifyOptions
 
     @property
     def manifest(self) -> Manifest:
@@ -43,11 +45,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def choices(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Choices:
-    """A sponsor's choices for a small task."""
+def options(base: Path, tmp_path_factory: pytest.TempPathFactory) -> ClassifyOptions:
+    """A sponsor's options for a small task."""
     dataset = tmp_path_factory.mktemp("data") / "words.tsv"
     write_dataset(dataset, 200)
-    return Choices(
+    return ClassifyOptions(
         base=base,
         dataset=dataset,
         targets=("query", "value"),
@@ -64,10 +66,10 @@ def choices(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Choices:
 
 
 @pytest.fixture(scope="session")
-def task(choices: Choices, tmp_path_factory: pytest.TempPathFactory) -> BuiltTask:
+def task(options: ClassifyOptions, tmp_path_factory: pytest.TempPathFactory) -> BuiltTask:
     """The task as its sponsor has it."""
     folder = tmp_path_factory.mktemp("sponsor") / "task"
-    return BuiltTask(folder, build(choices, folder), choices)
+    return BuiltTask(folder, build(options, folder), options)
 
 
 def adapted(base: Path, seed: int, **settings: Any) -> PeftModel:

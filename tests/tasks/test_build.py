@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,14 @@ from verifier.cli.main import cli
 from verifier.exact import load_program
 from verifier.tasks.errors import BuildError
 from verifier.tasks.judge import check_program
-from verifier.tasks.kinds.classify.build import CALIBRATION_BATCHES, Choices, build
-from verifier.tasks.kinds.classify.dataset import read_rows
+from verifier.tasks.kinds.classify.build import CALIBRATION_BATCHES, build
+from verifier.tasks.kinds.classify.options import ClassifyOptions
+from verifier.tasks.text.rows import read_rows
+
+DISAGREES = (
+    r"^the exact program gives only \d\d\.\d% of 32 texts the class that the float model gives; "
+    r"at least 95% are needed$"
+)
 
 
 def test_build__a_task__writes_these_files_and_names_the_public_ones(task: BuiltTask) -> None:
@@ -58,7 +63,7 @@ def test_build__manifest__describes_the_files(task: BuiltTask) -> None:
         assert part.uris == (artifact_uri("https://files.example", found),)
     assert task.summary["manifest"] == digests.to_hex(manifest.digest())
     assert manifest.metric.bound == 20  # five batches of four
-    assert manifest.adapter == {
+    assert manifest.settings == {
         "rank": RANK,
         "alpha": 2 * RANK,
         "targets": ("query", "value"),
@@ -66,7 +71,7 @@ def test_build__manifest__describes_the_files(task: BuiltTask) -> None:
         "sequence": 12,
         "pooling": "mean",
     }
-    weights = digests.to_hex(digests.digest_file(task.choices.base / "model.safetensors"))
+    weights = digests.to_hex(digests.digest_file(task.options.base / "model.safetensors"))
     assert manifest.base.model == f"model.safetensors {weights}"
 
 
@@ -87,11 +92,11 @@ def test_build__submission__has_the_layers_of_the_encoder_and_the_head(task: Bui
 
 
 def test_build__program_that_is_not_the_model__is_never_published(
-    choices: Choices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: ClassifyOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("verifier.tasks.kinds.classify.program.HEADROOM", 2.0**-6)  # everything saturates
-    with pytest.raises(BuildError, match=r"the exact program gives only \d\d\.\d% of 32 texts the model's class"):
-        build(choices, tmp_path / "task")
+    with pytest.raises(BuildError, match=DISAGREES):
+        build(options, tmp_path / "task")
     assert not (tmp_path / "task").exists()
 
 
@@ -126,10 +131,12 @@ def test_build__sets__share_no_example(task: BuiltTask) -> None:
     assert len(read_rows(folder / "train.tsv")) == 200 - PRACTICE - HOLDOUT
 
 
-def test_task_build__no_holdout__makes_a_public_task_and_prints_what_it_is(choices: Choices, tmp_path: Path) -> None:
+def test_task_build__no_holdout__makes_a_public_task_and_prints_what_it_is(
+    options: ClassifyOptions, tmp_path: Path
+) -> None:
     arguments = {
-        "--base": choices.base,
-        "--dataset": choices.dataset,
+        "--base": options.base,
+        "--dataset": options.dataset,
         "--targets": "key, dense",
         "--practice": PRACTICE,
         "--holdout": 0,
@@ -138,15 +145,15 @@ def test_task_build__no_holdout__makes_a_public_task_and_prints_what_it_is(choic
         "--out": tmp_path / "task",
     }
     words = [str(item) for pair in arguments.items() for item in pair]
-    result = CliRunner(mix_stderr=False).invoke(cli, ["task", "build", *words])
+    result = CliRunner(mix_stderr=False).invoke(cli, ["task", "build", "classify", *words])
     assert result.exit_code == 0, result.exception
     summary = json.loads(result.stdout)
-    manifest = BuiltTask(tmp_path / "task", {}, choices).manifest
+    manifest = BuiltTask(tmp_path / "task", {}, options).manifest
     assert summary["manifest"] == digests.to_hex(manifest.digest())
     assert summary["counts"] == {"practice": PRACTICE, "holdout": 0, "train": 200 - PRACTICE}
     assert summary["macs"] == manifest.macs
     assert manifest.title == "Classify words"
-    assert (manifest.adapter["rank"], manifest.adapter["alpha"]) == (8, 16)
+    assert (manifest.settings["rank"], manifest.settings["alpha"]) == (8, 16)
     assert len(manifest.submission) == 2 * 2 * 4 + 2  # key and three layers called dense, twice, and the head
     assert manifest.holdout is None
     assert manifest.evaluation_count == PRACTICE
@@ -159,49 +166,53 @@ def test_task_build__no_holdout__makes_a_public_task_and_prints_what_it_is(choic
     ]
 
 
-def test_build__folder_that_exists__is_not_written_into(choices: Choices, tmp_path: Path) -> None:
+def test_build__folder_that_exists__is_not_written_into(options: ClassifyOptions, tmp_path: Path) -> None:
     with pytest.raises(TargetExistsError) as refused:
-        build(choices, tmp_path)
+        build(options, tmp_path)
     assert str(refused.value) == f"{tmp_path} exists and is not overwritten: choose another name, or move it away"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_build__unknown_target__is_named_with_the_known_ones(choices: Choices, tmp_path: Path) -> None:
+def test_build__unknown_target__is_named_with_the_known_ones(options: ClassifyOptions, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="no linear layer called 'q_proj'; it has dense, key, query, value"):
-        build(replace(choices, targets=("q_proj",)), tmp_path / "task")
+        build(options.model_copy(update={"targets": ("q_proj",)}), tmp_path / "task")
 
 
-def test_build__no_target__is_refused(choices: Choices, tmp_path: Path) -> None:
+def test_build__no_target__is_refused(options: ClassifyOptions, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="name at least one linear layer"):
-        build(replace(choices, targets=()), tmp_path / "task")
+        build(options.model_copy(update={"targets": ()}), tmp_path / "task")
 
 
-def test_build__too_few_rows__says_how_many_are_needed(choices: Choices, tmp_path: Path) -> None:
+def test_build__too_few_rows__says_how_many_are_needed(options: ClassifyOptions, tmp_path: Path) -> None:
     needed = 150 + HOLDOUT + CALIBRATION_BATCHES * BATCH
-    with pytest.raises(BuildError, match=f"has 200 different texts; 150 to practise, 18 held out .* are {needed}"):
-        build(replace(choices, practice=150), tmp_path / "task")
+    reason = (
+        f"the data set has 200 different examples, but the task needs {needed}: "
+        "150 for practice, 18 for the holdout and 48 for calibration"
+    )
+    with pytest.raises(BuildError, match=f"^{reason}$"):
+        build(options.model_copy(update={"practice": 150}), tmp_path / "task")
     assert not (tmp_path / "task").exists()
 
 
-def test_build__more_tokens_than_positions__is_refused(choices: Choices, tmp_path: Path) -> None:
+def test_build__more_tokens_than_positions__is_refused(options: ClassifyOptions, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="the model takes at most 24 tokens, not 25"):
-        build(replace(choices, sequence=25), tmp_path / "task")
+        build(options.model_copy(update={"sequence": 25}), tmp_path / "task")
 
 
-def test_build__no_model_folder__is_refused(choices: Choices, tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=r"is no model folder: it has no config\.json"):
-        build(replace(choices, base=tmp_path / "nowhere"), tmp_path / "task")
+def test_build__no_model_folder__is_refused(options: ClassifyOptions, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"is not a model folder: it has no config\.json$"):
+        build(options.model_copy(update={"base": tmp_path / "nowhere"}), tmp_path / "task")
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"label,text\ngood,fine\n", "line 1: the header has to be `label`, a tab, `text`"),
-        (b"", "line 1: the header has to be `label`, a tab, `text`"),
+        (b"label,text\ngood,fine\n", "line 1: the header must be `label`, a tab, `text`"),
+        (b"", "line 1: the header must be `label`, a tab, `text`"),
         (b"label\ttext\ngood\tfine\nbad\xff\tdull\n", "line 3: not UTF-8"),
-        (b"label\ttext\ngood fine\n", "line 2: a line is a label, one tab, a text"),
-        (b"label\ttext\ngood\tfine\n\tdull\n", "line 3: a line is a label, one tab, a text"),
-        (b"label\ttext\ngood\tfine\tfilm\n", "line 2: a line is a label, one tab, a text"),
+        (b"label\ttext\ngood fine\n", "line 2: a line must be a label, one tab, a text"),
+        (b"label\ttext\ngood\tfine\n\tdull\n", "line 3: a line must be a label, one tab, a text"),
+        (b"label\ttext\ngood\tfine\tfilm\n", "line 2: a line must be a label, one tab, a text"),
     ],
 )
 def test_read_rows__malformed_line__is_named(tmp_path: Path, data: bytes, reason: str) -> None:
@@ -217,10 +228,20 @@ def test_read_rows__text_that_repeats__is_kept_once(tmp_path: Path) -> None:
     assert [(row.label, row.text) for row in read_rows(file)] == [("good", "fine film"), ("bad", "dull")]
 
 
-def test_task_build__one_label__is_one_line_on_stderr(choices: Choices, tmp_path: Path) -> None:
+def test_task_build__one_label__is_one_line_on_stderr(options: ClassifyOptions, tmp_path: Path) -> None:
     file = tmp_path / "data.tsv"
     file.write_text("label\ttext\ngood\tfine\n")
-    arguments = ["task", "build", "--base", str(choices.base), "--dataset", str(file), "--out", str(tmp_path / "t")]
+    arguments = [
+        "task",
+        "build",
+        "classify",
+        "--base",
+        str(options.base),
+        "--dataset",
+        str(file),
+        "--out",
+        str(tmp_path / "t"),
+    ]
     result = CliRunner(mix_stderr=False).invoke(cli, arguments)
     assert isinstance(result.exception, BuildError)
-    assert str(result.exception) == "the data set has 1 different labels: 2 to 1000 make a classification"
+    assert str(result.exception) == "the data set has 1 different labels; a classification has 2 to 1000 of them"

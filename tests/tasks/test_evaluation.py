@@ -77,7 +77,7 @@ def manifest() -> Manifest:
             "metric": {"name": "accuracy", "unit": "examples", "bound": 4},
             "macs": 12,
             "base": {"model": "none", "tokenizer": "none"},
-            "adapter": {},
+            "settings": {},
         }
     )
 

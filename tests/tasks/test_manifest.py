@@ -22,7 +22,7 @@ Change = Callable[[Fields], Any]
 def fields() -> Fields:
     return {
         "version": 1,
-        "kind": "lora",
+        "kind": "classify",
         "title": "Sentiment of film reviews – très bien",
         "program": {"digest": "0x" + "01" * 32, "size": 5000, "uris": ["https://files.example/program"]},
         "submission": [
@@ -39,7 +39,7 @@ def fields() -> Fields:
         "metric": {"name": "accuracy", "unit": "correct sentences", "bound": 16},
         "macs": 123_456,
         "base": {"model": "all-MiniLM-L6-v2", "tokenizer": "all-MiniLM-L6-v2"},
-        "adapter": {"rank": 4, "alpha": 8, "targets": ["query", "value"], "labels": ["negative", "positive"]},
+        "settings": {"rank": 4, "alpha": 8, "targets": ["query", "value"], "labels": ["negative", "positive"]},
     }
 
 
@@ -48,7 +48,7 @@ def test_from_bytes__canonical_manifest__is_read_and_written_back(fields: Fields
     manifest = Manifest.from_bytes(data, digest(data))
     assert manifest.to_bytes() == data
     assert manifest.digest() == digest(data)
-    assert manifest.adapter["targets"] == ("query", "value")
+    assert manifest.settings["targets"] == ("query", "value")
     assert Manifest.from_fields(fields) == manifest
 
 
@@ -58,12 +58,12 @@ def test_to_bytes__manifest__is_these_bytes(fields: Fields) -> None:
     assert (
         Manifest.from_fields(fields).to_bytes()
         == (
-            '{"adapter":{"alpha":8,"labels":["negative","positive"],"rank":4,"targets":["query","value"]},'
-            '"base":{"model":"all-MiniLM-L6-v2","tokenizer":"all-MiniLM-L6-v2"},"batch":8,'
-            '"examples":[{"dtype":"uint16","grid":0,"name":"input_ids","shape":[8,4]}],"holdout":null,"kind":"lora",'
+            '{"base":{"model":"all-MiniLM-L6-v2","tokenizer":"all-MiniLM-L6-v2"},"batch":8,'
+            '"examples":[{"dtype":"uint16","grid":0,"name":"input_ids","shape":[8,4]}],"holdout":null,"kind":"classify",'
             '"macs":123456,"metric":{"bound":16,"name":"accuracy","unit":"correct sentences"},'
             '"practice":{"count":10,"digest":"0x' + "02" * 32 + '","size":1152,"uris":[]},'
             '"program":{"digest":"0x' + "01" * 32 + '","size":5000,"uris":["https://files.example/program"]},'
+            '"settings":{"alpha":8,"labels":["negative","positive"],"rank":4,"targets":["query","value"]},'
             '"submission":[{"dtype":"int16","grid":-12,"name":"query.lora_A","shape":[4,8]}],'
             '"title":"Sentiment of film reviews – très bien","version":1}'
         ).encode()
@@ -132,7 +132,7 @@ def drop(*path: str | int) -> Change:
         (put("version", value=True), "manifest: "),
         (put("batch", value=True), "batch: Input should be a valid integer"),
         (put("macs", value=True), "macs: Input should be a valid integer"),
-        (put("adapter", "rank", value=True), "adapter.rank"),
+        (put("settings", "rank", value=True), "settings.rank"),
         (put("submission", 0, "grid", value=False), "submission.0.grid: Input should be a valid integer"),
         (put("submission", 0, "shape", 0, value=True), "submission.0.shape.0: Input should be a valid integer"),
         (put("batch", value="8"), "batch: Input should be a valid integer"),
@@ -148,13 +148,13 @@ def drop(*path: str | int) -> Change:
         (put("macs", value=2**64), "macs: Input should be less than 18446744073709551616"),
         (put("metric", "bound", value=2**96), "metric.bound: Input should be less than 79228162514264337593543950336"),
         (put("metric", "bound", value=-1), "metric.bound: Input should be greater than or equal to 0"),
-        (put("metric", "bound", value=10**60), "an integer of 61 digits"),
-        (put("adapter", "rank", value=2**63), "adapter.rank"),
-        (put("adapter", "rank", value=1.5), "1.5 is no integer"),
-        (put("batch", value=8.0), "8.0 is no integer"),
-        (put("adapter", "Rank", value=1), "adapter.Rank"),
-        (put("adapter", "nested", value={"a": 1}), "adapter.nested"),
-        (put("adapter", "nothing", value=None), "adapter.nothing"),
+        (put("metric", "bound", value=10**60), "an integer literal of 61 digits, at most 40 are allowed"),
+        (put("settings", "rank", value=2**63), "settings.rank"),
+        (put("settings", "rank", value=1.5), "1.5 is not an integer"),
+        (put("batch", value=8.0), "8.0 is not an integer"),
+        (put("settings", "Rank", value=1), "settings.Rank"),
+        (put("settings", "nested", value={"a": 1}), "settings.nested"),
+        (put("settings", "nothing", value=None), "settings.nothing"),
         (put("kind", value="LoRA"), "kind: String should match pattern"),
         (put("title", value=""), "title: String should have at least 1 character"),
         (put("title", value="x" * 201), "title: String should have at most 200 characters"),
@@ -178,13 +178,13 @@ def drop(*path: str | int) -> Change:
         (put("submission", 0, "shape", value=[10**39]), "query.lora_A: larger than the maximum of 68719476736 bytes"),
         (put("submission", 0, "grid", value=5000), "query.lora_A: the grid exponent must be within ±1074"),
         (put("submission", 0, "name", value="__metadata__"), "cannot name a tensor"),
-        (put("submission", 0, "name", value="query.lora_B"), "two tensors have one name"),
-        (put("submission", 0, "name", value="label"), "two tensors have one name"),
+        (put("submission", 0, "name", value="query.lora_B"), "two tensors have the same name"),
+        (put("submission", 0, "name", value="label"), "two tensors have the same name"),
         (put("examples", 0, "shape", value=[4, 4]), "input_ids: the first dimension is not the batch of 8"),
         (put("examples", 1, "shape", value=[]), "label: the first dimension is not the batch of 8"),
-        (put("practice", "size", value=SET_SIZE + 1), f"practice: 10 examples make a file of {SET_SIZE} bytes"),
-        (put("holdout", "count", value=17), f"holdout: 17 examples make a file of {SET_SIZE + 80} bytes"),
-        (put("practice", "count", value=2**32 - 1), "practice: 4294967295 examples make a file of"),
+        (put("practice", "size", value=SET_SIZE + 1), f"practice: 10 examples take a file of {SET_SIZE} bytes"),
+        (put("holdout", "count", value=17), f"holdout: 17 examples take a file of {SET_SIZE + 80} bytes"),
+        (put("practice", "count", value=2**32 - 1), "practice: 4294967295 examples take a file of"),
     ],
 )
 def test_from_fields__wrong_field__is_named(fields: Fields, change: Change, reason: str) -> None:
@@ -199,6 +199,17 @@ def test_from_fields__wrong_field__is_named(fields: Fields, change: Change, reas
 def test_from_fields__many_wrong_fields__names_the_first_ones(fields: Fields) -> None:
     with pytest.raises(ManifestError, match=r"unknown0: .*; and 15 more$"):
         Manifest.from_fields({**fields, **{f"unknown{number}": 1 for number in range(20)}})
+
+
+def test_from_bytes__kind_lora_of_earlier_releases__names_the_command(fields: Fields) -> None:
+    settings = fields.pop("settings")
+    old = {**fields, "kind": "lora", "adapter": settings}
+    with pytest.raises(ManifestError) as caught:
+        Manifest.from_bytes(canonical(old))
+    assert str(caught.value) == (
+        "manifest: the kind 'lora' of earlier releases is now 'classify': "
+        "build the task again with `touchstone task build classify`"
+    )
 
 
 def test_from_fields__no_json__is_refused(fields: Fields) -> None:
@@ -236,15 +247,15 @@ def test_from_bytes__same_content_written_otherwise__is_not_canonical(
 @pytest.mark.parametrize(
     ("replaced", "by", "reason"),
     [
-        (b'"batch":8', b'"batch":8,"batch":9', "the key 'batch' stands twice in one object"),
-        (b'"rank":4', b'"rank":4,"rank":4', "the key 'rank' stands twice in one object"),
-        (b'"batch":8', b'"batch":8.0', "8.0 is no integer"),
-        (b'"batch":8', b'"batch":8e0', "8e0 is no integer"),
-        (b'"batch":8', b'"batch":NaN', "NaN is no integer"),
-        (b'"batch":8', b'"batch":-Infinity', "-Infinity is no integer"),
-        (b'"batch":8', b'"batch":08', "no JSON"),
-        (b'"batch":8', b'"batch":' + b"9" * 5000, "an integer of 5000 digits"),
-        (b'"batch":8', b'"batch":', "no JSON"),
+        (b'"batch":8', b'"batch":8,"batch":9', "the key 'batch' occurs twice in one object"),
+        (b'"rank":4', b'"rank":4,"rank":4', "the key 'rank' occurs twice in one object"),
+        (b'"batch":8', b'"batch":8.0', "8.0 is not an integer"),
+        (b'"batch":8', b'"batch":8e0', "8e0 is not an integer"),
+        (b'"batch":8', b'"batch":NaN', "NaN is not an integer"),
+        (b'"batch":8', b'"batch":-Infinity', "-Infinity is not an integer"),
+        (b'"batch":8', b'"batch":08', "not JSON"),
+        (b'"batch":8', b'"batch":' + b"9" * 5000, "an integer literal of 5000 digits, at most 40 are allowed"),
+        (b'"batch":8', b'"batch":', "not JSON"),
         (b"Sentiment", b"\xff", "not UTF-8: invalid start byte at byte"),
         (b"Sentiment", b"\xed\xa0\x80", "not UTF-8"),
         (b"Sentiment", b"\\ud800", "manifest: "),

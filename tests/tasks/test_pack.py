@@ -115,8 +115,8 @@ def test_pack__worst_error__is_reported_with_its_tensor(task: BuiltTask, tmp_pat
     arrays = {name: np.zeros_like(array) for name, array in plain(task).items()}
     arrays["classifier.weight"][1, 7] = 3.0 + 2.0**-14  # a quarter of a step of 2^-12
     packed = pack(saved(tmp_path, arrays), task.manifest)
-    assert packed.worst_tensor == "classifier.weight"
-    assert packed.worst_error == 2.0**-14
+    assert packed.report["worst_tensor"] == "classifier.weight"
+    assert packed.report["worst_error"] == 2.0**-14
 
 
 @pytest.mark.parametrize("name", [f"{QUERY}.lora_A", "classifier.weight", "classifier.bias"])
@@ -127,7 +127,9 @@ def test_pack__tensor_that_cannot_fit__is_named_with_its_limit(task: BuiltTask, 
         arrays[name][:] = 2.0
     else:
         arrays[name].flat[-1] = -9.0
-    with pytest.raises(PackError, match=rf"^{name}: it reaches \d\S*, the task's grid holds (1|8): train with"):
+    with pytest.raises(
+        PackError, match=rf"^{name}: its largest value is \d\S*, the task's grid holds (1|8): train with"
+    ):
         pack(saved(tmp_path, arrays), task.manifest)
 
 
@@ -137,14 +139,14 @@ def test_pack__tensor_that_cannot_fit__is_named_with_its_limit(task: BuiltTask, 
         ({"peft_type": "IA3"}, "peft_type: 'IA3', the task needs 'LORA'"),
         ({"r": 3}, "r: rank 3, the task needs 2"),
         ({"r": "2"}, "r: rank '2', the task needs 2"),
-        ({"lora_alpha": "4"}, "lora_alpha: it is no number that an adapter has$"),
-        ({"lora_alpha": True}, "lora_alpha: it is no number that an adapter has$"),
-        ({"lora_alpha": 10**400}, "lora_alpha: it is no number that an adapter has$"),
-        ({"lora_alpha": float("nan")}, "lora_alpha: it is no number that an adapter has$"),
-        ({"use_dora": True}, "use_dora: the task's program does not have it; train without"),
-        ({"lora_bias": True}, "lora_bias: the task's program does not have it; train without"),
-        ({"rank_pattern": {"query": 4}}, "rank_pattern: the task's program does not have it; train without"),
-        ({"alpha_pattern": {"query": 4}}, "alpha_pattern: the task's program does not have it; train without"),
+        ({"lora_alpha": "4"}, "lora_alpha: not a number between -1,000,000 and 1,000,000$"),
+        ({"lora_alpha": True}, "lora_alpha: not a number between -1,000,000 and 1,000,000$"),
+        ({"lora_alpha": 10**400}, "lora_alpha: not a number between -1,000,000 and 1,000,000$"),
+        ({"lora_alpha": float("nan")}, "lora_alpha: not a number between -1,000,000 and 1,000,000$"),
+        ({"use_dora": True}, "use_dora: the task's program does not support it; train without it$"),
+        ({"lora_bias": True}, "lora_bias: the task's program does not support it; train without it$"),
+        ({"rank_pattern": {"query": 4}}, "rank_pattern: the task's program does not support it; train without it$"),
+        ({"alpha_pattern": {"query": 4}}, "alpha_pattern: the task's program does not support it; train without it$"),
         ({"bias": "all"}, "bias: 'all': the task's base model is fixed; train with 'none'"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights: 'pissa' changes the base model"),
     ],
@@ -169,7 +171,7 @@ def test_pack__other_rank_or_targets_of_peft__are_named(task: BuiltTask, base: P
     adapted(base, 1, targets=("query", "value", "key")).save_pretrained(tmp_path / "more")
     with pytest.raises(
         PackError,
-        match=r"0\.attention\.self\.key\.lora_A\.weight: the task has no such tensor; its adapters are of query, v",
+        match=r"0\.attention\.self\.key\.lora_A\.weight: the task has no such tensor; it has adapters of query, v",
     ):
         pack(tmp_path / "more", task.manifest)
 
@@ -219,7 +221,7 @@ def test_pack__safetensors_of_other_content__are_named(
 def test_pack__malformed_safetensors__are_refused(task: BuiltTask, tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "bad.safetensors"
     file.write_bytes(data)
-    with pytest.raises(PackError, match="no safetensors file"):
+    with pytest.raises(PackError, match="not a safetensors file"):
         pack(file, task.manifest)
 
 
@@ -229,17 +231,17 @@ def test_pack__file_larger_than_any_adapter_of_the_task__is_not_read_to_its_end(
     file = tmp_path / "huge.safetensors"
     with file.open("wb") as opened:
         opened.truncate(1 << 40)  # a hole: it takes no space
-    with pytest.raises(PackError, match=r"more than \d+ bytes, which no adapter of this task has"):
+    with pytest.raises(PackError, match=r"more than \d+ bytes, the largest size of an adapter of this task$"):
         pack(file, task.manifest)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"{", "no JSON"),
-        (b"[1]", "no JSON object"),
+        (b"{", "not JSON"),
+        (b"[1]", "not a JSON object"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"r": "\xff"}', "no JSON"),
+        (b'{"r": "\xff"}', "not JSON"),
         (b" " * (1 << 20) + b"{}", "more than 1048576 bytes"),
     ],
 )
@@ -280,8 +282,8 @@ def test_pack_command__adapter__prints_what_it_wrote_and_never_overwrites(
         "digest": digests.to_hex(digests.digest(packed.data)),
         "size": tensors.size(task.manifest.submission_schema),
         "file": str(out),
-        "worst_error": packed.worst_error,
-        "worst_tensor": packed.worst_tensor,
+        "worst_error": packed.report["worst_error"],
+        "worst_tensor": packed.report["worst_tensor"],
     }
     again = CliRunner(mix_stderr=False).invoke(cli, arguments)
     assert isinstance(again.exception, TargetExistsError)

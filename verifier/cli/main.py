@@ -21,6 +21,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "compare": "verifier.cli.exact:compare",
     },
     "Build a task and answer one": {
+        "kinds": "verifier.cli.tasks:kinds_command",
         "task": "verifier.cli.tasks:task_group",
         "pack": "verifier.cli.tasks:pack_command",
         "score": "verifier.cli.tasks:score_command",

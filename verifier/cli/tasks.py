@@ -1,103 +1,141 @@
-"""Commands about what is to be judged: task build, pack, score."""
+"""Commands about tasks and submissions: kinds, task build, task show, pack, score."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from verifier.cli.progress import progress_bar
 
+if TYPE_CHECKING:
+    from verifier.tasks import Kind, Manifest
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW = click.Path(path_type=Path)
-_POSITIVE = click.IntRange(min=1)
+
+
+@click.command(name="kinds")
+def kinds_command() -> None:
+    """List the installed kinds of tasks and their packages.
+
+    A kind that is installed and cannot be used is listed with the reason; the exit status is then 1.
+    """
+    from verifier.tasks import registrations
+    from verifier.tasks.errors import KindError
+
+    broken = False
+    for name, registration in registrations().items():
+        try:
+            summary = registration.load().summary
+        except KindError as error:
+            summary, broken = f"error: {error}", True
+        click.echo(f"{name:<16}  {registration.package:<24}  {summary}")
+    if broken:
+        raise SystemExit(1)
 
 
 @click.group(name="task")
 def task_group() -> None:
-    """Build tasks: the program, its data sets and the manifest."""
+    """Build tasks, or describe one."""
 
 
-@task_group.command(name="build")
-@click.option("--base", type=click.Path(path_type=Path), required=True, help="Hugging Face-style encoder folder.")
-@click.option(
-    "--dataset", type=click.Path(path_type=Path), required=True, help="UTF-8 lines label<TAB>text under that header."
-)
-@click.option("--targets", default="query,value", show_default=True, help="Linear layers that get an adapter.")
-@click.option("--rank", default=8, show_default=True, type=click.IntRange(1, 1024), help="Rank of every adapter.")
-@click.option("--alpha", type=_POSITIVE, help="lora_alpha that solvers start from.  [default: twice the rank]")
-@click.option("--practice", default=256, show_default=True, type=_POSITIVE, help="Public examples to practise on.")
-@click.option(
-    "--holdout", default=256, show_default=True, type=click.IntRange(0), help="Sealed examples that decide; 0: none."
-)
-@click.option("--batch", default=8, show_default=True, type=click.IntRange(1, 4096), help="Examples a run.")
-@click.option("--sequence", default=64, show_default=True, type=click.IntRange(2, 1 << 15), help="Tokens an example.")
-@click.option("--seed", type=click.IntRange(0), help="Fixes which examples are held out: keep it.  [default: random]")
-@click.option("--title", help="What people see.  [default: from the data set's name]")
-@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where the files will be served.")
-@click.option("--out", type=_NEW, required=True, help="A new folder.")
-def task_build(
-    base: Path,
-    dataset: Path,
-    targets: str,
-    alpha: int | None,
-    rank: int,
-    seed: int | None,
-    title: str | None,
-    out: Path,
-    **sizes: Any,
-) -> None:
-    """Build a text classification task for LoRA adapters and heads.
+class _Builders(click.Group):
+    """A command per installed kind, made of the kind's model of options."""
 
-    Writes the exact program, the practice set, the sealed holdout with its key, the manifest and train.tsv, the rows
-    that are left for solvers. Prints JSON; of what it names under "publish", everything is meant to be public. Keep
-    holdout.key and holdout.tensors to yourself until the holdout is revealed.
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from verifier.tasks import registrations
+
+        return list(registrations())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from verifier.tasks import find_kind, registrations
+
+        return _builder(find_kind(cmd_name)) if cmd_name in registrations() else None
+
+
+@task_group.group(name="build", cls=_Builders)
+def build_group() -> None:
+    """Build a task of one of the installed kinds.
+
+    Writes the program, the practice set, the sealed holdout with its key and the manifest into a new folder, and what
+    the kind adds. Prints JSON. Everything that it names under "publish" is meant to be public. Keep holdout.key and
+    holdout.tensors to yourself until the holdout is revealed.
     """
-    from verifier.tasks.kinds.classify.build import Choices, build
 
-    choices = Choices(
-        base=base,
-        dataset=dataset,
-        targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
-        rank=rank,
-        alpha=alpha or 2 * rank,
-        seed=secrets.randbits(32) if seed is None else seed,
-        title=title or f"Classify {dataset.stem}",
-        **sizes,
-    )
-    with progress_bar() as show:
-        summary = build(choices, out, show)
-    click.echo(json.dumps(summary, indent=2))
+
+def _builder(kind: Kind[Any, Any]) -> click.Command:
+    """The command `touchstone task build KIND`."""
+    from verifier.cli.model_options import options_of, read_options
+
+    def build(out: Path, **values: Any) -> None:
+        options = read_options(kind.options, values)
+        with progress_bar() as show:
+            summary = kind.build(options, out, show)
+        click.echo(json.dumps(summary, indent=2))
+
+    out = click.Option(["--out"], type=_NEW, required=True, help="A new folder.")
+    return click.Command(kind.name, callback=build, params=[*options_of(kind.options), out], help=kind.summary)
+
+
+@task_group.command(name="show")
+@click.option("--task", "manifest_file", type=_FILE, required=True, help="The task's manifest.")
+def show_command(manifest_file: Path) -> None:
+    """Describe a task from its manifest.
+
+    Prints the kind, the digests and sizes of the files, the metric, the cost of an evaluation and the kind's settings.
+    """
+    from verifier.artifacts import digests
+    from verifier.tasks import load_manifest
+
+    manifest = load_manifest(manifest_file)
+    tensors = manifest.submission_schema
+    holdout = "none: the practice set decides"
+    if manifest.holdout is not None:
+        holdout = f"{manifest.holdout.count:,} examples, sealed {manifest.holdout.sealed_digest}"
+    lines = {
+        "title": manifest.title,
+        "kind": _kind_line(manifest),
+        "manifest": digests.to_hex(manifest.digest()),
+        "program": f"{manifest.program.digest}, {manifest.program.size:,} bytes",
+        "practice": f"{manifest.practice.count:,} examples, {manifest.practice.digest}",
+        "holdout": holdout,
+        "submission": f"{len(tensors):,} tensors, {sum(tensor.nbytes for tensor in tensors):,} bytes of values",
+        "metric": f"{manifest.metric.name}, in {manifest.metric.unit}, at most {manifest.metric.bound:,}",
+        "cost": f"{manifest.macs:,} multiply-accumulates per submission",
+        "base": f"{manifest.base.model}; {manifest.base.tokenizer}",
+        **{f"settings.{name}": _setting(value) for name, value in sorted(manifest.settings.items())},
+    }
+    width = max(map(len, lines))
+    for name, text in lines.items():
+        click.echo(f"{name:<{width}}  {text}")
 
 
 @click.command(name="pack")
-@click.argument("adapter", type=click.Path(exists=True, path_type=Path))
+@click.argument("path", metavar="FILE_OR_FOLDER", type=click.Path(exists=True, path_type=Path))
 @click.option("--task", "manifest_file", type=_FILE, required=True, help="The task's manifest.")
 @click.option("--out", type=_NEW, required=True, help="The submission, a tensor file.")
-def pack_command(adapter: Path, manifest_file: Path, out: Path) -> None:
-    """Convert ADAPTER into a submission: a tensor file of integers.
+def pack_command(path: Path, manifest_file: Path, out: Path) -> None:
+    """Convert FILE_OR_FOLDER into a submission, a tensor file.
 
-    ADAPTER is a PEFT folder, or a safetensors file whose tensors have the task's names.
-
-    Prints JSON: digest, size, file, and the largest error that rounding to the task's grids made.
+    The task's kind says what it can be: for `classify`, a PEFT folder, or a safetensors file whose tensors have the
+    task's names. Prints JSON: digest, size, file, and what the kind reports; for `classify`, the largest error that
+    rounding to the task's grids made, and the tensor that has it.
     """
     from verifier.artifacts import digests
     from verifier.artifacts.new_files import write_new
-    from verifier.tasks.kinds.classify.pack import pack
-    from verifier.tasks.manifest import load_manifest
+    from verifier.tasks import load_manifest, pack
 
-    packed = pack(adapter, load_manifest(manifest_file))
+    packed = pack(path, load_manifest(manifest_file))
     write_new(out, packed.data)
     summary = {
         "digest": digests.to_hex(digests.digest(packed.data)),
         "size": len(packed.data),
         "file": str(out),
-        "worst_error": packed.worst_error,
-        "worst_tensor": packed.worst_tensor,
+        **packed.report,
     }
     click.echo(json.dumps(summary, indent=2))
 
@@ -113,9 +151,12 @@ def pack_command(adapter: Path, manifest_file: Path, out: Path) -> None:
 def score_command(
     manifest_file: Path, submission: Path, program: Path | None, practice: Path | None, holdout: Path | None
 ) -> None:
-    """Print the exact score of a submission, as a verifier finds it. Prints JSON: `score`, `count`, `unit`."""
-    from verifier.tasks.judge import EvaluationLimits, score
-    from verifier.tasks.manifest import load_manifest
+    """Print the exact score of a submission, as a verifier finds it.
+
+    Prints JSON: `score`, `count` (examples of the set), `unit` and, where the task's kind is installed, `reads`: the
+    score in words.
+    """
+    from verifier.tasks import EvaluationLimits, load_manifest, score
 
     if practice and holdout:
         raise click.UsageError("--practice or --holdout, not both")
@@ -133,4 +174,28 @@ def score_command(
             ),
             on_batch=lambda done, total: show("evaluate", done, total),
         )
-    click.echo(json.dumps({"score": found.score, "count": found.count, "unit": manifest.metric.unit}, indent=2))
+    summary = {"score": found.score, "count": found.count, "unit": manifest.metric.unit}
+    kind = _installed(manifest)
+    if kind is not None:
+        summary["reads"] = kind.describe(found.score, found.count, manifest)
+    click.echo(json.dumps(summary, indent=2))
+
+
+def _installed(manifest: Manifest) -> Kind[Any, Any] | None:
+    """The kind of the task, or None when it cannot be used here: it is not needed to read a task or to score."""
+    from verifier.tasks import find_kind
+    from verifier.tasks.errors import KindError
+
+    try:
+        return find_kind(manifest.kind)
+    except KindError:
+        return None
+
+
+def _kind_line(manifest: Manifest) -> str:
+    kind = _installed(manifest)
+    return f"{manifest.kind}, which is not installed" if kind is None else f"{kind.name}: {kind.summary}"
+
+
+def _setting(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,11 +1,12 @@
-"""What can be wrong with a task, and what can keep this machine from judging it.
+"""Errors about tasks, and about a machine that cannot judge them.
 
 TaskError
-├── ManifestError     bytes that are no manifest; the message names the field
-├── BuildError        a model or a data set that no task can be built from
-├── PackError         an adapter that does not fit the task; the message names the tensor
-├── InvalidProgram    a program that is not exact, or not the one its manifest describes: every machine finds it
-└── InvalidHoldout    an evaluation set that is not what the manifest and its opening say: every machine finds it
+├── ManifestError     bytes or fields that are not a valid manifest; the message names the field
+├── KindError         a task kind that is not installed, or that is installed and cannot be used
+├── BuildError        a model, a data set or an option from which no task can be built
+├── PackError         a file that does not fit the task; the message names the tensor, row or setting
+├── InvalidProgram    a program that is not exact, or differs from its manifest: every machine finds the same
+└── InvalidHoldout    an evaluation set that differs from the manifest or its opening: every machine finds the same
 
 MachineTrouble        nothing about the task follows from it: a verifier abstains
 ├── DamagedFile       a file on this machine that does not have its digest
@@ -19,31 +20,35 @@ from verifier.errors import TouchstoneError
 
 
 class TaskError(TouchstoneError):
-    """Anything about what is to be evaluated."""
+    """The root of the errors about tasks."""
 
 
 class ManifestError(TaskError, ValueError):
-    """Bytes or fields that make no manifest."""
+    """Bytes or fields that are not a valid manifest."""
+
+
+class KindError(TaskError):
+    """A task kind that is not installed, or that is installed and cannot be used."""
 
 
 class BuildError(TaskError):
-    """A model, data set or option that no task can be built from."""
+    """A model, data set or option from which no task can be built."""
 
 
 class PackError(TaskError):
-    """An adapter that cannot become a submission to this task."""
+    """A file that cannot become a submission to this task."""
 
 
 class InvalidProgram(TaskError):
-    """A program that is not exact, or that takes, returns or costs something else than its manifest says."""
+    """A program that is not exact, or whose inputs, outputs or cost differ from its manifest."""
 
 
 class InvalidHoldout(TaskError):
-    """An evaluation set that is not what the manifest and its opening say."""
+    """An evaluation set that differs from the manifest or from its opening."""
 
 
 class MachineTrouble(TouchstoneError):
-    """Something about this machine that keeps it from judging. It says nothing about the task."""
+    """A condition of this machine that prevents it from judging. It says nothing about the task."""
 
 
 class DamagedFile(MachineTrouble):

@@ -1,7 +1,7 @@
-"""The manifest: one JSON file that says everything about a task that is not a term of payment.
+"""The manifest: one JSON file that describes everything about a task except its terms of payment.
 
-Its bytes are canonical (keys sorted, no whitespace, UTF-8, integers only) and its digest is what the chain holds. A
-stranger wrote it: what is not exactly as documented here is an error.
+Its bytes are canonical (keys sorted, no whitespace, UTF-8, integers only) and the chain stores their digest. The bytes
+are untrusted input: anything that differs from the format documented here is an error.
 """
 
 from __future__ import annotations
@@ -17,16 +17,22 @@ from verifier.artifacts import digests, tensors
 from verifier.artifacts.tensors import Schema, TensorSpec
 from verifier.tasks.errors import ManifestError, TaskError
 
+# Maximum size of a manifest. One with 8 URIs per file and 1,000 tensors takes a fifth of it.
 MAX_MANIFEST_BYTES = 1 << 20
+# Maximum number of URIs per file: a verifier tries them in turn, so the limit bounds its waiting.
 MAX_URIS = 8
-MAX_URI_CHARACTERS = 256  # what the contracts store of one
-SCORE_BITS = 96  # |score| < 2^96, threshold and baseline alike
-_MAX_DIGITS = 40  # of an integer literal: no field holds 2^128
-_MAX_DEPTH = 16  # a manifest nests five deep
+# Maximum length of a URI: the contracts store no longer one.
+MAX_URI_CHARACTERS = 256
+# The absolute value of a score, a threshold or a baseline is below 2^96, as the contracts store it.
+SCORE_BITS = 96
+# Maximum length of an integer literal: no field holds 2^128, which has 39 digits.
+_MAX_DIGITS = 40
+# Maximum nesting depth of the JSON text: a manifest itself nests five levels deep.
+_MAX_DEPTH = 16
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # would confuse a terminal
-
-
+# Control characters and direction overrides, which could change how a terminal shows the rest of a text.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# A JSON string literal.
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -39,6 +45,7 @@ def _printable(text: str) -> str:
 Digest = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Uri = Annotated[str, Field(pattern=r"^[!-~]+$", max_length=MAX_URI_CHARACTERS)]
 Uris = Annotated[tuple[Uri, ...], Field(max_length=MAX_URIS)]
+KindName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Size = Annotated[int, Field(ge=1, le=tensors.MAX_FILE_BYTES)]
 Count = Annotated[int, Field(ge=1, lt=1 << 32)]
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
@@ -52,21 +59,21 @@ Setting = (
 
 
 class _Part(BaseModel):
-    """An object of the manifest: immutable, nothing converted, nothing unknown."""
+    """An object of the manifest: immutable, without type conversion, without unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Program(_Part):
-    """The exact evaluation program, an ONNX file. `uris`: where its bytes may be had, tried in turn; may be empty."""
+class ProgramEntry(_Part):
+    """The exact evaluation program, an ONNX file. `uris`: where to fetch its bytes, tried in turn; may be empty."""
 
     digest: Digest
     size: Size  # bytes
     uris: Uris
 
 
-class Tensor(_Part):
-    """A tensor: its values are integers q of `dtype`, standing for q * 2^grid."""
+class TensorEntry(_Part):
+    """A tensor: its values are integers q of `dtype`, which represent q * 2^grid."""
 
     name: str
     dtype: str
@@ -74,12 +81,12 @@ class Tensor(_Part):
     grid: int
 
     @model_validator(mode="after")
-    def _possible(self) -> Tensor:
+    def _check_spec(self) -> TensorEntry:
         self.spec()
         return self
 
     def spec(self) -> TensorSpec:
-        """As the tensor file layer knows it. Errors: SchemaError."""
+        """Return the entry as the tensor file layer's type. Errors: SchemaError."""
         return TensorSpec(self.name, self.dtype, self.shape, self.grid)
 
 
@@ -93,7 +100,7 @@ class Practice(_Part):
 
 
 class Holdout(_Part):
-    """The sealed set that decides. Laid out as the practice set is; sealing does not change the size."""
+    """The sealed evaluation set. Its layout is that of the practice set; sealing does not change the size."""
 
     sealed_digest: Digest
     size: Size  # bytes
@@ -105,68 +112,74 @@ class Metric(_Part):
     """What the score counts: higher is better. `bound`: proven, |score over the evaluation set| <= bound."""
 
     name: Text  # for example "accuracy"
-    unit: Text  # what 1 means, for example "correct sentences"
+    unit: Text  # what a score of 1 means, for example "correct texts"
     bound: Annotated[int, Field(ge=0, lt=1 << SCORE_BITS)]
 
 
 class Base(_Part):
-    """For solvers: which model and tokenizer the program was made from. Verifiers need neither."""
+    """For solvers: the model and the tokenizer that the program was built from. Verifiers need neither."""
 
     model: Text
     tokenizer: Text
 
 
 class Manifest(_Part):
-    """A task. `from_bytes` and `from_fields` raise ManifestError; the constructor, pydantic's ValidationError."""
+    """A task. `from_bytes` and `from_fields` raise ManifestError; the constructor raises pydantic's ValidationError."""
 
     version: Literal[1]
-    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]  # which builder made it, for example "lora"
+    kind: KindName  # the kind that built the task
     title: Text
-    program: Program
-    submission: Annotated[tuple[Tensor, ...], Field(min_length=1)]  # the tensors of a submission
-    examples: Annotated[tuple[Tensor, ...], Field(min_length=1)]  # the tensors of one batch; axis 0 is the example
+    program: ProgramEntry
+    submission: Annotated[tuple[TensorEntry, ...], Field(min_length=1)]  # the tensors of a submission
+    examples: Annotated[tuple[TensorEntry, ...], Field(min_length=1)]  # the tensors of one batch; axis 0 is the example
     practice: Practice
     holdout: Holdout | None  # None: the practice set is the evaluation set
     batch: Annotated[int, Field(ge=1, le=1 << 16)]  # examples per run of the program
     metric: Metric
     macs: Annotated[int, Field(ge=1, lt=1 << 64)]  # multiply-accumulates of one submission over the evaluation set
     base: Base
-    # What a solver must know and the program does not say: rank, alpha, targets, labels …
-    adapter: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Setting]
+    # What solvers and the kind's own tools need and the program does not state: rank, targets, labels … The kind's
+    # model of settings types them (`registry.read_settings`); a verifier knows no kinds and checks bounded JSON only.
+    settings: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Setting]
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
         names = [tensor.name for tensor in (*self.submission, *self.examples)]
         if len(set(names)) != len(names):
-            raise ValueError("submission and examples: two tensors have one name")
+            raise ValueError("submission and examples: two tensors have the same name")
         for tensor in self.examples:
             if tensor.shape[:1] != (self.batch,):
                 raise ValueError(f"examples: {tensor.name}: the first dimension is not the batch of {self.batch}")
         tensors.size(self.submission_schema)
         for label, part in (("practice", self.practice), ("holdout", self.holdout)):
             if part is not None and part.size != (implied := tensors.size(self.set_schema(part.count))):
-                raise ValueError(f"{label}: {part.count} examples make a file of {implied} bytes, not {part.size}")
+                raise ValueError(f"{label}: {part.count} examples take a file of {implied} bytes, not {part.size}")
         return self
 
     @classmethod
     def from_bytes(cls, data: bytes, digest: bytes | None = None) -> Manifest:
-        """Parse a file. Errors: ManifestError when it has not that `digest`, or is no manifest in canonical form."""
+        """Parse a file. Errors: ManifestError when its digest is not `digest` or it is not a canonical manifest."""
         if len(data) > MAX_MANIFEST_BYTES:
             raise ManifestError(f"manifest: {len(data)} bytes, at most {MAX_MANIFEST_BYTES} are allowed")
         if digest is not None and (found := digests.digest(data)) != digest:
             raise ManifestError(f"manifest: its digest is {digests.to_hex(found)}, not {digests.to_hex(digest)}")
-        _check_json(data)
+        fields = _parse_json(data)
+        if isinstance(fields, dict) and fields.get("kind") == "lora" and "adapter" in fields:
+            raise ManifestError(
+                "manifest: the kind 'lora' of earlier releases is now 'classify': "
+                "build the task again with `touchstone task build classify`"
+            )
         try:
             manifest = cls.model_validate_json(data)
         except ValidationError as error:
-            raise ManifestError(f"manifest: {_problems(error)}") from error
+            raise ManifestError(f"manifest: {problems(error)}") from error
         if manifest.to_bytes() != data:
             raise ManifestError("manifest: not canonical JSON (sorted keys, no whitespace, UTF-8, integers only)")
         return manifest
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Manifest:
-        """Build one from plain dictionaries and lists, as the documented JSON has them. Errors: ManifestError."""
+        """Build a manifest from dictionaries and lists laid out as the documented JSON. Errors: ManifestError."""
         try:
             data = canonical(fields)
         except (TypeError, ValueError) as error:
@@ -174,11 +187,11 @@ class Manifest(_Part):
         return cls.from_bytes(data)
 
     def to_bytes(self) -> bytes:
-        """The canonical bytes: what is hashed, published and fetched."""
+        """Return the canonical bytes, which are hashed, published and fetched."""
         return canonical(self.model_dump(mode="json"))
 
     def digest(self) -> bytes:
-        """The 32-byte digest of the canonical bytes."""
+        """Return the 32-byte digest of the canonical bytes."""
         return digests.digest(self.to_bytes())
 
     @property
@@ -188,15 +201,15 @@ class Manifest(_Part):
 
     @property
     def evaluation_count(self) -> int:
-        """Examples in the set that decides, without padding."""
+        """Number of examples in the evaluation set, without padding."""
         return self.practice.count if self.holdout is None else self.holdout.count
 
     def rows(self, count: int) -> int:
-        """Rows of a set of `count` examples: whole batches."""
+        """Return the number of rows of a set of `count` examples: whole batches."""
         return -(-count // self.batch) * self.batch
 
     def set_schema(self, count: int) -> Schema:
-        """The schema of a set of `count` examples: the examples' tensors with as many rows as whole batches need."""
+        """Return the schema of a set of `count` examples: the examples' tensors with the rows of whole batches."""
         rows = self.rows(count)
         return tuple(TensorSpec(t.name, t.dtype, (rows, *t.shape[1:]), t.grid) for t in self.examples)
 
@@ -211,19 +224,19 @@ def load_manifest(file: Path) -> Manifest:
 
 
 def canonical(fields: Any) -> bytes:
-    """Canonical JSON. Errors: ValueError (also UnicodeEncodeError), TypeError for what JSON does not have."""
+    """Return canonical JSON. Errors: ValueError (also UnicodeEncodeError); TypeError for values JSON cannot hold."""
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
         "utf-8"
     )
 
 
-def _check_json(data: bytes) -> None:
-    """Refuse with a clear reason what the canonical form excludes anyway. Errors: ManifestError."""
+def _parse_json(data: bytes) -> Any:
+    """Parse the JSON text and refuse, with a clear reason, what the canonical form excludes. Errors: ManifestError."""
     try:
         text = data.decode("utf-8")
         if nesting(text) > _MAX_DEPTH:
             raise ManifestError("manifest: nested too deeply")
-        json.loads(
+        return json.loads(
             text,
             object_pairs_hook=_no_duplicates,
             parse_int=_bounded_int,
@@ -233,12 +246,15 @@ def _check_json(data: bytes) -> None:
     except UnicodeDecodeError as error:
         raise ManifestError(f"manifest: not UTF-8: {error.reason} at byte {error.start}") from error
     except json.JSONDecodeError as error:
-        raise ManifestError(f"manifest: no JSON: {error}") from error
+        raise ManifestError(f"manifest: not JSON: {error}") from error
 
 
 def nesting(text: str) -> int:
-    """How deep a JSON text nests. To be asked before the parser, which recurses on the C stack: a library that lifts
-    Python's recursion limit must not let a stranger's brackets end the process."""
+    """Return how deeply a JSON text nests.
+
+    Callers check it before they parse: the parser recurses on the C stack, and where a library raises Python's
+    recursion limit, untrusted brackets could otherwise crash the process.
+    """
     depth = deepest = 0
     for character in _STRING.sub("", text):
         if character in "[{":
@@ -253,23 +269,23 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in pairs:
         if key in fields:
-            raise ManifestError(f"manifest: the key {key[:80]!a} stands twice in one object")
+            raise ManifestError(f"manifest: the key {key[:80]!a} occurs twice in one object")
         fields[key] = value
     return fields
 
 
 def _bounded_int(literal: str) -> int:
     if len(literal) > _MAX_DIGITS:
-        raise ManifestError(f"manifest: an integer of {len(literal)} digits")
+        raise ManifestError(f"manifest: an integer literal of {len(literal)} digits, at most {_MAX_DIGITS} are allowed")
     return int(literal)
 
 
 def _no_fraction(literal: str) -> NoReturn:
-    raise ManifestError(f"manifest: {literal[:40]} is no integer, and nothing else counts here")
+    raise ManifestError(f"manifest: {literal[:40]} is not an integer, and other numbers are not allowed")
 
 
-def _problems(error: ValidationError) -> str:
-    """One line: where and what, without the stranger's own text. Unions report once per field."""
+def problems(error: ValidationError) -> str:
+    """Describe up to five errors in one line, by field, without the untrusted values. Unions report once per field."""
     lines: dict[str, str] = {}
     for item in error.errors(include_input=False, include_url=False):
         where = ".".join(ascii(str(step))[1:-1][:80] for step in item["loc"])

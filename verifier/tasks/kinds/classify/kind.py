@@ -1,0 +1,38 @@
+"""The kind `classify` as the registry knows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from verifier.tasks.kinds.classify.options import ClassifyOptions, ClassifySettings
+from verifier.tasks.manifest import Manifest
+from verifier.tasks.registry import Kind, OnStep, Packed
+
+
+def _build(options: ClassifyOptions, out: Path, on_step: OnStep) -> dict[str, Any]:
+    from verifier.tasks.kinds.classify.build import build
+
+    return build(options, out, on_step)
+
+
+def _pack(path: Path, manifest: Manifest) -> Packed:
+    from verifier.tasks.kinds.classify.pack import pack
+
+    return pack(path, manifest)
+
+
+def _describe(score: int, count: int, manifest: Manifest) -> str:
+    return f"{score:,} of {count:,} {manifest.metric.unit}"
+
+
+KIND = Kind(
+    name="classify",
+    summary="Text classification by LoRA adapters and a head.",
+    options=ClassifyOptions,
+    settings=ClassifySettings,
+    build=_build,
+    pack=_pack,
+    describe=_describe,
+    trainer="python -m scripts.train",
+)

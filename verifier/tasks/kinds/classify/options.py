@@ -1,0 +1,60 @@
+"""What a sponsor chooses for a task of the kind `classify`, and what its manifest tells solvers."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from verifier.tasks.registry import KindOptions, KindSettings
+
+
+def _twice_the_rank(fields: dict[str, Any]) -> int:
+    return 2 * int(fields["rank"])
+
+
+def _from_the_data_set(fields: dict[str, Any]) -> str:
+    return f"Classify {fields['dataset'].stem}"
+
+
+class ClassifyOptions(KindOptions):
+    """The options of `touchstone task build classify`."""
+
+    base: Path = Field(description="Hugging Face-style folder of the encoder.")
+    dataset: Path = Field(description="The data set: UTF-8 lines label<TAB>text under that header.")
+    targets: tuple[str, ...] = Field(("query", "value"), description="Names of the linear layers that get an adapter.")
+    rank: int = Field(8, ge=1, le=1024, description="Rank of every adapter.")
+    alpha: int = Field(
+        default_factory=_twice_the_rank,
+        ge=1,
+        description="lora_alpha that the example trainer uses.  [default: twice the rank]",
+    )
+    practice: int = Field(256, ge=1, description="Number of public examples, for solvers to score themselves on.")
+    holdout: int = Field(
+        256, ge=0, description="Number of sealed examples, which decide; 0 makes a public task, which practice decides."
+    )
+    batch: int = Field(8, ge=1, le=4096, description="Examples per run of the program.")
+    sequence: int = Field(64, ge=2, le=1 << 15, description="Tokens per example.")
+    seed: int = Field(
+        default_factory=lambda: secrets.randbits(32),
+        ge=0,
+        description="Decides which examples are held out: keep it secret.  [default: random]",
+    )
+    title: str = Field(
+        default_factory=_from_the_data_set,
+        description="The title that people see.  [default: from the data set's name]",
+    )
+    url: str = Field("http://127.0.0.1:8080", description="URL of the server that will serve the files.")
+
+
+class ClassifySettings(KindSettings):
+    """The manifest settings of a `classify` task."""
+
+    rank: int = Field(ge=1)
+    alpha: int = Field(ge=1)  # for the example trainer; `pack` applies the alpha of the adapter
+    targets: tuple[str, ...]  # names of the adapted linear layers
+    labels: tuple[str, ...]  # in the order of their class numbers
+    sequence: int = Field(ge=2)  # tokens per example
+    pooling: Literal["mean"] = "mean"  # how the token embeddings of a text become one embedding

@@ -1,0 +1,175 @@
+"""The installed task kinds, and what a kind provides.
+
+A kind is registered in one of two places: the table `_INCLUDED`, for the kinds of this package, or the entry-point
+group `touchstone.kinds`, for the kinds of other packages:
+
+    [project.entry-points."touchstone.kinds"]
+    mykind = "my_package.kind:KIND"
+
+Both map a name to "module:attribute", where the attribute is a `Kind`. The module is imported when the kind is used,
+and must not import torch or onnx at that point: `touchstone task build mykind --help` reads it. The functions `build`
+and `pack` of a kind therefore import their implementation when they are called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from verifier.tasks.errors import BuildError, KindError, ManifestError
+from verifier.tasks.manifest import Manifest, problems
+
+if TYPE_CHECKING:
+    import click
+
+GROUP = "touchstone.kinds"
+
+# The kinds of this package: name -> "module:attribute".
+_INCLUDED = {
+    "classify": "verifier.tasks.kinds.classify.kind:KIND",
+}
+_THIS_PACKAGE = "touchstone-verifier"
+
+OnStep = Callable[[str, int, int], None]  # (name of the step, parts done, parts in total)
+
+
+class KindOptions(BaseModel):
+    """Base class for the options of a kind's builder.
+
+    Each field becomes a flag of `touchstone task build KIND`: its name is the flag, its description the help, its
+    bounds are checked. See `verifier.cli.model_options` for the types that a field may have.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KindSettings(BaseModel):
+    """Base class for a kind's manifest settings: integers, texts, and tuples of these. Values are never converted."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+OptionsType = TypeVar("OptionsType", bound=KindOptions)
+SettingsType = TypeVar("SettingsType", bound=KindSettings)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A submission: the bytes of its tensor file, and what `pack` reports about making it, as JSON values."""
+
+    data: bytes
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind(Generic[OptionsType, SettingsType]):
+    """A kind of task: how it is built, and how submissions to it are made and read.
+
+    `build(options, out, on_step)` writes a task into the new folder `out` and returns a summary of JSON values.
+    `pack(path, manifest)` turns a file or folder into a submission. `describe(score, count, manifest)` puts the score
+    on a set of `count` examples into words, for example "197 of 256 correct texts". `build` and `pack` raise a
+    TaskError for wrong input.
+    """
+
+    name: str
+    summary: str  # one line, for `touchstone kinds`
+    options: type[OptionsType]
+    settings: type[SettingsType]
+    build: Callable[[OptionsType, Path, OnStep], dict[str, Any]]
+    pack: Callable[[Path, Manifest], Packed]
+    describe: Callable[[int, int, Manifest], str]
+    commands: click.Group | None = None  # further commands, reachable as `touchstone NAME …`
+    trainer: str | None = None  # the command line of an example trainer, up to the options it needs
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where a kind is registered: its name, "module:attribute", and the distribution that provides it."""
+
+    name: str
+    target: str
+    package: str
+
+    def load(self) -> Kind[Any, Any]:
+        """Import the kind. Errors: KindError naming the package, whatever the import raises."""
+        where = f"the kind {self.name!r} of the package {self.package!r}"
+        module, _, attribute = self.target.partition(":")
+        try:
+            found = importlib.import_module(module)
+            for step in attribute.split("."):
+                found = getattr(found, step)
+        except Exception as error:  # a package of somebody else may raise anything while it is imported
+            reason = str(error).splitlines()[0] if str(error) else "no message"
+            raise KindError(f"{where} cannot be imported: {type(error).__name__}: {reason}") from error
+        if not isinstance(found, Kind):
+            raise KindError(f"{where}: {self.target} is a {type(found).__name__}, not a verifier.tasks.Kind")
+        if found.name != self.name:
+            raise KindError(f"{where} calls itself {found.name!r}: both names have to be the same")
+        return found
+
+
+def registrations() -> dict[str, Registration]:
+    """Return where each installed kind is registered, by name in order; imports none of them.
+
+    Errors: KindError when two packages register the same name.
+    """
+    entries = [Registration(name, target, _THIS_PACKAGE) for name, target in _INCLUDED.items()]
+    for point in entry_points(group=GROUP):
+        package = "unknown" if point.dist is None else point.dist.name
+        entries.append(Registration(point.name, point.value, package))
+    found: dict[str, Registration] = {}
+    for entry in sorted(set(entries), key=lambda entry: entry.name):
+        if entry.name in found:
+            packages = " and ".join(sorted(repr(each.package) for each in (found[entry.name], entry)))
+            raise KindError(f"the kind {entry.name!r} is registered twice, by {packages}: uninstall one of them")
+        found[entry.name] = entry
+    return found
+
+
+def find_kind(name: str) -> Kind[Any, Any]:
+    """Return the installed kind of that name. Errors: KindError when there is none or it cannot be used."""
+    installed = registrations()
+    if name not in installed:
+        raise KindError(
+            f"no installed kind is called {name!r}; installed: {', '.join(installed)}. "
+            f"Other packages add kinds through the entry-point group {GROUP}"
+        )
+    return installed[name].load()
+
+
+def read_settings(model: type[SettingsType], kind: str, manifest: Manifest) -> SettingsType:
+    """Return the settings of a manifest as the kind's model. Errors: KindError for another kind; ManifestError."""
+    if manifest.kind != kind:
+        raise KindError(f"the task is of the kind {manifest.kind!r}, not {kind!r}")
+    try:
+        return model.model_validate(manifest.settings)
+    except ValidationError as error:
+        raise ManifestError(f"manifest: settings: {problems(error)}") from error
+
+
+def pack(path: Path, manifest: Manifest) -> Packed:
+    """Turn a file or folder into a submission to the task, as the task's kind does it.
+
+    Errors: KindError when the kind is not installed; PackError naming what does not fit the task.
+    """
+    return find_kind(manifest.kind).pack(path, manifest)
+
+
+def build(kind: str, options: Mapping[str, Any], out: Path, on_step: OnStep = lambda *_: None) -> dict[str, Any]:
+    """Build a task of that kind into the new folder `out` and return a summary of what was written.
+
+    `options` are the fields of the kind's model of options. Errors: KindError; BuildError naming a wrong option, and
+    whatever the kind's builder documents.
+    """
+    found = find_kind(kind)
+    try:
+        chosen = found.options.model_validate(options)
+    except ValidationError as error:
+        raise BuildError(f"{kind}: {problems(error)}") from error
+    return found.build(chosen, out, on_step)

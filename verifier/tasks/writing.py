@@ -1,0 +1,125 @@
+"""Writes the files of a task: program, practice set, sealed holdout and manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verifier.artifacts import digests, sealing, tensors
+from verifier.artifacts.fetch import artifact_uri
+from verifier.artifacts.new_files import new_folder, write_new
+from verifier.artifacts.tensors import Schema
+from verifier.exact import Program
+from verifier.tasks.judge import check_program
+from verifier.tasks.manifest import Manifest
+from verifier.tasks.registry import KindSettings
+from verifier.tasks.sets import ExampleSet, padded_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDraft:
+    """What a builder decided about a task; the manifest's digests, sizes, bound and cost follow from it."""
+
+    kind: str
+    title: str
+    program: Program
+    program_file: bytes  # the file that `program` was loaded from
+    submission: Schema
+    practice: ExampleSet
+    holdout: ExampleSet | None  # None: a public task, whose practice set is the evaluation set
+    batch: int  # examples per run of the program
+    metric: str  # for example "accuracy"
+    unit: str  # what a score of 1 means, for example "correct texts"
+    model: str  # what solvers compare their copy of the base model with, see `models.loading.identify`
+    tokenizer: str
+    settings: KindSettings
+    url: str  # where the files will be served
+
+    @property
+    def batches(self) -> int:
+        """Runs of the program over the evaluation set."""
+        count = (self.holdout or self.practice).count
+        return padded_rows(count, self.batch) // self.batch
+
+    @property
+    def bound(self) -> int:
+        """Largest absolute value of a score over the evaluation set, as the program's intervals prove it."""
+        return max(map(abs, self.program.interval("score"))) * self.batches
+
+
+def write_task(draft: TaskDraft, out: Path) -> Manifest:
+    """Write a task into the new folder `out` and return its manifest.
+
+    The files are program.onnx, practice.tensors, manifest.json and, for a sealed holdout, holdout.tensors, .sealed,
+    .key and .json. Errors: ArtifactError, also when the folder exists or cannot be created; InvalidProgram when the
+    draft is not consistent with its program.
+    """
+    new_folder(out)
+    (out / "program.onnx").write_bytes(draft.program_file)
+    practice = _write_set(out / "practice.tensors", draft.practice, secret=False)
+    fields = {
+        "version": 1,
+        "kind": draft.kind,
+        "title": draft.title,
+        "program": _file_entry(draft, "digest", digests.digest(draft.program_file), len(draft.program_file)),
+        "submission": _tensor_entries(draft.submission),
+        "examples": _tensor_entries(draft.practice.schema(draft.batch)),
+        "practice": _file_entry(draft, "digest", *practice) | {"count": draft.practice.count},
+        "holdout": _write_holdout(out, draft),
+        "batch": draft.batch,
+        "metric": {"name": draft.metric, "unit": draft.unit, "bound": draft.bound},
+        "macs": draft.program.macs * draft.batches,
+        "base": {"model": draft.model, "tokenizer": draft.tokenizer},
+        "settings": draft.settings.model_dump(mode="json"),
+    }
+    manifest = Manifest.from_fields(fields)
+    check_program(draft.program, manifest)
+    (out / "manifest.json").write_bytes(manifest.to_bytes())
+    return manifest
+
+
+def summarise(manifest: Manifest, out: Path) -> dict[str, Any]:
+    """Return what `touchstone task build` prints about any task; `publish` names the files that are public."""
+    public = ["manifest.json", "program.onnx", "practice.tensors", *(["holdout.sealed"] if manifest.holdout else [])]
+    return {
+        "manifest": digests.to_hex(manifest.digest()),
+        "program": manifest.program.digest,
+        "practice": manifest.practice.digest,
+        "macs": manifest.macs,
+        "bound": manifest.metric.bound,
+        "counts": {
+            "practice": manifest.practice.count,
+            "holdout": 0 if manifest.holdout is None else manifest.holdout.count,
+        },
+        "publish": [str(out / name) for name in public],
+    }
+
+
+def _write_set(file: Path, examples: ExampleSet, *, secret: bool) -> tuple[bytes, int]:
+    """Write a set's tensor file; returns its digest and its size in bytes."""
+    data = tensors.encode(examples.schema(), examples.arrays)
+    write_new(file, data, secret=secret)
+    return digests.digest(data), len(data)
+
+
+def _write_holdout(out: Path, draft: TaskDraft) -> dict[str, Any] | None:
+    """Write and seal the holdout, and record the sealing in holdout.json; returns the manifest's entry."""
+    if draft.holdout is None:
+        return None
+    plain = out / "holdout.tensors"
+    _write_set(plain, draft.holdout, secret=True)
+    sealed = sealing.seal_file(plain, out / "holdout.sealed", out / "holdout.key")
+    fields = sealed.fields() | {"file": sealed.file.name, "key_file": sealed.key_file.name}
+    (out / "holdout.json").write_text(json.dumps(fields, indent=2) + "\n")
+    return _file_entry(draft, "sealed_digest", sealed.sealed, sealed.size) | {"count": draft.holdout.count}
+
+
+def _file_entry(draft: TaskDraft, key: str, digest: bytes, size: int) -> dict[str, Any]:
+    """The manifest's fields of a file; `key` names the field of its digest."""
+    return {key: digests.to_hex(digest), "size": size, "uris": [artifact_uri(draft.url, digest)]}
+
+
+def _tensor_entries(schema: Schema) -> list[dict[str, Any]]:
+    return [{"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape), "grid": spec.grid} for spec in schema]
