@@ -1,1 +1,1 @@
-"""Files addressed by their digest: hashing, tensor files, sealing, storing, fetching and serving them."""
+"""Files that are addressed by their digest: hashing, tensor files, sealing, storing, fetching, serving, evidence."""

@@ -1,1 +1,1 @@
-"""A local chain over HTTP that needs nothing but pip: for the demo, trying things out and tests; never for value."""
+"""A local chain for development and tests: an EVM in memory, served as JSON-RPC over HTTP."""

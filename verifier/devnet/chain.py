@@ -1,7 +1,7 @@
-"""One chain in memory: alysis (py-evm) with a pool of transactions, blocks on a clock, and what clients expect.
+"""A chain in memory: alysis (py-evm), with a transaction pool, block times, and the JSON-RPC methods clients expect.
 
-alysis alone applies a transaction when it is sent, to a block whose time is set later. Here transactions wait in a pool
-and are applied when their block is mined, so that block.timestamp inside a contract is the time in the header.
+alysis alone applies a transaction when it is sent, to a block whose timestamp is set later. Here transactions wait in a
+pool and are applied when their block is mined, so that block.timestamp inside a contract is the one of the header.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ethereum_rpc import RPCError
 
 logger = logging.getLogger(__name__)
 
-MIN_PRIORITY_FEE = 1_000_000_000  # wei, what eth_maxPriorityFeePerGas suggests
-REPLACEMENT_BUMP_PERCENT = 10  # as nodes ask of a replacement
-ERROR_SELECTOR = bytes.fromhex("08c379a0")  # Error(string)
-MAX_LOG_BLOCKS = 100_000
+MIN_PRIORITY_FEE = 1_000_000_000  # wei per gas; eth_maxPriorityFeePerGas suggests it
+REPLACEMENT_BUMP_PERCENT = 10  # how much higher both fees of a replacement must be, as in geth
+ERROR_SELECTOR = bytes.fromhex("08c379a0")  # Error(string), the encoding of a revert with a reason
+MAX_LOG_BLOCKS = 100_000  # the largest block range of one eth_getLogs request
 
 Json = Any
 
 
 class RequestError(Exception):
-    """A JSON-RPC error: code, message and, for reverts, the returned data as hex."""
+    """A JSON-RPC error: its code, its message and, for a revert, the returned data in hexadecimal."""
 
     def __init__(self, code: int, message: str, data: str | None = None) -> None:
         super().__init__(message)
@@ -39,13 +39,16 @@ class RequestError(Exception):
 
 
 class DevChain:
-    """A chain with one funded account (private key 1) until others are funded.
+    """A chain with one funded account, that of private key 1, and those that are funded at the start.
 
-    Not thread-safe: one caller at a time.
+    It is not thread-safe: only one caller at a time may use it.
     """
 
     def __init__(self, chain_id: int, funded: Mapping[str, int]) -> None:
-        """Start at a genesis block of now; `funded` maps addresses to wei, given by a first block of transfers."""
+        """Start a chain whose genesis block has the current time.
+
+        `funded` maps addresses to wei, which a first block of transfers gives them.
+        """
         total = sum(funded.values())
         self._node = Node(
             root_balance_wei=total + 10**24,
@@ -54,11 +57,11 @@ class DevChain:
             auto_mine_transactions=False,
         )
         self._rpc = RPCNode(self._node)
-        self._chain: Any = self._node._backend.chain  # py-evm types block numbers and optional fields too narrowly
+        self._chain: Any = self._node._backend.chain  # Any, because py-evm's annotations are too narrow
         self._pool: dict[tuple[bytes, int], SignedTransactionAPI] = {}
         self._included: dict[str, int] = {}  # transaction hash -> block number
         self._logs: list[list[dict[str, Json]]] = [[]]  # by block number
-        self._ahead_s = 0  # of the clock
+        self._ahead_s = 0  # seconds that evm_increaseTime has put the chain ahead of the clock
         self._own: dict[str, Any] = {
             "eth_sendRawTransaction": self._send_raw,
             "eth_getTransactionCount": self._transaction_count,
@@ -81,7 +84,10 @@ class DevChain:
     # Mining
 
     def mine(self, now: int | None = None) -> int:
-        """Mine what the pool holds, at second `now` (default: the clock) but after the parent; the block's number."""
+        """Mine the transactions of the pool and return the block's number.
+
+        The block's timestamp is `now` (by default the clock's), in seconds, and at least one more than the parent's.
+        """
         parent: BlockHeaderAPI = self._chain.get_canonical_head()
         timestamp = max(int(time.time()) + self._ahead_s if now is None else now, parent.timestamp + 1)
         randao = os.urandom(32)
@@ -101,7 +107,7 @@ class DevChain:
         return number
 
     def _apply(self, key: tuple[bytes, int]) -> None:
-        """Try one pooled transaction in the block under construction; what can never be included leaves the pool."""
+        """Try to apply one pooled transaction to the pending block; drop it when it can never be included."""
         sender, nonce = key
         transaction = self._pool[key]
         expected = self._chain.get_vm(self._chain.header).state.get_nonce(sender)
@@ -116,11 +122,14 @@ class DevChain:
             logger.warning("dropped transaction 0x%s: %s", transaction.hash.hex(), error)
 
     def _increase_time(self, seconds: int | str) -> int:
-        """The next block comes at least that long after the newest; how far the clock is ahead now, in seconds."""
+        """Make the next block's time at least `seconds` later than the newest block's.
+
+        Returns by how many seconds the chain is now ahead of the clock.
+        """
         more = int(seconds, 16) if isinstance(seconds, str) else seconds
         if more < 0:
-            raise RequestError(-32602, "time only goes forward")
-        # Blocks mined faster than the clock runs are ahead of it already.
+            raise RequestError(-32602, "time can only be increased")
+        # When several blocks were mined within a second, the newest block is ahead of the clock already.
         lead = self._chain.get_canonical_head().timestamp - int(time.time()) - self._ahead_s
         self._ahead_s += more + max(0, lead)
         return self._ahead_s
@@ -152,7 +161,7 @@ class DevChain:
     # Requests
 
     def request(self, method: str, params: Sequence[Json]) -> Json:
-        """Answer one JSON-RPC request. Errors: RequestError with the code and message a node would give."""
+        """Answer one JSON-RPC request. Errors: RequestError, with the code and message that a node would give."""
         own = self._own.get(method)
         try:
             if own is not None:
@@ -174,7 +183,7 @@ class DevChain:
             transaction = self._node._backend.decode_transaction(bytes.fromhex(raw.removeprefix("0x")))
             transaction.validate()
             sender = bytes(transaction.sender)
-        except Exception as error:  # py-evm raises many kinds for bytes that are no transaction
+        except Exception as error:  # py-evm raises many types for bytes that are not a transaction
             raise RequestError(-32602, f"invalid transaction: {error}") from error
         chain_id = getattr(transaction, "chain_id", None)
         if chain_id is not None and chain_id != self._chain.chain_id:
@@ -212,7 +221,7 @@ class DevChain:
         number = self._included.get(transaction_hash.lower())
         if number is None:
             return None
-        # alysis looks a transaction up from the newest block down, and decodes what lies between.
+        # alysis would search from the newest block down and decode every block in between.
         block = self._chain.get_canonical_block_by_number(number)
         receipts = block.get_receipts(self._chain.chaindb)
         index = next(
@@ -254,7 +263,7 @@ class DevChain:
         return self._completed(self._call_alysis("eth_getBlockByHash", block_hash, full))
 
     def _completed(self, answer: Json) -> Json:
-        """Add the header fields that alysis leaves out, so that a client can hash the header itself."""
+        """Add the header fields that alysis omits, so that a client can compute the header's hash."""
         if answer is None:
             return None
         header = self._chain.get_canonical_block_by_number(int(answer["number"], 16)).header
@@ -276,7 +285,7 @@ class DevChain:
             first = _block_number(criteria.get("fromBlock", "latest"), newest)
             last = min(_block_number(criteria.get("toBlock", "latest"), newest), newest)
         if last - first > MAX_LOG_BLOCKS:
-            raise RequestError(-32005, f"more than {MAX_LOG_BLOCKS} blocks asked for")
+            raise RequestError(-32005, f"the block range is larger than {MAX_LOG_BLOCKS}")
         addresses = criteria.get("address")
         wanted = None
         if addresses is not None:
@@ -308,7 +317,7 @@ class DevChain:
 
 
 def _with_block(method: str, params: Sequence[Json]) -> list[Json]:
-    """Calls may leave the block out, and may ask for the pending one, which here is the latest."""
+    """Complete a request's parameters: a missing block and the pending one both mean the latest here."""
     position = {"eth_call": 1, "eth_estimateGas": 1, "eth_getBalance": 1, "eth_getCode": 1, "eth_getStorageAt": 2}
     filled = list(params)
     if method in position:
@@ -321,7 +330,7 @@ def _with_block(method: str, params: Sequence[Json]) -> list[Json]:
         call = {key: value for key, value in filled[0].items() if value is not None}
         if "input" in call:
             call["data"] = call.pop("input")
-        # Fees only matter to who pays; a simulated call spends nothing.
+        # A simulated call spends nothing, so its fees are ignored.
         known = {"from", "to", "gas", "value", "data", "nonce"}
         filled[0] = {key: value for key, value in call.items() if key in known}
         if method == "eth_estimateGas":
@@ -338,7 +347,7 @@ def _block_number(block: str | int, newest: int) -> int:
 
 
 def _topics_match(wanted: Sequence[Json], topics: Sequence[str]) -> bool:
-    """Position by position: None matches all, a list matches any of its members."""
+    """Compare topics by position: None matches every topic, a list matches each of its members."""
     if len(wanted) > len(topics):
         return False
     for asked, topic in zip(wanted, topics, strict=False):
@@ -351,7 +360,7 @@ def _topics_match(wanted: Sequence[Json], topics: Sequence[str]) -> bool:
 
 
 def _as_request_error(error: RPCError) -> RequestError:
-    """Put a revert's reason into the message, the way geth does; alysis has it in the data alone."""
+    """Put a revert's reason into the message, as geth does; alysis gives it only in the data."""
     data = error.data
     if data is None:
         return RequestError(int(error.code), error.message)
@@ -361,5 +370,5 @@ def _as_request_error(error: RPCError) -> RequestError:
         try:
             message = f"execution reverted: {decode(['string'], raw[4:])[0]}"
         except DecodingError:
-            logger.debug("revert data is no Error(string): %s", raw.hex())
+            logger.debug("the revert data is not a valid Error(string): %s", raw.hex())
     return RequestError(3, message, "0x" + raw.hex())

@@ -1,4 +1,4 @@
-"""The chain behind JSON-RPC over HTTP, on one event loop: requests and mining take turns."""
+"""Serves the chain as JSON-RPC over HTTP. Requests and mining share one event loop, so they never run at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from verifier.devnet.chain import DevChain, RequestError
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY = 2 * 1024 * 1024  # bytes; a contract's deployment is about 50 KB
-MAX_BATCH = 200
+MAX_BODY_BYTES = 2 * 1024 * 1024  # of a request; the deployment of a contract has about 50 KB
+MAX_BATCH = 200  # requests in one body
 
 
 def application(chain: DevChain, block_time_s: float) -> web.Application:
-    """The web application of a chain that mines every `block_time_s` seconds."""
+    """Return the web application of a chain that mines a block every `block_time_s` seconds."""
 
     async def handle(request: web.Request) -> web.Response:
         try:
@@ -28,31 +28,31 @@ def application(chain: DevChain, block_time_s: float) -> web.Application:
             return _json({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "the body is not JSON"}})
         if isinstance(body, list):
             if len(body) > MAX_BATCH:
-                error = {"code": -32600, "message": f"at most {MAX_BATCH} requests a batch"}
+                error = {"code": -32600, "message": f"a batch may have at most {MAX_BATCH} requests"}
                 return _json({"jsonrpc": "2.0", "id": None, "error": error})
             return _json([_answer(chain, item) for item in body])
         return _json(_answer(chain, body))
 
     async def mining(app: web.Application) -> Any:
-        task = asyncio.create_task(_mine_for_ever(chain, block_time_s))
+        task = asyncio.create_task(_mine_repeatedly(chain, block_time_s))
         yield
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    app = web.Application(client_max_size=MAX_BODY)
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/", handle)
     app.cleanup_ctx.append(mining)
     return app
 
 
-async def _mine_for_ever(chain: DevChain, block_time_s: float) -> None:
+async def _mine_repeatedly(chain: DevChain, block_time_s: float) -> None:
     loop = asyncio.get_running_loop()
     due = loop.time() + block_time_s
     while True:
         await asyncio.sleep(max(0.0, due - loop.time()))
         chain.mine()
-        # A block that took long does not make the following ones crowd together.
+        # After a block that took long, the next ones still have their full interval.
         due = max(due + block_time_s, loop.time())
 
 
