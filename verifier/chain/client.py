@@ -1,6 +1,7 @@
-"""One node over JSON-RPC: blocks, code, balances, logs and raw calls, with the library's errors translated.
+"""A client of one node over JSON-RPC: blocks, code, balances, logs and transactions.
 
-Everything that reads state takes the block it reads at, so that all answers of one tick belong to one block.
+The errors of web3 and requests become this package's. Every read of state takes the block at which it is read, so that
+all answers of one tick belong to one block.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from web3.types import RPCEndpoint, TxParams
 
 from verifier.chain.errors import ChainError, Refused, Reverted, Unreachable
 
-ERROR_STRING_SELECTOR = bytes.fromhex("08c379a0")  # Error(string), how a revert reason travels
+ERROR_STRING_SELECTOR = bytes.fromhex("08c379a0")
+"""Selector of Error(string), the encoding of a revert reason."""
 
-# How nodes say that they know this very transaction, or that some version of it is mined: the receipt tells which.
-ALREADY_THERE = ("already known", "already imported", "known transaction", "nonce too low")
+ALREADY_KNOWN = ("already known", "already imported", "known transaction", "nonce too low")
+"""Parts of the messages by which nodes say that they have this transaction or that its nonce is mined."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block as the service sees it: number, hash, time in seconds and base fee in wei per gas."""
+    """A block: number, hash, timestamp in seconds, base fee in wei per gas, and the node's JSON answer."""
 
     number: int
     hash: bytes
@@ -51,7 +53,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Receipt:
-    """How a transaction ended: its block, whether it succeeded, what it used."""
+    """Result of a mined transaction: its block, whether it succeeded, the gas it used."""
 
     block: int
     ok: bool
@@ -59,14 +61,14 @@ class Receipt:
 
 
 def revert_reason(error: ContractLogicError) -> str:
-    """The contract's own words: from the revert data where the node hands it over, else from the message."""
+    """The contract's revert reason: from the revert data if the node returns it, else from the error's message."""
     data = error.data.get("data") if isinstance(error.data, dict) else error.data
     if isinstance(data, str) and data.startswith("0x"):
         raw = bytes.fromhex(data[2:])
         if raw[:4] == ERROR_STRING_SELECTOR:
             try:
                 return str(decode(["string"], raw[4:])[0])
-            except Exception:  # a hostile token may return anything here; the message still says something
+            except Exception:  # a hostile token may return any bytes here; only the reason is lost
                 return f"undecodable revert data {data[:74]}"
     message = error.message or "no reason given"
     return message.removeprefix("execution reverted").removeprefix(":").strip() or "no reason given"
@@ -74,7 +76,7 @@ def revert_reason(error: ContractLogicError) -> str:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn web3's and requests' exceptions into this package's."""
+    """Translate web3's and requests' exceptions into this package's."""
     try:
         yield
     except ChainError:
@@ -86,7 +88,7 @@ def translated() -> Iterator[None]:
     except Web3RPCError as error:
         raise Refused(str(error.message or error)) from error
     except (Web3Exception, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
-        raise Unreachable(f"the node's answer makes no sense: {type(error).__name__}: {error}") from error
+        raise Unreachable(f"the node's answer is malformed: {type(error).__name__}: {error}") from error
 
 
 def _quantity(value: Any) -> int:
@@ -94,7 +96,7 @@ def _quantity(value: Any) -> int:
 
 
 def _read_strings_leniently(w3: Web3) -> None:
-    """Contracts do not check that a stranger's URI is UTF-8: one that is not must not keep anybody from reading."""
+    """Decode text that is not valid UTF-8 with its bytes escaped: contracts accept any bytes as a URI."""
     registry = w3.codec._registry
     registry.unregister_decoder("string")
     decoder = StringDecoder(handle_string_errors="backslashreplace")  # type: ignore[no-untyped-call]
@@ -102,16 +104,16 @@ def _read_strings_leniently(w3: Web3) -> None:
 
 
 class Client:
-    """A node. Not safe for several threads: the service's loop is its only user."""
+    """A connection to one node. Not thread-safe: the service uses it in its loop only."""
 
     def __init__(self, rpc_url: str, timeout_s: float = 20.0) -> None:
-        # The tick is the retry: a request that fails is tried again with everything else, not in a loop down here.
+        # The service retries a whole tick, so a failed request is not repeated here.
         provider = HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
         self.w3 = Web3(provider)
         _read_strings_leniently(self.w3)
 
     def request(self, method: str, parameters: Sequence[Any]) -> Any:
-        """One JSON-RPC request; its result as the node gave it. Errors: Unreachable, Refused."""
+        """Send one JSON-RPC request and return its result unchanged. Errors: Unreachable, Refused."""
         with translated():
             answer = self.w3.provider.make_request(RPCEndpoint(method), list(parameters))
             if "error" in answer:
@@ -121,11 +123,12 @@ class Client:
             return answer.get("result")
 
     def chain_id(self) -> int:
+        """The chain id that the node reports."""
         with translated():
             return _quantity(self.request("eth_chainId", []))
 
     def block(self, number: int | str = "latest") -> Block:
-        """The block with that number (or tag). Errors: Unreachable when the node has none."""
+        """The block with that number or tag. Errors: Unreachable, also when the node does not have it."""
         tag = number if isinstance(number, str) else hex(number)
         raw = self.request("eth_getBlockByNumber", [tag, False])
         if raw is None:
@@ -140,10 +143,11 @@ class Client:
             )
 
     def confirmed(self, head: Block, confirmations: int) -> Block:
-        """The block that many below `head` (block 0 on a chain that is too young)."""
+        """The block `confirmations` below `head`; block 0 if the chain is shorter."""
         return head if confirmations == 0 else self.block(max(0, head.number - confirmations))
 
     def code(self, address: ChecksumAddress) -> bytes:
+        """The runtime code at an address; empty when no contract is there."""
         with translated():
             return bytes(self.w3.eth.get_code(address))
 
@@ -153,12 +157,12 @@ class Client:
             return int(self.w3.eth.get_balance(address, "latest" if block is None else block))
 
     def nonce(self, address: ChecksumAddress, block: int | None = None) -> int:
-        """Transactions of `address` mined up to that block: the next free nonce there."""
+        """Number of transactions of `address` mined up to that block, which is its next free nonce."""
         with translated():
             return int(self.w3.eth.get_transaction_count(address, "latest" if block is None else block))
 
     def logs(self, addresses: Sequence[ChecksumAddress], first: int, last: int) -> list[Log]:
-        """All logs of those contracts in blocks first..last, both included, in chain order."""
+        """All logs of those contracts in the blocks `first` to `last` inclusive, in chain order."""
         query = {"address": list(addresses), "fromBlock": hex(first), "toBlock": hex(last)}
         raw = self.request("eth_getLogs", [query])
         with translated():
@@ -180,24 +184,25 @@ class Client:
             self.w3.eth.call(transaction)
 
     def estimate_gas(self, transaction: TxParams) -> int:
+        """The gas that the transaction would use. Errors: Reverted, Unreachable."""
         with translated():
             return int(self.w3.eth.estimate_gas(transaction))
 
     def priority_fee(self) -> int:
-        """The tip the node suggests, in wei per gas."""
+        """The priority fee that the node suggests, in wei per gas."""
         with translated():
             return _quantity(self.request("eth_maxPriorityFeePerGas", []))
 
     def broadcast(self, raw: bytes) -> None:
-        """Hand over a signed transaction; that the node has it already is no error. Errors: Unreachable, Refused."""
+        """Send a signed transaction; one that the node already has is accepted. Errors: Unreachable, Refused."""
         try:
             self.request("eth_sendRawTransaction", ["0x" + raw.hex()])
         except Refused as error:
-            if not any(text in str(error).lower() for text in ALREADY_THERE):
+            if not any(text in str(error).lower() for text in ALREADY_KNOWN):
                 raise
 
     def receipt(self, transaction_hash: bytes) -> Receipt | None:
-        """How that transaction ended on the chain the node follows now; None while it has not."""
+        """Result of a transaction on the branch that the node follows; None while it is not mined there."""
         raw = self.request("eth_getTransactionReceipt", ["0x" + transaction_hash.hex()])
         with translated():
             if raw is None or raw.get("blockNumber") is None:

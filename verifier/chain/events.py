@@ -1,7 +1,7 @@
-"""The contracts' history, read once and followed block by block, across reorganisations.
+"""An index of the contracts' events that follows the chain across reorganisations.
 
-The contracts keep what they must enforce; what was *said* (URIs, keys, who sits where) is in events. The index holds
-every event up to the block it was last advanced to, so history and state calls of one tick belong to one block.
+The contracts store only what they enforce; URIs, keys and committees are in events. The index holds every event up to
+the block it was last advanced to, so that the events and the state calls of one tick belong to one block.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from verifier.chain.client import Block, Client, Log, translated
 from verifier.chain.errors import Refused, Unreachable
 from verifier.protocol.history import Event
 
-REMEMBERED_BLOCKS = 512  # a reorganisation deeper than this makes the index read everything again
+REMEMBERED_BLOCKS = 512
+"""Checkpoints that the index keeps. After a reorganisation below the oldest one it reads everything again."""
 
 
 class EventIndex:
-    """All events of some contracts from `first_block` up to the block last advanced to, in chain order."""
+    """All events of some contracts from `first_block` to the block it was last advanced to, in chain order."""
 
     def __init__(self, client: Client, contracts: Sequence[Contract], first_block: int = 0, span: int = 2_000) -> None:
-        """`span` is how many blocks one log query covers: nodes limit it."""
+        """`span` is the number of blocks that one log query covers; nodes limit it."""
         self._client = client
         self._first_block = first_block
         self._span = span
@@ -38,20 +39,20 @@ class EventIndex:
         self._addresses = [contract.address for contract in contracts]
         self._checkpoints: list[tuple[int, bytes]] = []  # (block number, hash) the index was advanced to, oldest first
         self.events: list[Event] = []
-        self.retractions = 0  # grows whenever events are taken back: whoever folded them has to begin again
+        self.retractions = 0  # counts removals of events: a fold over them has to begin again after each
 
     def advance(self, to: Block) -> bool:
-        """Follow the chain up to `to`. Returns whether events had to be forgotten. Errors: Unreachable, Refused."""
+        """Follow the chain up to the block `to`; returns whether events were removed. Errors: Unreachable, Refused."""
         forgotten = self._forget_orphans(to)
         trusted = len(self._checkpoints), len(self.events)
         first = self._checkpoints[-1][0] + 1 if self._checkpoints else self._first_block
         while first <= to.number:
             logs, last = self._logs(first, min(first + self._span - 1, to.number))
             reached = to if last == to.number else self._client.block(last)
-            self.events.extend(list(self._decode(logs)))  # all of a span or nothing
+            self.events.extend(list(self._decode(logs)))  # list() first: a span whose decoding fails adds nothing
             self._checkpoints.append((reached.number, reached.hash))
             first = last + 1
-        # The node may have switched branches between the block and its logs: then nothing read now can be trusted.
+        # If the node switched branches between the block and its logs, nothing that was read now can be trusted.
         if self._client.block(to.number).hash != to.hash:
             del self._checkpoints[trusted[0] :]
             del self.events[trusted[1] :]
@@ -60,8 +61,11 @@ class EventIndex:
         return forgotten
 
     def _logs(self, first: int, last: int) -> tuple[list[Log], int]:
-        """The logs from `first` to `last`, or to the nearer block that is returned: nodes refuse to give too many at
-        once, and anybody can make many. Errors: Refused when even one block's are refused."""
+        """The logs from `first` to `last` or to an earlier block, and the number of that block.
+
+        Nodes refuse queries with too many results, so the range is halved until one is answered.
+        Errors: Refused when even the logs of a single block are refused.
+        """
         while True:
             try:
                 return self._client.logs(self._addresses, first, last), last
@@ -92,7 +96,7 @@ class EventIndex:
     def _decode(self, logs: Iterable[Log]) -> Iterable[Event]:
         for log in logs:
             decoder = self._decoders.get((log.address, log.topics[0])) if log.topics else None
-            if decoder is None:  # an event of a later interface is not ours to read
+            if decoder is None:  # an event that the ABI does not have
                 continue
             entry = LogReceipt(
                 address=log.address,

@@ -1,7 +1,7 @@
-"""Block headers as the chain hashes them: an RLP list, rebuilt from a node's JSON answer.
+"""Encodes a block header as the chain hashes it: an RLP list, rebuilt from a node's JSON answer.
 
-A node hands out a block as JSON, and the Panel's `draw` wants the bytes whose keccak256 is the block's hash. Each fork
-appended fields to the list, so the fields a block has say which fork it belongs to.
+The Panel's `draw` takes the bytes whose keccak256 is the block's hash. Each fork appended fields to the list, so the
+fields of a block show to which fork it belongs.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from eth_utils.crypto import keccak
 
 from verifier.chain.errors import Unreachable
 
-NUMBER = 0  # width of an RLP integer: as few bytes as it takes
-BYTES = -1  # width of a byte string that is as long as it is
+NUMBER = 0
+"""Stands for the width of an RLP integer, which has as few bytes as its value needs."""
+
+BYTES = -1
+"""Stands for the width of a byte string of any length."""
 
 # JSON name and width in bytes, in the order of the list.
 FRONTIER = (
@@ -44,13 +47,13 @@ LATER_FORKS = (
 
 
 class UnknownHeader(Unreachable):
-    """The node's block does not hash to the hash the node gives: a fork this code does not know, or a faulty node."""
+    """The encoded header does not have the block's hash: the fork is unknown to this code, or the node is faulty."""
 
 
 def encode_header(block: Mapping[str, Any]) -> bytes:
-    """RLP of the header of a block as `eth_getBlockByNumber` answers it, raw JSON or what web3 makes of it.
+    """The RLP encoding of the header of a block from `eth_getBlockByNumber`, as raw JSON or as web3 returns it.
 
-    Errors: UnknownHeader when a field is missing or the bytes' keccak256 is not the block's hash.
+    Errors: UnknownHeader when a field is missing or the keccak256 of the bytes is not the block's hash.
     """
     try:
         fields = list(FRONTIER)

@@ -1,7 +1,7 @@
-"""One sender for one operator key: it simulates, signs, remembers, watches and replaces.
+"""Sends the transactions of one operator key: it simulates, signs, records, watches and replaces them.
 
-A transaction is remembered before it is broadcast, with its raw bytes, so that a process killed at any line finds it
-again: rebroadcasting the same bytes is harmless, sending the same duty twice would not be free.
+A transaction and its raw bytes are recorded before it is broadcast, so that a process killed at any point finds it
+again. Rebroadcasting the same bytes is harmless; sending a second transaction for the same duty would cost gas.
 """
 
 from __future__ import annotations
@@ -21,28 +21,33 @@ from verifier.chain.client import Block, Client
 from verifier.chain.contracts import Call
 from verifier.chain.errors import Refused, Reverted
 
-GAS_MARGIN = 1.25  # estimates are taken on a state that other transactions may change first
-BUMP_PERCENT = 13  # nodes ask for at least 12.5 % more of both fees before they replace a transaction
+GAS_MARGIN = 1.25
+"""Factor on gas estimates, because other transactions can change the state on which the estimate was made."""
+
+BUMP_PERCENT = 13
+"""Increase of both fees of a replacement; nodes require at least 12.5 %, rounded up here to whole percent."""
+
 TRANSFER_GAS = 21_000
+"""Gas of a transfer without data."""
 
 
 class TransactionState(StrEnum):
-    """What became of a transaction; also the label in the metrics."""
+    """Latest change of a transaction; also its label in the metrics."""
 
     SENT = "sent"
-    REPLACED = "replaced"  # sent again with higher fees
-    WITHDRAWN = "withdrawn"  # no longer useful or right: its nonce goes to an empty transfer
-    REBROADCAST = "rebroadcast"  # stuck at the fee cap: the same bytes again, in case the node had forgotten it
+    REPLACED = "replaced"  # it was sent again with higher fees
+    WITHDRAWN = "withdrawn"  # it is not wanted any more: an empty transfer takes its nonce
+    REBROADCAST = "rebroadcast"  # it is stuck at the fee cap: the same bytes were sent again
     ORPHANED = "orphaned"  # a reorganisation removed it
     MINED = "mined"
     REVERTED = "reverted"
-    REFUSED = "refused"  # the node did not take a replacement
-    LOST = "lost"  # its nonce was used by something else
+    REFUSED = "refused"  # the node rejected a replacement
+    LOST = "lost"  # another transaction used its nonce
 
 
 @dataclass(frozen=True)
 class InFlight:
-    """A signed transaction that is not confirmed yet. Fees in wei per gas, `sent_at` in seconds of wall-clock time."""
+    """A signed transaction that is not confirmed. Fees are in wei per gas, `sent_at` is wall-clock time in seconds."""
 
     key: str
     nonce: int
@@ -53,14 +58,14 @@ class InFlight:
     max_fee: int
     priority_fee: int
     raw: bytes
-    hashes: tuple[bytes, ...]  # of every version sent; any of them may be the one that is mined
+    hashes: tuple[bytes, ...]  # of every version that was sent; any one of them can be mined
     sent_at: float
-    mined: int | None = None  # block number, once it has a receipt
+    mined: int | None = None  # number of its block, once it has a receipt
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that happened to the transaction of a duty."""
+    """A change of the transaction of a duty."""
 
     key: str
     state: TransactionState
@@ -70,24 +75,27 @@ class Change:
 
 @dataclass(frozen=True)
 class FeePolicy:
-    """`max_fee` caps what is ever bid, in wei per gas; a transaction counts as stuck after `stuck_s` seconds."""
+    """`max_fee` is the highest fee ever bid, in wei per gas; a transaction counts as stuck after `stuck_s` seconds."""
 
     max_fee: int
     stuck_s: float
 
 
 class TransactionLog(Protocol):
-    """Where transactions are remembered across restarts."""
+    """Storage of transactions that survives restarts."""
 
-    def in_flight(self) -> Iterable[InFlight]: ...
+    def in_flight(self) -> Iterable[InFlight]:
+        """Every transaction that was remembered and not forgotten."""
 
-    def remember(self, transaction: InFlight) -> None: ...
+    def remember(self, transaction: InFlight) -> None:
+        """Store a transaction under its nonce, in place of an earlier version."""
 
-    def forget(self, nonce: int) -> None: ...
+    def forget(self, nonce: int) -> None:
+        """Delete the transaction with that nonce."""
 
 
 class Sender:
-    """Sends an operator's transactions, one nonce after another."""
+    """Sends an operator's transactions with consecutive nonces."""
 
     def __init__(self, client: Client, account: LocalAccount, chain_id: int, log: TransactionLog, fees: FeePolicy):
         self._client = client
@@ -99,14 +107,15 @@ class Sender:
 
     @property
     def address(self) -> ChecksumAddress:
+        """The operator's address."""
         return self._account.address
 
     def busy(self, key: str) -> bool:
-        """Whether a transaction of that duty is on its way or mined but not confirmed."""
+        """Whether a transaction of that duty is pending, or mined but not confirmed."""
         return any(transaction.key == key for transaction in self._in_flight.values())
 
     def submit(self, key: str, call: Call) -> Change:
-        """Simulate and send. Errors: Reverted (by the simulation), Refused (by the node), Unreachable."""
+        """Simulate and send a call. Errors: Reverted (in the simulation), Refused (by the node), Unreachable."""
         message = self._message(call.to, call.data, call.value)
         self._client.simulate(message)
         gas = int(self._client.estimate_gas(message) * GAS_MARGIN)
@@ -120,7 +129,7 @@ class Sender:
             data=call.data,
             value=call.value,
             gas=gas,
-            # Twice the base fee outlasts six full blocks in a row.
+            # Each full block raises the base fee by an eighth, so twice the base fee covers five full blocks in a row.
             max_fee=min(2 * head.base_fee + priority, self._fees.max_fee),
             priority_fee=priority,
             raw=b"",
@@ -130,13 +139,13 @@ class Sender:
         signed = self._sign(draft)
         try:
             self._send(signed)
-        except Refused:  # the node has never had it: the duty is free to try again
+        except Refused:  # the node did not accept it, so the duty can be tried again
             self._forget(signed)
             raise
         return Change(key, TransactionState.SENT, signed.hashes[-1])
 
     def poll(self, confirmed: Block) -> list[Change]:
-        """Look after everything in flight; what is mined at or below `confirmed` is done. Errors: Unreachable."""
+        """Update every transaction in flight; one mined at or below `confirmed` is done. Errors: Unreachable."""
         changes: list[Change] = []
         for nonce in sorted(self._in_flight):
             changes.extend(self._look_after(self._in_flight[nonce], confirmed))
@@ -159,8 +168,8 @@ class Sender:
             self._forget(transaction)
             return [Change(transaction.key, TransactionState.LOST, transaction.hashes[-1])]
         if transaction.mined is not None:
-            # Counts as stuck from now on, so the next poll sends it again. Not this one: on the new branch it may no
-            # longer be right, and whoever sent it gets the chance to withdraw it first.
+            # From now on it counts as stuck, so the next poll sends it again. This poll does not: on the new branch the
+            # transaction may be wrong, and the caller can withdraw it first.
             self._remember(replace(transaction, mined=None, sent_at=0.0))
             return [Change(transaction.key, TransactionState.ORPHANED, transaction.hashes[-1])]
         if time.time() - transaction.sent_at < self._fees.stuck_s:
@@ -168,7 +177,7 @@ class Sender:
         return [self._bump(transaction)]
 
     def withdraw(self, key: str) -> Change | None:
-        """Take back what is on its way for that duty and not mined; None when nothing is. Errors: Unreachable."""
+        """Withdraw the pending transaction of that duty; None when there is none. Errors: Unreachable."""
         for transaction in self._in_flight.values():
             if transaction.key == key and transaction.mined is None and transaction.data:
                 return self._replace(transaction, useful=False)
@@ -177,16 +186,16 @@ class Sender:
     def _bump(self, stuck: InFlight) -> Change:
         try:
             self._client.simulate(self._message(stuck.to, stuck.data, stuck.value))
-        except Reverted:  # somebody else did it meanwhile
+        except Reverted:  # somebody else made the call in the meantime
             return self._replace(stuck, useful=False)
         return self._replace(stuck, useful=True)
 
     def _replace(self, stuck: InFlight, useful: bool) -> Change:
-        """Send it again with higher fees, or, when it is of no use, give its nonce to an empty transfer."""
+        """Send it again with higher fees or, unless it is still useful, an empty transfer with its nonce."""
         stuck = replace(stuck, sent_at=time.time())
         raised = [-(-fee * (100 + BUMP_PERCENT) // 100) for fee in (stuck.max_fee, stuck.priority_fee)]
         max_fee = max(raised[0], 2 * self._client.block().base_fee + raised[1])
-        if max_fee > self._fees.max_fee and useful:  # at the cap: the best left is to keep it known
+        if max_fee > self._fees.max_fee and useful:  # at the cap, all that is left is to keep it known to the node
             return self._again(stuck, TransactionState.REBROADCAST)
         max_fee = min(max_fee, self._fees.max_fee)
         bumped = replace(stuck, max_fee=max_fee, priority_fee=min(max(raised[1], 1), max_fee))
@@ -196,7 +205,7 @@ class Sender:
         return self._again(self._sign(empty), TransactionState.WITHDRAWN)
 
     def _again(self, transaction: InFlight, state: TransactionState) -> Change:
-        """Send another time; a node that refuses is asked again when the transaction counts as stuck the next time."""
+        """Send again; if the node refuses, that is repeated when the transaction next counts as stuck."""
         try:
             self._send(transaction)
         except Refused:
