@@ -1,1 +1,1 @@
-"""What exactness costs: the same model as an exact program and as float32, in one run."""
+"""Benchmarks: the same model as an exact program and as float32, in one run."""

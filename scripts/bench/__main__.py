@@ -1,4 +1,4 @@
-"""`python -m scripts.bench`: exact evaluation against float32 on onnxruntime's own terms, paired in one run."""
+"""`python -m scripts.bench`: exact programs against float32 onnxruntime with its default options, paired in one run."""
 
 from __future__ import annotations
 
@@ -16,55 +16,56 @@ from verifier.cli.progress import progress_bar
 
 
 @click.command()
-@click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads of both.")
+@click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads of each engine.")
 @click.option(
-    "--accuracy", "accurate", is_flag=True, help="Instead of times: results on what calibration has not seen."
+    "--accuracy", "accurate", is_flag=True, help="Compare results on data not seen in calibration, instead of times."
 )
 def main(threads: int, accurate: bool) -> None:
-    """Print for each model the ratio of times, where the time goes, peak memory and load time.
+    """Print for each model the ratio of times, the time by kind of operator, peak memory and load time.
 
-    With --accuracy: cosines, next tokens, likelihoods and file sizes beside float32's; exit 1 where one misses its bar.
+    With --accuracy, print cosines or next tokens and likelihoods, and file sizes, against float32; exit status 1 where
+    one of them exceeds its limit.
     """
-    logging.disable(logging.WARNING)  # what the exporter does without
+    logging.disable(logging.WARNING)  # the exporter warns about optional packages that it does not find
     warnings.simplefilter("ignore")
-    click.echo("exporting and lowering; SmolLM2 takes some minutes")
-    kept = True
+    click.echo("exporting and lowering the models; SmolLM2 takes some minutes")
+    passed = True
     for prepare in (models.minilm, models.smollm2):
         with progress_bar() as show:
             files = prepare(show)
         if files is None:
             click.echo(models.MISSING)
         elif accurate:
-            kept &= report_accuracy(files, threads)
+            passed &= report_accuracy(files, threads)
         else:
             report(files, threads)
-    if not kept:
-        raise click.ClickException("not as accurate as it has to be")
+    if not passed:
+        raise click.ClickException("a figure exceeds its limit")
 
 
-def report_accuracy(files: models.Files, threads: int) -> bool:
-    """What is kept of one model's results; whether each figure is within its bar."""
+def report_accuracy(files: models.ModelFiles, threads: int) -> bool:
+    """Print the accuracy figures of one model; return whether all are within their limits."""
     with progress_bar() as show:
         figures = accuracy.measure(files, threads, show)
-    click.echo(f"{files.name}, exact and fp32 on what calibration has not seen")
+    click.echo(f"{files.name}, exact and fp32 on data not seen in calibration")
     for figure in figures:
-        _line(figure.name, figure.text + ("" if figure.kept else "  MISSED"))
-    return all(figure.kept for figure in figures)
+        _line(figure.name, figure.text + ("" if figure.passed else "  FAILED"))
+    return all(figure.passed for figure in figures)
 
 
-def report(files: models.Files, threads: int) -> None:
-    """Everything about one model."""
+def report(files: models.ModelFiles, threads: int) -> None:
+    """Print the times, memory and sizes of one model."""
     load = os.getloadavg()[0]
-    click.echo(f"{files.name}, {threads} threads, load of the machine {load:.1f}")
-    # Memory first: these processes are measured alone.
+    click.echo(f"{files.name}, {threads} threads, load average {load:.1f}")
+    # Memory first: its processes must not compete with the timed runs for memory.
     cost = measure.footprint(files, threads)
     found = measure.paired(files, threads)
     parts = measure.shares(files, threads)
     _line("time ratio", _ratio(found.exact / found.floating))
-    _line("all in float64", _ratio(found.wide / found.floating))
-    _line("cosine, lowest", f"{found.cosine_min:.7f}")
+    _line("all in float64", _ratio(found.without_bytes / found.floating))
+    _line("lowest cosine", f"{found.cosine_min:.7f}")
     if files.logits:
-        _line("argmax alike", f"{found.argmax_agreement:.2%}")
+        _line("argmax agreement", f"{found.argmax_agreement:.2%}")
     _line("digest", found.digest)
     click.echo(f"  {'':16} {'exact':>10} {'fp32':>10}")
     _pair("time", (np.median(found.exact), np.median(found.floating)), lambda value: f"{1000 * value:.1f} ms")

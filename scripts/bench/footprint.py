@@ -1,4 +1,4 @@
-"""One model in a process of its own: `python -m scripts.bench.footprint exact|float FILE FEEDS THREADS` prints JSON."""
+"""Measures one model in its own process: `python -m scripts.bench.footprint exact|float FILE FEEDS THREADS`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATUS = Path("/proc/self/status")
 
 
 def main(kind: str, file: Path, feeds_file: Path, threads: int) -> None:
-    """Load, run once, and say how long loading took and how much memory the process ever had."""
+    """Load and run once; print JSON with `load_seconds` and `peak_bytes`, the process's largest resident size."""
     with np.load(feeds_file) as stored:
         feeds = {name: stored[name] for name in stored.files}
     start = time.perf_counter()
@@ -34,9 +34,9 @@ def main(kind: str, file: Path, feeds_file: Path, threads: int) -> None:
 
 
 def peak_bytes() -> int | None:
-    """The largest resident size so far; None on systems other than Linux.
+    """Return the largest resident size so far, None on systems other than Linux.
 
-    Not ru_maxrss: Linux carries the parent's over when a process is started.
+    ru_maxrss would not do: Linux starts a process with its parent's.
     """
     if not STATUS.exists():
         return None

