@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # a progress bar for who watches, quiet in CI's log
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet) -c constraints.txt
 
-.PHONY: help setup test demo lint compile anvil format abi fuzz gas test-machines bench clean
+.PHONY: help setup test demo lint compile anvil format abi fuzz gas test-machines onnx-nodes bench clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -82,6 +82,9 @@ gas: $(READY)  ## compare every transaction's gas with the snapshot
 # Other versions, an emulator and another architecture's Python go to build/machines/, some 1.5 GB, once.
 test-machines: $(READY)  ## exact programs on other onnxruntimes and processors, beside fp32 (some minutes)
 	python -m tests.machines
+
+onnx-nodes: $(READY)  ## which of ONNX's own operator tests an exact program passes (some two minutes)
+	nice python -m tests.onnx_nodes
 
 bench: $(READY)  ## what exactness costs beside fp32: time, memory, loading
 	python -m scripts.bench
