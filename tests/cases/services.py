@@ -16,11 +16,11 @@ from verifier.protocol.constants import Phase
 from verifier.protocol.history import Event
 from verifier.protocol.state import TaskState
 from verifier.protocol.views import Delays, PanelView, TaskView
-from verifier.service.actions import Progress
+from verifier.service.actions import ActingOperator, Progress
 from verifier.service.duties import Duty
 from verifier.service.health import Status
-from verifier.service.logs import Decisions
-from verifier.service.metrics import Metrics
+from verifier.service.progress import Bars
+from verifier.service.telemetry import Telemetry
 from verifier.service.tick import Service
 
 
@@ -107,18 +107,13 @@ def created(task: bytes) -> list[Event]:
 
 def service_on(chain: StillChain, contracts: ConveningTasks, tasks: Sequence[bytes], status: Status) -> Service:
     """A service without a seat, for which there is a duty in each of `tasks`. Its `actions` are RecordedDuties."""
-    logger = structlog.get_logger()
     return Service(
         client=chain,  # type: ignore[arg-type]
         contracts=contracts,  # type: ignore[arg-type]
         index=KnownEvents([event for task in tasks for event in created(task)]),  # type: ignore[arg-type]
         files=NoFiles(),  # type: ignore[arg-type]
         actions=RecordedDuties(),  # type: ignore[arg-type]
-        sender=None,
-        operator=OTHER,
+        operator=ActingOperator(OTHER, seed=bytes(32), sender=None),
         confirmations=0,
-        status=status,
-        metrics=Metrics(),
-        decisions=Decisions(logger),
-        logger=logger,
+        telemetry=Telemetry(structlog.get_logger(), status, Bars()),
     )

@@ -40,7 +40,7 @@ def lie() -> None:
 
 def die_after_evaluation() -> None:
     """The verdict was computed, but nothing of it was written down."""
-    Evaluations._keep = die  # type: ignore[method-assign]
+    Evaluations._record = die  # type: ignore[method-assign]
 
 
 def die_after_journal() -> None:

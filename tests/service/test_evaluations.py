@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,15 @@ from verifier.protocol.history import Opening, Submission, TaskHistory
 from verifier.protocol.state import TaskState
 from verifier.protocol.views import Delays
 from verifier.service.config import ChainConfig, Config, OperatorConfig, SandboxConfig, StoreConfig
-from verifier.service.errors import Retry, Skip
-from verifier.service.evaluations import Evaluations
+from verifier.service.errors import Retry
+from verifier.service.evaluations import EvaluationRuns, Evaluations, Failed, Pending, Ready, Retries
 from verifier.service.files import Files
+from verifier.service.health import Status
 from verifier.service.jobs import Jobs
-from verifier.service.journal import Journal
-from verifier.service.metrics import Metrics
+from verifier.service.journal import Evaluation, Journal
+from verifier.service.progress import Bars
+from verifier.service.telemetry import Telemetry
+from verifier.service.votes import PanelIdentity
 
 PANEL = "0x" + "11" * 20
 TASK = b"\x01" * 32
@@ -48,22 +50,11 @@ class Machine:
             operator=OperatorConfig(seed_file=folder / "seed"),
             store=store_limits or StoreConfig(),
         )
-        metrics = Metrics()
-        self.files = Files(self.store, config, Jobs(4, lambda: None), self.journal, metrics)
-        limits = SandboxConfig(attempts=2, retry_pause_s=0.2)
-        self.evaluations = Evaluations(
-            31337,
-            PANEL,
-            self.journal,
-            self.files,
-            Jobs(1, lambda: None),
-            Sandbox(limits.limits()),
-            limits,
-            self.work,
-            metrics,
-            lambda *_: None,
-            structlog.get_logger(),
-        )
+        telemetry = Telemetry(structlog.get_logger(), Status(0, 60), Bars())
+        self.files = Files(self.store, config, Jobs(4, lambda: None), self.journal, telemetry.metrics)
+        sandbox = Sandbox(SandboxConfig().limits())
+        runs = EvaluationRuns(sandbox, Jobs(1, lambda: None), self.work, Retries(attempts=2, pause_s=0.2), telemetry)
+        self.evaluations = Evaluations(PanelIdentity(31337, PANEL), self.journal, self.files, runs, telemetry)
         self.holdout = self.sealed(self.program.examples_file(seed=1))
         self.submission = self.sealed(self.program.submission_file(GOOD))
         practice = self.program.examples_file(seed=2)
@@ -101,31 +92,55 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def until(look: Callable[[], Any], reason: str | None = None) -> Any:
-    """Ask at every tick until an evaluation is there, or, with a `reason`, until it is refused for that one."""
+def advance(machine: Machine, state: TaskState | None = None) -> Ready | Pending | Failed:
+    """One tick's step towards the evaluation."""
+    return machine.evaluations.advance(state or machine.state(), seconds=60)
+
+
+def until_pending(machine: Machine, reason: str, state: TaskState | None = None) -> None:
+    """Advance at every tick until the evaluation is kept back for that reason."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         try:
-            return look()
-        except Retry as error:
-            if reason is not None and reason in str(error):
-                return None
+            found = advance(machine, state)
+        except Retry as error:  # the disk does not take what was found
+            found = Pending(str(error))
+        if isinstance(found, Pending) and reason in found.reason:
+            return
         time.sleep(0.02)
     raise AssertionError("still waiting")
 
 
-def test_of__real_files__is_evaluated_once_and_kept(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def until_decided(machine: Machine, state: TaskState | None = None) -> Ready | Failed:
+    """Advance at every tick until an evaluation is there or given up."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        found = advance(machine, state)
+        if not isinstance(found, Pending):
+            return found
+        time.sleep(0.02)
+    raise AssertionError("still waiting")
+
+
+def until_ready(machine: Machine, state: TaskState | None = None) -> Evaluation:
+    """Advance at every tick until an evaluation is there."""
+    found = until_decided(machine, state)
+    assert isinstance(found, Ready), found
+    return found.evaluation
+
+
+def test_advance__real_files__is_evaluated_once_and_kept(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     state = machine.state()
-    found = until(lambda: machine.evaluations.of(state, seconds=60))
+    found = until_ready(machine, state)
     assert found.scores == (machine.program.score(GOOD, seed=1),)
     assert machine.store.has(found.evidence)
     assert machine.journal.opening(found.verdict) == found
     assert list(machine.work.iterdir()) == []
     monkeypatch.setattr(Sandbox, "execute", None)  # never again
-    assert machine.evaluations.of(state, seconds=60) == found
+    assert advance(machine, state) == Ready(found)
 
 
-def test_of__child_fails_every_time__abstains_after_the_configured_attempts(
+def test_advance__child_fails_every_time__abstains_after_the_configured_attempts(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = []
@@ -135,13 +150,12 @@ def test_of__child_fails_every_time__abstains_after_the_configured_attempts(
         raise EvaluationFailed("it crashed")
 
     monkeypatch.setattr(Sandbox, "execute", fail)
-    with pytest.raises(Skip, match="abstains: the evaluation failed 2 times: it crashed"):
-        until(lambda: machine.evaluations.of(machine.state(), seconds=60))
+    assert until_decided(machine) == Failed("abstains: the evaluation failed 2 times: it crashed")
     assert len(runs) == 2
     assert runs[1] - runs[0] >= 0.2
 
 
-def test_of__disk_full__is_no_failure_of_the_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_advance__disk_full__is_no_failure_of_the_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, troubles = Sandbox.execute, [OSError(28, "No space left on device")] * 4
 
     def run(*arguments: Any) -> Any:
@@ -150,25 +164,25 @@ def test_of__disk_full__is_no_failure_of_the_evaluation(machine: Machine, monkey
         return honest(*arguments)
 
     monkeypatch.setattr(Sandbox, "execute", run)
-    until(lambda: machine.evaluations.of(machine.state(), seconds=60), reason="No space left on device")
-    found = until(lambda: machine.evaluations.of(machine.state(), seconds=60))
+    until_pending(machine, "No space left on device")
+    found = until_ready(machine)
     assert found.scores == (machine.program.score(GOOD, seed=1),)
 
 
-def test_of__evidence_cannot_be_kept_at_first__is_not_evaluated_again(
+def test_advance__evidence_cannot_be_kept_at_first__is_not_evaluated_again(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs, honest = [], Sandbox.execute
     monkeypatch.setattr(Sandbox, "execute", lambda *arguments: runs.append(1) or honest(*arguments))
     adopt, machine.files.adopt = machine.files.adopt, _refuse  # type: ignore[method-assign]
-    until(lambda: machine.evaluations.of(machine.state(), seconds=60), reason="cannot keep")
+    until_pending(machine, "cannot keep")
     machine.files.adopt = adopt  # type: ignore[method-assign]
-    until(lambda: machine.evaluations.of(machine.state(), seconds=60))
+    until_ready(machine)
     assert runs == [1]
 
 
 @pytest.mark.parametrize("file", ["manifest", "program", "holdout", "submission"])
-def test_of__stored_file_damaged__is_fetched_again_and_judged_as_before(
+def test_advance__stored_file_damaged__is_fetched_again_and_judged_as_before(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     """A flipped bit on this disk is not a fact about the task: the file is removed, and the next copy decides."""
@@ -185,10 +199,10 @@ def test_of__stored_file_damaged__is_fetched_again_and_judged_as_before(
         monkeypatch.setattr(Store, "get", lambda *_: good)  # read while it was intact
         machine.files.manifest(state)
         monkeypatch.undo()
-    until(lambda: machine.evaluations.of(state, seconds=60), reason="cannot evaluate without")
+    until_pending(machine, "cannot evaluate without", state)
     assert not machine.store.has(digest)
     assert machine.store.put(good) == digest
-    found = until(lambda: machine.evaluations.of(state, seconds=60))
+    found = until_ready(machine, state)
     assert (found.outcome, found.scores) == (Outcome.SCORED, (machine.program.score(GOOD, seed=1),))
 
 
@@ -198,27 +212,27 @@ def test_discard_damaged__one_bit_flipped__names_and_removes_that_file_alone(mac
     good = machine.store.get(machine.submission.sealed)
     machine.store.path(machine.submission.sealed).write_bytes(bytes([good[0] ^ 1]) + good[1:])
     assert machine.files.discard_damaged(state) == ["submission 0"]
-    assert machine.files.fetch_missing(state) == {1: "submission 0 (on its way)"}
+    assert machine.files.fetch_missing(state) == {1: "submission 0 (is being fetched)"}
 
 
 def _refuse(*_: Any) -> None:
     raise Retry("cannot keep evidence: No space left on device")
 
 
-def test_of__another_one_runs__waits_for_its_turn(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_advance__another_one_runs__waits_for_its_turn(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sandbox, "execute", lambda *_: time.sleep(1.0))
-    with pytest.raises(Retry, match="the evaluation starts"):
-        machine.evaluations.of(machine.state(), seconds=60)
+    assert advance(machine) == Pending("the evaluation of 1 submission(s) starts")
     other = machine.state()
     history = replace(other.history, id=b"\x09" * 32)
     inputs = commitments.inputs(b"\x09" * 32, machine.holdout.plain, commitments.root([b"c" * 32]), 1)
-    with pytest.raises(Retry, match="another evaluation is running"):
-        machine.evaluations.of(replace(other, history=history, inputs=inputs), seconds=60)
+    found = advance(machine, replace(other, history=history, inputs=inputs))
+    assert found == Pending("another evaluation is running")
 
 
-def test_of__inputs_are_not_what_the_events_say__abstains(machine: Machine) -> None:
-    with pytest.raises(Skip, match="abstains: the contract's inputs are not what the task's events say"):
-        machine.evaluations.of(replace(machine.state(), inputs=b"\x00" * 32), seconds=60)
+def test_advance__inputs_are_not_what_the_events_say__abstains(machine: Machine) -> None:
+    assert advance(machine, replace(machine.state(), inputs=b"\x00" * 32)) == Failed(
+        "abstains: the contract's inputs are not those that follow from the task's events"
+    )
 
 
 def test_fetch_missing__everything_there__is_empty(machine: Machine) -> None:
@@ -233,7 +247,7 @@ def test_fetch_missing__manifest_contradicts_the_chain__nothing_is_attested(mach
 def test_fetch_missing__file_gone__says_why_it_cannot_be_had(machine: Machine) -> None:
     machine.store.remove(machine.submission.sealed)
     state = machine.state()
-    assert machine.files.fetch_missing(state) == {1: "submission 0 (on its way)"}
+    assert machine.files.fetch_missing(state) == {1: "submission 0 (is being fetched)"}
     deadline = time.monotonic() + 30
     while "127.0.0.1" not in (said := machine.files.fetch_missing(state)[1]) and time.monotonic() < deadline:
         time.sleep(0.02)

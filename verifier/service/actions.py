@@ -1,13 +1,14 @@
 """How each duty is done.
 
-An action either reports progress, or raises Retry (not yet), Skip (not at all, and why) or a ChainError. Whatever it
-sends has been simulated first; whatever it commits to is in the journal first.
+An action either reports progress, or raises Retry (not yet), Skip (not at all, and why) or a ChainError. Every
+transaction is simulated before it is sent, and every vote is in the journal before it is committed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from enum import StrEnum
 
 from eth_utils.crypto import keccak
@@ -21,17 +22,17 @@ from verifier.protocol import commitments
 from verifier.protocol.constants import OWN_FILES, Outcome
 from verifier.protocol.state import TaskState
 from verifier.service import votes
-from verifier.service.config import Config
+from verifier.service.config import DutiesConfig
 from verifier.service.duties import OPEN_CALLS, Duty, Kind
 from verifier.service.errors import Retry, Skip
-from verifier.service.evaluations import Evaluations
+from verifier.service.evaluations import Evaluations, Failed, Pending, Ready
 from verifier.service.files import Files
 from verifier.service.journal import Evaluation, Journal
-from verifier.service.votes import Seat
+from verifier.service.votes import PanelIdentity, Seat
 
 
 class Progress(StrEnum):
-    """What became of a duty at a tick; also the label in the metrics."""
+    """What became of a duty at a tick; also its label in the metrics."""
 
     DONE = "done"
     SENT = "sent"
@@ -39,53 +40,59 @@ class Progress(StrEnum):
     SKIPPED = "skipped"
 
 
+Result = tuple[Progress, Change | None]  # the change is the transaction that was sent for the duty, if one was
+
+
+@dataclass(frozen=True)
+class ActingOperator:
+    """The operator whose duties are done. Without a sender nothing is signed: a dry run."""
+
+    address: str
+    seed: bytes  # the salts of its votes are derived from it
+    sender: Sender | None
+
+
 class Actions:
-    """Does duties for one operator. Without a sender nothing is signed and every call is only named."""
+    """Does duties for one operator."""
 
     def __init__(
         self,
+        *,
         contracts: Contracts,
-        chain_id: int,
-        operator: str,
-        sender: Sender | None,
+        panel: PanelIdentity,
+        operator: ActingOperator,
         journal: Journal,
         files: Files,
         evaluations: Evaluations,
-        seed: bytes,
-        config: Config,
+        timing: DutiesConfig,
     ) -> None:
         self._contracts = contracts
-        self._chain_id = chain_id
+        self._panel = panel
         self._operator = operator
-        self._sender = sender
+        self._sender = operator.sender
         self._journal = journal
         self._files = files
         self._evaluations = evaluations
-        self._seed = seed
-        self._config = config
-        self._first_seen: dict[str, float] = {}  # open calls, by key, in monotonic seconds
-        self._by_kind: dict[Kind, Callable[[TaskState, Duty, Block], tuple[Progress, Change | None]]] = {
+        self._timing = timing
+        self._first_seen: dict[str, float] = {}  # open calls by key, in monotonic seconds
+        self._by_kind: dict[Kind, Callable[[TaskState, Duty, Block], Result]] = {
             Kind.MIRROR: self._mirror,
             Kind.ATTEST: self._attest,
             Kind.EVALUATE: self._evaluate,
             Kind.COMMIT: self._commit,
             Kind.REVEAL: self._reveal,
-            Kind.CONVENE: lambda state, duty, _: self._send(duty, self._contracts.convene(state.id)),
+            Kind.CONVENE: self._convene,
             Kind.DRAW: self._draw,
-            Kind.CLOSE_ATTESTATION: lambda state, duty, _: self._send(
-                duty, self._contracts.close_attestation(state.id)
-            ),
+            Kind.CLOSE_ATTESTATION: self._close_attestation,
             Kind.SETTLE: self._settle,
-            Kind.CANCEL: lambda state, duty, _: self._send(duty, self._contracts.cancel(state.id)),
+            Kind.CANCEL: self._cancel,
             Kind.CLAIM: self._claim,
-            Kind.CLOSE_VOTE: lambda state, duty, _: self._send(
-                duty, self._contracts.close_vote(state.id, duty.round, duty.position)
-            ),
+            Kind.CLOSE_VOTE: self._close_vote,
         }
 
-    def perform(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
-        """Do it; the change is the transaction sent for it, if one was. Errors: Retry, Skip, ChainError."""
-        if duty.kind in OPEN_CALLS and not self._its_turn(duty):
+    def perform(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        """Do a duty, or the part of it that can be done now. Errors: Retry, Skip, ChainError."""
+        if duty.kind in OPEN_CALLS and not self._is_our_turn(duty):
             return Progress.WAITING, None
         return self._by_kind[duty.kind](state, duty, head)
 
@@ -93,20 +100,22 @@ class Actions:
         """Forget since when open calls that are not among `keys` could have been made."""
         self._first_seen = {key: since for key, since in self._first_seen.items() if key in keys}
 
-    def _its_turn(self, duty: Duty) -> bool:
-        """Everybody could make an open call: each leaves it to others for the part of the stagger its address gives.
+    def _is_our_turn(self, duty: Duty) -> bool:
+        """Whether this operator makes a call now that anyone can make.
 
-        Errors: Skip when the operator leaves them to others for good.
+        Each operator leaves such a call to the others for a part of `duties.stagger_s` that depends on its address, so
+        that not all of them pay for it. Errors: Skip when the configuration leaves these calls to others.
         """
-        if not self._config.duties.open_calls:
-            raise Skip("open calls are switched off in the configuration")
-        if duty.member is not None and duty.member.operator == self._operator:
-            return True  # one's own seat: nobody has a better reason
-        lot = int.from_bytes(keccak(text=duty.key + self._operator)[:4], "big") / (1 << 32)
+        if not self._timing.open_calls:
+            raise Skip("left to others: duties.open_calls is off in the configuration")
+        if duty.member is not None and duty.member.operator == self._operator.address:
+            return True  # the call releases the operator's own seat: nobody has a better reason to make it
+        part = int.from_bytes(keccak(text=duty.key + self._operator.address)[:4], "big") / (1 << 32)
         since = self._first_seen.setdefault(duty.key, time.monotonic())
-        return time.monotonic() - since >= lot * self._config.duties.stagger_s
+        return time.monotonic() - since >= part * self._timing.stagger_s
 
-    def _send(self, duty: Duty, call: Call) -> tuple[Progress, Change | None]:
+    def _send(self, duty: Duty, call: Call) -> Result:
+        """Simulate and send a transaction, unless one of this duty is under way. Errors: Skip, ChainError."""
         if self._sender is None:
             raise Skip(f"dry run: would send {call.description}")
         if self._sender.busy(duty.key):
@@ -118,94 +127,113 @@ class Actions:
 
     # Files
 
-    def _mirror(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+    def _mirror(self, state: TaskState, duty: Duty, head: Block) -> Result:
         missing = self._files.fetch_missing(state)
         if missing:
-            raise Retry("not here yet: " + ", ".join(missing.values()))
+            raise Retry(f"files are missing: {', '.join(missing.values())}")
         return Progress.DONE, None
 
-    def _attest(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
-        """Attest when everything is here; what is missing gets time until shortly before the window ends."""
+    def _attest(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        """Attest when everything is here; files that are missing get time until shortly before the window ends."""
         assert duty.until is not None
         missing = self._files.fetch_missing(state)
-        window = state.terms.windows.attest
-        margin = min(self._config.duties.attest_margin_s, window / 3)
+        margin = min(self._timing.attest_margin_s, state.terms.windows.attest / 3)
         if missing and head.timestamp < duty.until - margin:
-            raise Retry("waits for files: " + ", ".join(missing.values()))
+            raise Retry(f"files are missing: {', '.join(missing.values())}")
         if self._sender is not None and self._sender.busy(duty.key):
             return Progress.WAITING, None
         damaged = self._files.discard_damaged(state)
         if damaged:
-            raise Retry("damaged on this disk, to be fetched again: " + ", ".join(damaged))
+            raise Retry(f"files were damaged on this disk and will be fetched again: {', '.join(damaged)}")
         bits = {OWN_FILES, *(item.index + 1 for item in state.history.submissions)} - missing.keys()
         bitmap = sum(1 << bit for bit in bits)
         return self._send(duty, self._contracts.attest(state.id, duty.position, bitmap))
 
     # Verdicts
 
-    def _evaluate(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
-        self._found(state, duty, head)
+    def _evaluate(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        self._require_evaluation(state, duty, head)
         return Progress.DONE, None
 
-    def _found(self, state: TaskState, duty: Duty, head: Block) -> Evaluation:
-        """This service's evaluation of the task's inputs. Errors: Retry while it runs, Skip when it abstains."""
+    def _require_evaluation(self, state: TaskState, duty: Duty, head: Block) -> Evaluation:
+        """Return this service's evaluation of the task. Errors: Retry while it is to come, Skip when it abstains."""
         assert duty.until is not None
-        return self._evaluations.of(state, duty.until - head.timestamp)
+        match self._evaluations.advance(state, seconds=duty.until - head.timestamp):
+            case Ready(evaluation):
+                return evaluation
+            case Pending(reason):
+                raise Retry(reason)
+            case Failed(reason):
+                raise Skip(reason)
 
-    def _seat(self, state: TaskState, duty: Duty) -> Seat:
-        assert duty.member is not None
-        panel = self._contracts.panel.address
-        return Seat(self._chain_id, panel, state.id, duty.round, duty.member.stake)
-
-    def _commit(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
-        """Commit the seat's one vote of this round: the journal's, else a new one that the journal gets first."""
+    def _commit(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        """Commit the seat's one vote of this round: the journal's, or else a new one, which the journal gets first."""
         seat = self._seat(state, duty)
         vote = self._journal.vote(seat)
         if vote is None:
-            verdict = self._found(state, duty, head).verdict
-            vote = self._journal.record_vote(seat, votes.vote(self._seed, seat, verdict))
+            evaluation = self._require_evaluation(state, duty, head)
+            vote = self._journal.record_vote(seat, votes.vote(self._operator.seed, seat, evaluation.verdict))
         else:
             found = self._journal.evaluation(state.inputs)
             if found is None or found.verdict != vote.verdict:
-                return self._abandon(duty)
+                return self._withdraw(duty)
         return self._send(duty, self._contracts.commit_verdict(state.id, duty.round, duty.position, vote.digest))
 
-    def _abandon(self, duty: Duty) -> tuple[Progress, Change | None]:
-        """The seat has voted, then a reorganisation changed the inputs: about these the vote would be a lie, and a
-        second one is never cast. Silence costs least."""
+    def _withdraw(self, duty: Duty) -> Result:
+        """Take back a commitment that was sent before a reorganisation changed the inputs.
+
+        The vote would be wrong about the new inputs, and a seat never gets a second vote. Silence costs least.
+        """
         change = self._sender.withdraw(duty.key) if self._sender else None
         if change is None:
-            raise Skip("abstains: the seat has voted on other inputs, says the journal, and never votes twice")
+            raise Skip("abstains: the journal has a vote of this seat on other inputs, and a seat never votes twice")
         return Progress.SENT, change
 
-    def _reveal(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
-        """Open the seat's commitment: from the journal, or, if that was lost, by finding the same verdict again."""
+    def _reveal(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        """Open the seat's commitment: with the journal's vote, or, if that was lost, by evaluating again."""
         seat = self._seat(state, duty)
         committed = state.history.votes[seat.round, seat.stake]
         vote = self._journal.vote(seat)
         if vote is None or vote.digest != committed:
-            vote = votes.vote(self._seed, seat, self._found(state, duty, head).verdict)
+            evaluation = self._require_evaluation(state, duty, head)
+            vote = votes.vote(self._operator.seed, seat, evaluation.verdict)
             if vote.digest != committed:
-                raise Skip("the commitment on chain opens neither with the journal nor with this seed and evaluation")
+                raise Skip("cannot open the commitment on chain: neither the journal's vote nor this seed's matches it")
             self._journal.record_vote(seat, vote)
         call = self._contracts.reveal_verdict(state.id, duty.round, duty.position, vote.verdict, vote.salt)
         return self._send(duty, call)
 
-    # Open calls
+    def _seat(self, state: TaskState, duty: Duty) -> Seat:
+        assert duty.member is not None
+        return Seat(self._panel.chain_id, self._panel.address, state.id, duty.round, duty.member.stake)
 
-    def _draw(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+    # Calls that anyone can make
+
+    def _convene(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        return self._send(duty, self._contracts.convene(state.id))
+
+    def _draw(self, state: TaskState, duty: Duty, head: Block) -> Result:
         target = self._contracts.client.block(state.panel.target_block)
         return self._send(duty, self._contracts.draw(state.id, encode_header(target.header)))
 
-    def _settle(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
+    def _close_attestation(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        return self._send(duty, self._contracts.close_attestation(state.id))
+
+    def _settle(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        """Settle with the final verdict's scores, or without any where nothing was to be judged."""
         if not state.final:
             return self._send(duty, self._contracts.settle(state.id, Outcome.NONE, [], commitments.ZERO))
         opening = self._journal.opening(state.panel.verdict)
         if opening is None:
-            raise Skip("the accepted verdict is not one that this service found: whoever knows its scores can settle")
+            raise Skip("left to others: this service did not find the accepted verdict and cannot know its scores")
         call = self._contracts.settle(state.id, opening.outcome, opening.scores, opening.evidence)
         return self._send(duty, call)
 
-    def _claim(self, state: TaskState, duty: Duty, head: Block) -> tuple[Progress, Change | None]:
-        call = self._contracts.claim_submission(state.id, duty.index, state.history.scores)
-        return self._send(duty, call)
+    def _cancel(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        return self._send(duty, self._contracts.cancel(state.id))
+
+    def _claim(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        return self._send(duty, self._contracts.claim_submission(state.id, duty.index, state.history.scores))
+
+    def _close_vote(self, state: TaskState, duty: Duty, head: Block) -> Result:
+        return self._send(duty, self._contracts.close_vote(state.id, duty.round, duty.position))

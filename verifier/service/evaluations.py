@@ -1,210 +1,236 @@
-"""Evaluations: asked for by inputs, run in the sandbox, kept in the journal.
+"""From the files of a task to this service's evaluation of it.
 
-One runs at a time, the most urgent first. One that fails is run again after a pause, a bounded number of times, and
-then given up until the service is restarted: a crash is an abstention, never a verdict. Before anything is believed,
-the inputs are recomputed from the task's own history.
+`Evaluations.advance` is called at every tick that needs an evaluation, and does the next step towards it: it looks into
+the journal, compares the contract's inputs with the task's own events, takes over a run that has ended, or starts one
+when all files are here. What a run found goes into the journal before anything else is done with it.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifier.artifacts.digests import from_hex
+from verifier.artifacts.digests import to_hex
 from verifier.execution.executor import EvaluationFailed, Executor
 from verifier.protocol import commitments
-from verifier.protocol.constants import OWN_FILES, Outcome
-from verifier.protocol.history import Submission
+from verifier.protocol.constants import OWN_FILES
 from verifier.protocol.state import TaskState
-from verifier.service.config import SandboxConfig
-from verifier.service.errors import Retry, Skip
 from verifier.service.files import Files
-from verifier.service.jobs import JobOutcome, Jobs
+from verifier.service.jobs import Jobs
 from verifier.service.journal import Evaluation, Journal
-from verifier.service.logs import Logger
-from verifier.service.metrics import Metrics
-from verifier.tasks.case import Case, Judgement, SealedFile, StoredFile
+from verifier.service.telemetry import Telemetry
+from verifier.service.votes import PanelIdentity
+from verifier.tasks.case import Case, Judgement
 from verifier.tasks.errors import DamagedFile
 
 
 @dataclass(frozen=True)
-class Failure:
-    """How often an evaluation has failed since the service was started, why, and when (monotonic seconds)."""
+class Ready:
+    """The evaluation is in the journal."""
 
-    times: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The evaluation is still to come; `reason` says what it waits for."""
+
     reason: str
-    at: float
 
 
-OnProgress = Callable[[str, int, int], None]  # (task in hex, batches done, batches in all)
+@dataclass(frozen=True)
+class Failed:
+    """The service abstains from these inputs; `reason` says why."""
+
+    reason: str
 
 
 class Evaluations:
-    """Runs at most one evaluation at a time: the operator sized the machine for one."""
+    """The evaluations of one service, by the inputs that they are about."""
 
     def __init__(
-        self,
-        chain_id: int,
-        panel: str,
-        journal: Journal,
-        files: Files,
-        jobs: Jobs,
-        executor: Executor,
-        limits: SandboxConfig,
-        work: Path,
-        metrics: Metrics,
-        on_progress: OnProgress,
-        logger: Logger,
+        self, panel: PanelIdentity, journal: Journal, files: Files, runs: EvaluationRuns, telemetry: Telemetry
     ) -> None:
-        self._chain_id = chain_id
         self._panel = panel
         self._journal = journal
         self._files = files
-        self._jobs = jobs
-        self._executor = executor
-        self._limits = limits
-        self._work = work
-        self._metrics = metrics
-        self._on_progress = on_progress
-        self._logger = logger
-        self._running: str | None = None
-        self._failures: dict[bytes, Failure] = {}
-        shutil.rmtree(work, ignore_errors=True)  # what a killed service left
+        self._runs = runs
+        self._telemetry = telemetry
 
-    def of(self, state: TaskState, seconds: float) -> Evaluation:
-        """The evaluation of the task's inputs, of use for another `seconds`.
+    def advance(self, state: TaskState, seconds: float) -> Ready | Pending | Failed:
+        """Do the next step towards the evaluation of the task's inputs, which may start a run, and say how it stands.
 
-        Errors: Retry while it is to come, Skip once it is given up.
+        `seconds` is how long the evaluation will be of use. Errors: Retry when the store or the journal cannot be
+        written; the run is then not lost, and the next call records it.
         """
-        found = self._journal.evaluation(state.inputs)
-        if found is not None:
-            return found
-        self._require_consistent(state)
-        name = f"evaluation:{state.inputs.hex()}"
-        if self._running is not None and self._jobs.running(self._running):
-            raise Retry("the evaluation is running" if self._running == name else "another evaluation is running")
-        outcome = self._jobs.outcome(name)
-        if outcome is not None and outcome.error is None:
-            found = self._keep(state, *outcome.value)
-            self._jobs.forget(name)
-            return found
-        if outcome is not None:
-            self._jobs.forget(name)
-            if isinstance(outcome.error, DamagedFile):
-                self._files.discard(outcome.error.digest)
-                self._logger.warning("damaged file", digest=outcome.error.digest.hex(), note="it is fetched again")
-            else:
-                self._note_failure(state.inputs, outcome)
-        self._require_worth_trying(state.inputs)
-        case = self._case(state)
-        folder = self._work / state.inputs.hex()
-        self._running = name
-        self._jobs.start(name, lambda: self._timed(state.id.hex(), case, folder, seconds))
-        raise Retry(f"the evaluation starts ({len(list(state.scored_submissions()))} submissions)")
+        known = self._journal.evaluation(state.inputs)
+        if known is not None:
+            return Ready(known)
+        if not _consistent(state):
+            return Failed("abstains: the contract's inputs are not those that follow from the task's events")
 
-    def _note_failure(self, inputs: bytes, outcome: JobOutcome) -> None:
-        """Only a child that failed counts: a full disk, say, is this machine's trouble and may pass."""
-        failed = self._failures[inputs].times if inputs in self._failures else 0
-        if isinstance(outcome.error, EvaluationFailed):
-            failed += 1
-            self._metrics.evaluation_failures.inc()
-        self._failures[inputs] = Failure(failed, str(outcome.error), outcome.finished_at)
+        outcome = self._runs.outcome(state.inputs)
+        if isinstance(outcome, FinishedRun):
+            return Ready(self._record(state, outcome))
+        if isinstance(outcome, DamagedFile):
+            self._files.discard(outcome.digest)
+            self._telemetry.logger.warning(
+                "damaged file", file=to_hex(outcome.digest), note="it was deleted and will be fetched again"
+            )
+        elif outcome is not None:
+            return outcome
 
-    def _require_worth_trying(self, inputs: bytes) -> None:
-        """Errors: Skip when it failed too often, Retry when it failed just now."""
-        failure = self._failures.get(inputs)
-        if failure is None:
-            return
-        if failure.times >= self._limits.attempts:
-            raise Skip(f"abstains: the evaluation failed {failure.times} times: {failure.reason}")
-        if time.monotonic() - failure.at < self._limits.retry_pause_s:
-            raise Retry(f"the evaluation failed and will be tried again: {failure.reason}")
+        missing = self._files.fetch_missing(state)
+        needed = {OWN_FILES, *(item.index + 1 for item in state.scored_submissions())}
+        absent = [label for bit, label in missing.items() if bit in needed]
+        if absent:
+            return Pending(f"cannot evaluate without: {', '.join(absent)}")
+        case = self._files.case(state)
+        self._runs.start(state, case, seconds)
+        return Pending(f"the evaluation of {case.scored} submission(s) starts")
 
-    def _timed(self, task: str, case: Case, folder: Path, seconds: float) -> tuple[Judgement, float]:
-        started = time.monotonic()
-        judgement = self._executor.execute(
-            case, folder, lambda done, total: self._on_progress(task, done, total), seconds
-        )
-        return judgement, time.monotonic() - started
-
-    def _keep(self, state: TaskState, judgement: Judgement, seconds: float) -> Evaluation:
-        """Evidence into the store, evaluation into the journal. Errors: Retry when the disk does not take them."""
-        self._metrics.evaluation.observe(seconds)
+    def _record(self, state: TaskState, run: FinishedRun) -> Evaluation:
+        """Put the evidence into the store, then the evaluation into the journal. Errors: Retry."""
+        judgement = run.judgement
         if judgement.evidence is not None:
             self._files.adopt(judgement.evidence, judgement.evidence_digest)
-        verdict = commitments.verdict(
-            self._chain_id,
-            self._panel,
-            state.id,
-            state.inputs,
-            judgement.outcome,
-            judgement.scores,
-            judgement.evidence_digest,
-        )
         found = Evaluation(
             task=state.id,
             inputs=state.inputs,
             outcome=judgement.outcome,
             scores=judgement.scores,
             evidence=judgement.evidence_digest,
-            verdict=verdict,
-            seconds=seconds,
+            verdict=commitments.verdict(
+                self._panel.chain_id,
+                self._panel.address,
+                state.id,
+                state.inputs,
+                judgement.outcome,
+                judgement.scores,
+                judgement.evidence_digest,
+            ),
+            seconds=run.seconds,
         )
         self._journal.record_evaluation(found)
-        shutil.rmtree(self._work / state.inputs.hex(), ignore_errors=True)
-        self._logger.info(
-            "evaluated",
-            task=state.id.hex(),
-            outcome=Outcome(found.outcome).name,
-            reason=judgement.fault or None,
-            scores=found.scores,
-            verdict=found.verdict.hex(),
-            seconds=round(seconds, 1),
-        )
+        self._runs.forget(state.inputs)
+        self._telemetry.evaluated(found, judgement.fault)
         return found
 
-    def _require_consistent(self, state: TaskState) -> None:
-        """The contract's inputs must be what the task's own history says. Errors: Skip."""
-        root = commitments.root(item.commitment for item in state.history.submissions)
-        holdout = state.history.holdout
-        evaluation_set = holdout.plain if holdout is not None else state.terms.practice
-        if commitments.inputs(state.id, evaluation_set, root, state.scored) != state.inputs:
-            raise Skip("abstains: the contract's inputs are not what the task's events say")
 
-    def _case(self, state: TaskState) -> Case:
-        """What the sandbox is given. Errors: Retry while a file is missing."""
-        missing = self._files.fetch_missing(state)
-        needed = {OWN_FILES, *(item.index + 1 for item in state.scored_submissions())}
-        absent = [label for bit, label in missing.items() if bit in needed]
-        if absent:
-            raise Retry("cannot evaluate without: " + ", ".join(absent))
-        holdout = state.history.holdout
-        terms = state.terms
-        return Case(
-            manifest=self._stored(terms.manifest),
-            program=self._stored(terms.program),
-            evaluation_set=self._stored(terms.practice) if holdout is None else self._holdout(state),
-            submissions=tuple(self._sealed(item, state) for item in state.history.submissions),
-            macs=terms.macs,
-        )
+def _consistent(state: TaskState) -> bool:
+    """Whether the contract's inputs are those that follow from the task's own events."""
+    root = commitments.root(item.commitment for item in state.history.submissions)
+    holdout = state.history.holdout
+    evaluation_set = holdout.plain if holdout is not None else state.terms.practice
+    return commitments.inputs(state.id, evaluation_set, root, state.scored) == state.inputs
 
-    def _stored(self, digest: bytes) -> StoredFile:
-        return StoredFile(self._files.path(digest), digest)
 
-    def _holdout(self, state: TaskState) -> SealedFile:
-        opening = state.history.holdout
-        assert opening is not None
-        announced = self._files.manifest(state).holdout
-        assert announced is not None
-        path = self._files.path(from_hex(announced.sealed_digest))
-        return SealedFile(path, opening.sealed, opening.plain, opening.key)
+# Runs
 
-    def _sealed(self, item: Submission, state: TaskState) -> SealedFile | None:
-        if not state.scored >> item.index & 1:
+
+@dataclass(frozen=True)
+class Retries:
+    """How often an evaluation is run again when its run fails."""
+
+    attempts: int  # failed runs after which the service abstains until it is restarted
+    pause_s: float  # between a failed run and the next
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run found, and how many seconds it took."""
+
+    judgement: Judgement
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Failures:
+    """How often the runs on some inputs have failed since the service started, and why and when the last one did."""
+
+    times: int
+    reason: str
+    at: float  # monotonic seconds
+
+
+class EvaluationRuns:
+    """Runs cases in the background, one at a time, because the operator sized the machine for one.
+
+    A run that fails is repeated after a pause, a bounded number of times. Then the service abstains, until it is
+    restarted: a crash is never a verdict.
+    """
+
+    def __init__(self, executor: Executor, jobs: Jobs, work: Path, retries: Retries, telemetry: Telemetry) -> None:
+        self._executor = executor
+        self._jobs = jobs
+        self._work = work
+        self._retries = retries
+        self._telemetry = telemetry
+        self._last: str | None = None  # name of the job that was started last
+        self._failures: dict[bytes, _Failures] = {}
+        shutil.rmtree(work, ignore_errors=True)  # what a killed service left behind
+
+    def outcome(self, inputs: bytes) -> FinishedRun | DamagedFile | Pending | Failed | None:
+        """What became of the run on those inputs; None when nothing keeps the caller from starting one.
+
+        A damaged file is reported once. A finished run is reported until `forget`.
+        """
+        name = _job(inputs)
+        if self._last is not None and self._jobs.running(self._last):
+            return Pending("the evaluation is running" if self._last == name else "another evaluation is running")
+        ended = self._jobs.outcome(name)
+        if ended is not None and ended.error is None:
+            run: FinishedRun = ended.value
+            return run
+        if ended is not None:
+            self._jobs.forget(name)
+            if isinstance(ended.error, DamagedFile):
+                return ended.error
+            self._note_failure(inputs, ended.error, ended.finished_at)
+        return self._verdict_on_failures(inputs)
+
+    def start(self, state: TaskState, case: Case, seconds: float) -> None:
+        """Run the case in the background; of use for `seconds`."""
+        task, folder = state.id.hex(), self._folder(state.inputs)
+
+        def run() -> FinishedRun:
+            started = time.monotonic()
+            judgement = self._executor.execute(
+                case, folder, lambda done, total: self._telemetry.evaluating(task, done, total), seconds
+            )
+            return FinishedRun(judgement, time.monotonic() - started)
+
+        self._last = _job(state.inputs)
+        self._jobs.start(self._last, run)
+
+    def forget(self, inputs: bytes) -> None:
+        """Delete what the run on those inputs left, once it is recorded."""
+        self._jobs.forget(_job(inputs))
+        shutil.rmtree(self._folder(inputs), ignore_errors=True)
+
+    def _note_failure(self, inputs: bytes, error: Exception | None, at: float) -> None:
+        """Count failures of the evaluation alone: a full disk, for example, is trouble that may pass."""
+        times = self._failures[inputs].times if inputs in self._failures else 0
+        if isinstance(error, EvaluationFailed):
+            times += 1
+            self._telemetry.metrics.evaluation_failures.inc()
+        self._failures[inputs] = _Failures(times, str(error), at)
+
+    def _verdict_on_failures(self, inputs: bytes) -> Pending | Failed | None:
+        failures = self._failures.get(inputs)
+        if failures is None:
             return None
-        assert item.plain is not None
-        assert item.key is not None
-        return SealedFile(self._files.path(item.sealed), item.sealed, item.plain, item.key)
+        if failures.times >= self._retries.attempts:
+            return Failed(f"abstains: the evaluation failed {failures.times} times: {failures.reason}")
+        if time.monotonic() - failures.at < self._retries.pause_s:
+            return Pending(f"the evaluation failed and will be tried again: {failures.reason}")
+        return None
+
+    def _folder(self, inputs: bytes) -> Path:
+        return self._work / inputs.hex()
+
+
+def _job(inputs: bytes) -> str:
+    return f"evaluation:{inputs.hex()}"

@@ -1,13 +1,13 @@
-"""The files of tasks: which are needed, where they may come from, which are here, which are served and kept.
+"""The files of tasks: which are needed, where they can be fetched, which are here, which are served and kept.
 
-A file may come from where its owner put it or from the mirror of any committee member; its digest decides, not its
-source. Every fetch is a job, tried again after a pause.
+A file can come from the URIs that its owner announced or from the mirror of any committee member; its digest decides
+whether it is the right one, not its source. Every fetch is a job, repeated after a pause.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,29 +19,43 @@ from verifier.artifacts.policy import Policy, printable
 from verifier.artifacts.store import Store
 from verifier.errors import TouchstoneError
 from verifier.protocol.constants import OWN_FILES
+from verifier.protocol.history import Submission
 from verifier.protocol.state import TaskState
 from verifier.service.config import Config
 from verifier.service.errors import Retry, Skip
 from verifier.service.jobs import Jobs
 from verifier.service.journal import Journal
 from verifier.service.metrics import Metrics
+from verifier.tasks.case import Case, SealedFile, StoredFile
 from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
 
-UNUSED_S = 3600.0  # a file no live task names is deleted after this long
-SLOWEST_BYTES_PER_S = 1 << 16  # a host slower than this is not waited for
-SHORTEST_TIMEOUT_S = 60.0
-REASON_CHARACTERS = 300  # of why a fetch failed, in the log
+# Seconds that a file is kept after the last live task that names it: a reorganisation can bring a task back.
+KEEP_UNUSED_S = 3600.0
+# Speed in bytes per second that a host must reach: a fetch gets MIN_TIMEOUT_S plus the file's size over this speed.
+MIN_BYTES_PER_S = 1 << 16
+# Seconds that a fetch of any size may take, for name look-ups, connections and redirects.
+MIN_TIMEOUT_S = 60.0
+# How much of the reason for a failed fetch goes into the log; it names each URI that was tried.
+MAX_REASON_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
 class Need:
-    """A file a task cannot do without: the attestation bit it belongs to and where it may be found."""
+    """A file that a task cannot do without: its attestation bit, and where it can be fetched."""
 
     bit: int
     label: str
     digest: bytes
     size: int | None  # bytes; None when only a limit is known
     uris: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The files of a task as far as they are known, and why the files of some attestation bits are not known."""
+
+    files: tuple[Need, ...]
+    unknown: dict[int, str]  # attestation bit -> reason
 
 
 class Files:
@@ -62,67 +76,81 @@ class Files:
         self._served: frozenset[bytes] = frozenset()
         self._manifests: dict[bytes, Manifest] = {}
 
-    def path(self, digest: bytes) -> Path:
-        return self._store.path(digest)
-
-    def discard(self, digest: bytes) -> None:
-        """Remove a damaged file, so that it is fetched again."""
-        self._store.remove(digest)
-        self._manifests.pop(digest, None)
-
-    def size(self) -> int:
-        """Bytes on disk."""
-        return self._store.total_bytes()
-
-    def adopt(self, file: Path, digest: bytes) -> None:
-        """Take a file into the store; `digest` is what it must have. Errors: Retry when it cannot be written."""
-        try:
-            with self._store.writer(expected=digest) as writer:
-                writer.write(file.read_bytes())
-        except OSError as error:
-            raise Retry(f"cannot keep {file.name}: {error.strerror}") from error
-
-    def served(self, digest: bytes) -> Path | None:
-        """Where the mirror finds that file, if it is one of a live task. Called from the servers' thread."""
-        return self._store.path(digest) if digest in self._served and self._store.has(digest) else None
+    # What a task needs
 
     def manifest(self, state: TaskState) -> Manifest:
-        """The task's manifest. Errors: Retry while it is not here, Skip when it contradicts itself or the task."""
+        """Return the task's manifest.
+
+        Errors: Retry while it is not here, Skip when it is not valid or contradicts the task on chain.
+        """
         terms = state.terms
         manifest = self._manifests.get(terms.manifest)
         if manifest is None:
-            if not self._store.has(terms.manifest):
-                raise Retry("the manifest is not here yet")
-            try:
-                manifest = Manifest.from_bytes(self._store.get(terms.manifest))
-            except StoreError as error:  # rotten, and removed: it is fetched again
-                raise Retry(str(error)) from error
-            except TouchstoneError as error:
-                raise Skip(f"the manifest is not valid: {error}") from error
-            self._manifests[terms.manifest] = manifest
+            manifest = self._manifests[terms.manifest] = self._read_manifest(terms.manifest)
         announced = {
             "program": (manifest.program.digest, "0x" + terms.program.hex()),
             "practice set": (manifest.practice.digest, "0x" + terms.practice.hex()),
             "cost": (manifest.macs, terms.macs),
             "holdout": (manifest.holdout is not None, state.sealed),
         }
-        wrong = [name for name, (said, on_chain) in announced.items() if said != on_chain]
+        wrong = [name for name, (in_manifest, on_chain) in announced.items() if in_manifest != on_chain]
         if wrong:
             raise Skip(f"the manifest contradicts the task on chain: {', '.join(wrong)}")
         return manifest
 
+    def _read_manifest(self, digest: bytes) -> Manifest:
+        if not self._store.has(digest):
+            raise Retry("the manifest is not here yet")
+        try:
+            return Manifest.from_bytes(self._store.get(digest))
+        except StoreError as error:  # it was damaged, and the store has removed it: it is fetched again
+            raise Retry(str(error)) from error
+        except TouchstoneError as error:
+            raise Skip(f"the manifest is not valid: {error}") from error
+
+    def _needs(self, state: TaskState) -> Needs:
+        terms = state.terms
+        mirrors = dict.fromkeys(member.endpoint for round_ in state.rounds for member in round_.members)
+
+        def need(bit: int, label: str, digest: bytes, size: int | None, uris: Sequence[str]) -> Need:
+            copies = [artifact_uri(mirror, digest) for mirror in mirrors if mirror]
+            return Need(bit, label, digest, size, (*uris, *copies))
+
+        files = [need(OWN_FILES, "manifest", terms.manifest, None, [state.history.manifest_uri])]
+        try:
+            manifest = self.manifest(state)
+        except (Retry, Skip) as error:
+            submissions = {item.index + 1: f"submission {item.index}" for item in state.history.submissions}
+            return Needs(tuple(files), {OWN_FILES: str(error), **submissions})
+        files.append(need(OWN_FILES, "program", terms.program, manifest.program.size, manifest.program.uris))
+        if manifest.holdout is None:
+            practice = manifest.practice
+            files.append(need(OWN_FILES, "practice set", terms.practice, practice.size, practice.uris))
+        else:
+            sealed = from_hex(manifest.holdout.sealed_digest)
+            files.append(need(OWN_FILES, "sealed holdout", sealed, manifest.holdout.size, manifest.holdout.uris))
+        size = tensors.size(manifest.submission_schema)
+        files.extend(
+            need(item.index + 1, f"submission {item.index}", item.sealed, size, [item.uri])
+            for item in state.history.submissions
+        )
+        return Needs(tuple(files), {})
+
+    # What is here
+
     def fetch_missing(self, state: TaskState) -> dict[int, str]:
         """Start fetching what is not here; returns attestation bit -> what is missing and why. Empty: all is here."""
-        missing: dict[int, str] = {}
-        for need in self._needs(state, missing):
+        needs = self._needs(state)
+        missing = dict(needs.unknown)
+        for need in needs.files:
             if not self._store.has(need.digest):
                 missing[need.bit] = f"{need.label} ({self._fetch(need)})"
         return missing
 
     def discard_damaged(self, state: TaskState) -> list[str]:
-        """Read every stored file of the task and remove those that do not have their digest; returns their labels."""
+        """Read every stored file of the task and delete those that do not have their digest; returns their labels."""
         damaged = []
-        for need in self._needs(state, {}):
+        for need in self._needs(state).files:
             try:
                 if self._store.has(need.digest):
                     self._store.check(need.digest)
@@ -131,34 +159,58 @@ class Files:
                 damaged.append(need.label)
         return damaged
 
-    def _needs(self, state: TaskState, missing: dict[int, str]) -> Iterator[Need]:
+    def discard(self, digest: bytes) -> None:
+        """Delete a damaged file, so that it is fetched again."""
+        self._store.remove(digest)
+        self._manifests.pop(digest, None)
+
+    def case(self, state: TaskState) -> Case:
+        """Return the files that an evaluation of the task reads; all of them must be here.
+
+        Errors: Retry, Skip as from `manifest`; StoreError when a file is missing.
+        """
         terms = state.terms
-        mirrors = [member.endpoint for round_ in state.rounds for member in round_.members if member.endpoint]
+        return Case(
+            manifest=self._stored(terms.manifest),
+            program=self._stored(terms.program),
+            evaluation_set=self._evaluation_set(state),
+            submissions=tuple(
+                self._submission(item) if state.scored >> item.index & 1 else None for item in state.history.submissions
+            ),
+            macs=terms.macs,
+        )
 
-        def need(bit: int, label: str, digest: bytes, size: int | None, uris: Iterable[str]) -> Need:
-            copies = [artifact_uri(mirror, digest) for mirror in dict.fromkeys(mirrors)]
-            return Need(bit, label, digest, size, (*uris, *copies))
+    def _stored(self, digest: bytes) -> StoredFile:
+        return StoredFile(self._store.path(digest), digest)
 
-        yield need(OWN_FILES, "manifest", terms.manifest, None, [state.history.manifest_uri])
+    def _evaluation_set(self, state: TaskState) -> StoredFile | SealedFile:
+        opening = state.history.holdout
+        if opening is None:
+            return self._stored(state.terms.practice)
+        announced = self.manifest(state).holdout
+        assert announced is not None, "a manifest without the holdout of the task on chain is skipped"
+        # Whether the revealed holdout is the announced one is for the judge to say.
+        return SealedFile(
+            self._store.path(from_hex(announced.sealed_digest)), opening.sealed, opening.plain, opening.key
+        )
+
+    def _submission(self, item: Submission) -> SealedFile:
+        assert item.plain is not None
+        assert item.key is not None
+        return SealedFile(self._store.path(item.sealed), item.sealed, item.plain, item.key)
+
+    def adopt(self, file: Path, digest: bytes) -> None:
+        """Copy a file with that digest into the store. Errors: Retry when the store cannot be written."""
         try:
-            manifest = self.manifest(state)
-        except (Retry, Skip) as error:
-            missing.setdefault(OWN_FILES, str(error))
-            missing.update({item.index + 1: f"submission {item.index}" for item in state.history.submissions})
-            return
-        yield need(OWN_FILES, "program", terms.program, manifest.program.size, manifest.program.uris)
-        if manifest.holdout is None:
-            practice = manifest.practice
-            yield need(OWN_FILES, "practice set", terms.practice, practice.size, practice.uris)
-        else:
-            sealed = from_hex(manifest.holdout.sealed_digest)
-            yield need(OWN_FILES, "sealed holdout", sealed, manifest.holdout.size, manifest.holdout.uris)
-        size = tensors.size(manifest.submission_schema)
-        for item in state.history.submissions:
-            yield need(item.index + 1, f"submission {item.index}", item.sealed, size, [item.uri])
+            with self._store.writer(expected=digest) as writer:
+                writer.write(file.read_bytes())
+        except OSError as error:
+            raise Retry(f"cannot keep {file.name}: {error.strerror}") from error
+
+    # Fetching
 
     def _fetch(self, need: Need) -> str:
-        """Start, or after a pause start again, the job that gets one file; returns how that stands, for people."""
+        """Start the job that fetches one file, or start it again after a pause; returns how it stands, for people."""
         limit = need.size if need.size is not None else MAX_MANIFEST_BYTES
         if limit > self._limits.max_file_bytes:
             return f"{limit} bytes are more than store.max_file_bytes"
@@ -169,11 +221,11 @@ class Files:
                 return "the store is full: store.max_bytes"
             self._jobs.start(name, lambda: self._get(need, limit))
         if outcome is None or outcome.error is None:
-            return "on its way"
-        return printable(str(outcome.error), REASON_CHARACTERS)
+            return "is being fetched"
+        return printable(str(outcome.error), MAX_REASON_CHARACTERS)
 
     def _get(self, need: Need, limit: int) -> None:
-        timeout_s = min(self._limits.timeout_s, SHORTEST_TIMEOUT_S + limit / SLOWEST_BYTES_PER_S)
+        timeout_s = min(self._limits.timeout_s, MIN_TIMEOUT_S + limit / MIN_BYTES_PER_S)
         try:
             fetch(need.uris, need.digest, need.size, replace(self._policy, timeout_s=timeout_s), self._store)
         except TouchstoneError:
@@ -181,11 +233,24 @@ class Files:
             raise
         self._metrics.fetches.labels("fetched").inc()
 
-    def keep(self, states: list[TaskState]) -> None:
-        """Serve the files of live tasks, and forget those no live task needs any more. Errors: Retry."""
+    # Serving and keeping
+
+    def served(self, digest: bytes) -> Path | None:
+        """Return the file that the mirror serves under that digest, if it is one of a live task.
+
+        Called from the thread of the servers.
+        """
+        return self._store.path(digest) if digest in self._served and self._store.has(digest) else None
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self._store.total_bytes()
+
+    def keep(self, states: Sequence[TaskState]) -> None:
+        """Serve the files of live tasks, and delete those that no live task has named for an hour. Errors: Retry."""
         live: set[bytes] = set()
         for state in states:
-            live.update(need.digest for need in self._needs(state, {}))
+            live.update(need.digest for need in self._needs(state).files)
             found = self._journal.evaluation(state.inputs)
             if found is not None:
                 live.add(found.evidence)
@@ -193,9 +258,9 @@ class Files:
         self._jobs.retain({_job(digest) for digest in live})
         self._manifests = {digest: manifest for digest, manifest in self._manifests.items() if digest in live}
         try:
-            self._store.remove_unused(live, UNUSED_S)
+            self._store.remove_unused(live, KEEP_UNUSED_S)
         except OSError as error:
-            raise Retry(f"cannot tidy the store: {error.strerror}") from error
+            raise Retry(f"cannot delete unused files from the store: {error.strerror}") from error
 
 
 def _job(digest: bytes) -> str:

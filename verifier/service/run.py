@@ -21,56 +21,87 @@ from verifier.chain.events import EventIndex
 from verifier.chain.transactions import FeePolicy, Sender
 from verifier.execution.sandbox import Sandbox
 from verifier.service import keys, votes
-from verifier.service.actions import Actions
+from verifier.service.actions import ActingOperator, Actions
 from verifier.service.config import Config
 from verifier.service.errors import Retry, Stop
-from verifier.service.evaluations import Evaluations
+from verifier.service.evaluations import EvaluationRuns, Evaluations, Retries
 from verifier.service.files import Files
 from verifier.service.health import Servers, Status, operator_app
 from verifier.service.jobs import Jobs
 from verifier.service.journal import Journal
-from verifier.service.logs import Decisions, Logger
-from verifier.service.metrics import Metrics
+from verifier.service.logs import Logger
 from verifier.service.progress import Bars
+from verifier.service.telemetry import Telemetry
 from verifier.service.tick import Service
+from verifier.service.votes import PanelIdentity
 
+# Address for which a dry run looks for duties when the configuration names none: nobody has its key.
 NOBODY = "0x0000000000000000000000000000000000000000"
-FETCHES_AT_ONCE = 16  # they mostly wait, and a stranger's slow host must not keep others waiting
-LONGEST_PAUSE_S = 60.0  # between ticks while the node is away
+# Maximum number of fetches that run at once: they mostly wait for hosts, and a slow host must not delay the others.
+MAX_FETCHES = 16
+# Maximum number of evaluations that run at once: the operator sized the machine for one.
+MAX_EVALUATIONS = 1
+# Maximum pause in seconds between two ticks while the node does not answer: a deadline may be minutes away.
+MAX_PAUSE_S = 60.0
+# /health reports `stale` when the last complete tick is older than this many seconds and than STALE_TICKS pauses.
+STALE_S = 60.0
+STALE_TICKS = 10
+
+
+def run(config: Config, logger: Logger) -> None:
+    """Run the service until SIGTERM or SIGINT. Errors: Stop, SelfTestError."""
+    clock = Clock()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, clock.stop)
+    from verifier.exact import self_test  # imported late because it loads onnxruntime
+
+    # The vectors show whether this machine computes exactly; if it does not, nothing may be signed on it.
+    self_test()
+    logger.info("self-test passed", pid=os.getpid())
+    connected = _connect_patiently(config, clock, logger)
+    if connected is not None:
+        with build(config, *connected, clock, logger) as service:
+            loop(service, clock, config.chain.poll_s)
+    logger.info("stopped")
 
 
 class Clock:
-    """The loop's pause: ends when time is up, when a job has finished or when the process is told to stop."""
+    """The pause between ticks. It ends when time is up, when a job has finished or when the process is to stop."""
 
     def __init__(self) -> None:
         self._woken = threading.Event()
         self.stopping = False
 
     def wake(self) -> None:
+        """End the pause under way, or the next one at once."""
         self._woken.set()
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler: finish the tick under way, then end."""
+        """Handle a signal: finish the tick under way, then end."""
         self.stopping = True
         self._woken.set()
 
     def pause(self, seconds: float) -> None:
+        """Wait for that long, or until woken."""
         self._woken.wait(seconds)
         self._woken.clear()
 
 
-def open_account(config: Config) -> LocalAccount | None:
-    """The operator's key, or None for a dry run. Errors: Stop."""
-    if config.operator.keystore is None:
-        return None
-    account = keys.unlock(config.operator.keystore, config.operator.password_file)
-    if config.operator.address not in (None, account.address):
-        raise Stop(f"the keystore is of {account.address}, operator.address says {config.operator.address}")
-    return account
+def _connect_patiently(config: Config, clock: Clock, logger: Logger) -> tuple[Client, Contracts] | None:
+    """Connect, waiting longer and longer for a node that does not answer; None when told to stop. Errors: Stop."""
+    pause = config.chain.poll_s
+    while not clock.stopping:
+        try:
+            return connect(config)
+        except ChainError as error:
+            logger.warning("waits for the node", reason=str(error), pause_s=pause)
+            clock.pause(pause)
+            pause = min(2 * pause, MAX_PAUSE_S)
+    return None
 
 
 def connect(config: Config) -> tuple[Client, Contracts]:
-    """Find chain and contracts. Errors: ChainError (the node is away), Stop (it is the wrong one)."""
+    """Find chain and contracts. Errors: ChainError when the node does not answer, Stop when it is the wrong one."""
     client = Client(config.chain.rpc_url, config.chain.timeout_s)
     try:
         chain_id = client.chain_id()
@@ -81,62 +112,59 @@ def connect(config: Config) -> tuple[Client, Contracts]:
         raise Stop(str(error)) from error
 
 
-def _connect_patiently(config: Config, clock: Clock, logger: Logger) -> tuple[Client, Contracts] | None:
-    pause = config.chain.poll_s
-    while not clock.stopping:
-        try:
-            return connect(config)
-        except ChainError as error:
-            logger.warning("waits for the node", reason=str(error), pause_s=pause)
-            clock.pause(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-    return None
+def open_account(config: Config) -> LocalAccount | None:
+    """Return the operator's key, or None for a dry run. Errors: Stop."""
+    if config.operator.keystore is None:
+        return None
+    account = keys.unlock(config.operator.keystore, config.operator.password_file)
+    if config.operator.address not in (None, account.address):
+        raise Stop(
+            f"operator.keystore holds the key of {account.address}, operator.address is {config.operator.address}: "
+            "name the keystore of that address, or leave operator.address out"
+        )
+    return account
 
 
 @contextmanager
 def build(config: Config, client: Client, contracts: Contracts, clock: Clock, logger: Logger) -> Iterator[Service]:
-    """Everything a tick needs, opened; closed again at the end. Errors: Stop."""
+    """Open everything that a tick needs, and close it again at the end. Errors: Stop."""
     account = open_account(config)
-    operator = account.address if account else (config.operator.address or NOBODY)
     seed = votes.load_seed(config.operator.seed_file)
-    chain_id = config.chain.chain_id
-    panel = contracts.panel.address
-    metrics = Metrics()
-    decisions = Decisions(logger)
-    status = Status(started_at=time.time(), stale_after_s=max(60.0, 10 * config.chain.poll_s))
+    panel = PanelIdentity(config.chain.chain_id, contracts.panel.address)
     with ExitStack() as stack:
-        journal = Journal(config.data / "journal.sqlite", chain_id, panel)
+        journal = Journal(config.data / "journal.sqlite", panel.chain_id, panel.address)
         stack.callback(journal.close)
-        bars = stack.enter_context(Bars())
+        status = Status(started_at=time.time(), stale_after_s=max(STALE_S, STALE_TICKS * config.chain.poll_s))
+        telemetry = Telemetry(logger, status, stack.enter_context(Bars()))
+
         fees = FeePolicy(config.fees.max_fee, config.fees.stuck_s)
-        sender = Sender(client, account, chain_id, journal, fees) if account else None
-        files = Files(Store(config.data / "artifacts"), config, Jobs(FETCHES_AT_ONCE, clock.wake), journal, metrics)
-        evaluations = Evaluations(
-            chain_id,
-            panel,
-            journal,
-            files,
-            Jobs(1, clock.wake),
-            Sandbox(config.sandbox.limits()),
-            config.sandbox,
-            config.data / "work",
-            metrics,
-            bars.evaluation,
-            logger,
+        operator = ActingOperator(
+            address=account.address if account else (config.operator.address or NOBODY),
+            seed=seed,
+            sender=Sender(client, account, panel.chain_id, journal, fees) if account else None,
         )
-        actions = Actions(contracts, chain_id, operator, sender, journal, files, evaluations, seed, config)
+        fetches = Jobs(MAX_FETCHES, clock.wake)
+        files = Files(Store(config.data / "artifacts"), config, fetches, journal, telemetry.metrics)
+        runs = EvaluationRuns(
+            Sandbox(config.sandbox.limits()),
+            Jobs(MAX_EVALUATIONS, clock.wake),
+            config.data / "work",
+            Retries(config.sandbox.attempts, config.sandbox.retry_pause_s),
+            telemetry,
+        )
+        actions = Actions(
+            contracts=contracts,
+            panel=panel,
+            operator=operator,
+            journal=journal,
+            files=files,
+            evaluations=Evaluations(panel, journal, files, runs, telemetry),
+            timing=config.duties,
+        )
         servers = Servers()
         stack.callback(servers.close)
-        health_port = servers.listen(operator_app(status, metrics), config.health.host, config.health.port)
-        mirror = artifacts_app(
-            files.served,
-            RateLimit(config.mirror.requests_per_minute),
-            lambda status_code: metrics.served.labels(str(status_code)).inc(),
-        )
-        mirror_port = servers.listen(mirror, config.mirror.host, config.mirror.port)
-        logger.info(
-            "running", operator=operator, dry_run=account is None, health_port=health_port, mirror_port=mirror_port
-        )
+        ports = _listen(servers, config, files, telemetry)
+        logger.info("running", operator=operator.address, dry_run=account is None, **ports)
         yield Service(
             client=client,
             contracts=contracts,
@@ -148,45 +176,39 @@ def build(config: Config, client: Client, contracts: Contracts, clock: Clock, lo
             ),
             files=files,
             actions=actions,
-            sender=sender,
             operator=operator,
             confirmations=config.chain.confirmations,
-            status=status,
-            metrics=metrics,
-            decisions=decisions,
-            logger=logger,
+            telemetry=telemetry,
         )
 
 
+def _listen(servers: Servers, config: Config, files: Files, telemetry: Telemetry) -> dict[str, int]:
+    """Open the operator's port and the public mirror; returns the ports by name. Errors: ListenError."""
+    metrics = telemetry.metrics
+    health = operator_app(telemetry.status, metrics)
+    mirror = artifacts_app(
+        files.served,
+        RateLimit(config.mirror.requests_per_minute),
+        lambda status_code: metrics.served.labels(str(status_code)).inc(),
+    )
+    return {
+        "health_port": servers.listen(health, config.health.host, config.health.port),
+        "mirror_port": servers.listen(mirror, config.mirror.host, config.mirror.port),
+    }
+
+
 def loop(service: Service, clock: Clock, poll_s: float) -> None:
-    """Tick until told to stop. A node that is away is asked again, less and less often."""
+    """Tick until told to stop; a node that does not answer is asked again, less and less often. Errors: Stop."""
     pause = poll_s
     while not clock.stopping:
         try:
             service.tick()
         except ChainError as error:
-            service.trouble("node", f"waits for the node: {error}")
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            service.telemetry.interrupted("node", f"waits for the node: {error}")
+            pause = min(2 * pause, MAX_PAUSE_S)
         except Retry as error:
-            service.trouble("machine", str(error))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            service.telemetry.interrupted("machine", str(error))
+            pause = min(2 * pause, MAX_PAUSE_S)
         else:
             pause = poll_s
         clock.pause(pause)
-
-
-def run(config: Config, logger: Logger) -> None:
-    """The service, from start to SIGTERM or SIGINT. Errors: Stop."""
-    clock = Clock()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, clock.stop)
-    from verifier.exact import self_test  # late: it loads onnxruntime
-
-    # The vectors tell whether this machine rounds as the arithmetic demands: else nothing may be signed on it.
-    self_test()
-    logger.info("self-test passed", pid=os.getpid())
-    connected = _connect_patiently(config, clock, logger)
-    if connected is not None:
-        with build(config, *connected, clock, logger) as service:
-            loop(service, clock, config.chain.poll_s)
-    logger.info("stopped")

@@ -1,7 +1,7 @@
 """Votes and their salts.
 
-A salt hides a verdict until everybody has committed. It is derived from a seed file and the vote's own fields, never
-stored alone: whoever keeps the seed can lose the disk between commit and reveal and still reveal. The seed is not the
+A salt hides a verdict until all seats have committed. It is derived from a seed file and the fields of the vote, so an
+operator who loses the disk between commit and reveal, and has a copy of the seed, can still reveal. The seed is not the
 operator's key, which may be rotated in between.
 """
 
@@ -22,8 +22,16 @@ CREATE_SEED = "create one with `(umask 077; openssl rand -hex 32 > FILE)` and ba
 
 
 @dataclass(frozen=True)
+class PanelIdentity:
+    """Which panel on which chain: verdicts and votes are bound to both."""
+
+    chain_id: int
+    address: str
+
+
+@dataclass(frozen=True)
 class Seat:
-    """The place a vote is cast from: which chain, panel, task, round and stake."""
+    """The seat that a vote is cast from: chain, panel, task, round and stake."""
 
     chain: int
     panel: str
@@ -34,7 +42,7 @@ class Seat:
 
 @dataclass(frozen=True)
 class Vote:
-    """What is committed (`digest`) and what opens it."""
+    """What is committed (`digest`), and the verdict and salt that open it."""
 
     verdict: bytes
     salt: bytes
@@ -42,7 +50,7 @@ class Vote:
 
 
 def load_seed(path: Path) -> bytes:
-    """The 32-byte seed. Errors: Stop when it is missing, readable by others, or no 32 bytes of hex."""
+    """Read the 32-byte seed. Errors: Stop when it is missing, readable by others, or not 32 bytes in hex."""
     try:
         seed = bytes.fromhex(read_secret(path, "seed", CREATE_SEED))
     except ValueError:
@@ -53,7 +61,10 @@ def load_seed(path: Path) -> bytes:
 
 
 def salt(seed: bytes, seat: Seat, verdict: bytes) -> bytes:
-    """32 bytes that only the holder of the seed can compute, different for every vote and verdict."""
+    """Derive the 32-byte salt of a vote (HKDF-SHA256, RFC 5869): only the holder of the seed can compute it.
+
+    It differs for every seat, round and verdict.
+    """
     fields = (
         seat.chain.to_bytes(32, "big"),
         bytes.fromhex(seat.panel.removeprefix("0x")).rjust(32, b"\0"),
@@ -66,7 +77,7 @@ def salt(seed: bytes, seat: Seat, verdict: bytes) -> bytes:
 
 
 def vote(seed: bytes, seat: Seat, verdict: bytes) -> Vote:
-    """The one vote this seat casts for this verdict."""
+    """Make the one vote that this seat can cast for this verdict."""
     secret = salt(seed, seat, verdict)
     digest = commitments.vote(seat.chain, seat.panel, seat.task, seat.round, seat.stake, verdict, secret)
     return Vote(verdict, secret, digest)
