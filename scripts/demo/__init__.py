@@ -1,5 +1,6 @@
-"""`make demo`: a whole bounty on a local chain, by the commands that sponsor, solvers and operators would type.
+"""`make demo`: a whole bounty on a local chain, run with the commands that a sponsor, solvers and operators would type.
 
-`shell` shows and runs commands and leaves no process behind, `setup` makes the place and the people, `parties` is what
-sponsor and solvers do, `market` watches the chain meanwhile, `report` says who was paid what.
+`shell` shows and runs commands and ends every process that it started; `setup` prepares the folder, the wallets, the
+chain and the services; `parties` holds the steps of the sponsor and the solvers; `market` reads the contracts and waits
+for their state to change; `report` summarises who was paid what.
 """

@@ -1,4 +1,4 @@
-"""`python -m scripts.demo [--chain devnet|anvil]`: the whole bounty, step by step."""
+"""`python -m scripts.demo [--chain devnet|anvil]`: runs the whole bounty, step by step."""
 
 from __future__ import annotations
 
@@ -15,17 +15,27 @@ from scripts.demo import parties, report, setup
 from scripts.demo.market import Market
 from scripts.demo.shell import ROOT, DemoError, Shell, shown
 from verifier.errors import TouchstoneError
+from verifier.protocol.constants import OWN_FILES
 
 RESULT = ROOT / "build" / "demo.json"
-CHALLENGE = "the challenge window passes, somebody settles, claims and closes the votes"
 
 
 @click.command()
-@click.option("--chain", type=click.Choice(["devnet", "anvil"]), default="devnet", show_default=True)
+@click.option(
+    "--chain",
+    type=click.Choice(["devnet", "anvil"]),
+    default="devnet",
+    show_default=True,
+    help="The local chain: `touchstone devnet`, or anvil when it is on PATH.",
+)
 def main(chain: str) -> None:
-    """Run a bounty for a LoRA adapter of all-MiniLM-L6-v2 from escrow to payout, and say who was paid what."""
+    """Run a bounty for a LoRA adapter of all-MiniLM-L6-v2 from escrow to payout, and print who was paid what."""
     console = Console(highlight=False)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT too: a shell may have had it ignored
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # SIGINT as well, which a shell may have set to ignored
         signal.signal(number, _interrupt)
     setup.fresh_folder()
     RESULT.unlink(missing_ok=True)
@@ -33,7 +43,7 @@ def main(chain: str) -> None:
     try:
         play(shell, chain)
     except KeyboardInterrupt:
-        console.print("\ninterrupted: ending every process", style="yellow")
+        console.print("\ninterrupted, ending every process", style="yellow")
         sys.exit(130)
     except (DemoError, TouchstoneError) as error:
         console.print(f"\n[red]the demo failed:[/red] {error}")
@@ -44,19 +54,19 @@ def main(chain: str) -> None:
 
 
 def play(shell: Shell, chain: str) -> None:
-    """The flow, in the order of the README's picture. Errors: DemoError, ChainError."""
-    shell.title("A local chain, wallets for everybody, three contracts")
+    """Run the bounty, in the order of the README's flow. Errors: DemoError, ChainError."""
+    shell.title("Start a local chain, create wallets, deploy the three contracts")
     people = setup.make_people()
     setup.announce(shell, people)
     rpc_url = setup.start_chain(shell, chain, people)
     market = setup.deploy(shell, rpc_url)
     file_host = setup.start_file_host(shell)
 
-    shell.title("Three operators stake a seat each and start their services")
+    shell.title("Three operators stake one seat each and start their services")
     script_s = setup.stake(shell, people)
     setup.start_verifiers(shell, people, market, rpc_url, file_host)
 
-    shell.title("The sponsor builds a task: real MiniLM, real sentences, a sealed holdout")
+    shell.title("The sponsor builds a task from MiniLM and film-review sentences, with a sealed holdout")
     manifest_uri = parties.build_task(shell, file_host)
 
     prepared = []
@@ -70,16 +80,16 @@ def play(shell: Shell, chain: str) -> None:
     parties.commit(shell, [uri for uri, _ in prepared])
     _wait_for_the_committee(market, pace)
 
-    shell.title("The sponsor opens the holdout; the solvers open their submissions")
+    shell.title("The sponsor reveals the holdout, and the solvers reveal their submissions")
     parties.reveal_holdout(shell)
     parties.reveal(shell)
     parties.status(shell)
 
-    shell.title("The verifiers evaluate, vote, and open their votes")
+    shell.title("The verifiers evaluate, commit their verdicts and reveal them")
     _wait_for_the_verdict(market, pace)
     parties.status(shell)
 
-    shell.title("Everybody withdraws")
+    shell.title("Everyone withdraws")
     parties.withdraw(shell, ["sponsor", *(solver.alias for solver in parties.SOLVERS)])
     parties.withdraw(shell, [item.owner for item in people.operators])
 
@@ -88,26 +98,28 @@ def play(shell: Shell, chain: str) -> None:
     summary = report.summarise(_facts(market, people), _names(people), chain, shell.seconds())
     report.show(shell.console, summary)
     RESULT.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    shell.console.print(f"\nall of it in {span(round(summary['seconds']))}, written to {shown(RESULT)}")
+    shell.console.print(f"\nthe demo took {span(round(summary['seconds']))}; this summary is in {shown(RESULT)}")
 
 
 def _wait_for_the_committee(market: Market, pace: parties.Pace) -> None:
     windows = pace.windows()
-    opened = market.view().created_at
-    market.wait("commits close", lambda: market.now() >= opened + windows["commit"], lambda: opened + windows["commit"])
-    market.wait("the services convene a panel and draw it", lambda: market.panel().attest_closes != 0)
+    commits_close = market.view().created_at + windows.commit
+    market.wait("commits close", lambda: market.now() >= commits_close, lambda: commits_close)
+    market.wait("the services convene the panel and draw a committee", lambda: market.panel().attest_closes != 0)
     closes = market.panel().attest_closes
     seats = setup.VERIFIERS
     market.wait(f"{seats} seats fetch every file and attest", lambda: market.attested() == seats, lambda: closes)
-    market.wait("attestation closes", lambda: market.panel().closed_at != 0, lambda: closes)
-    if market.panel().admitted != 0b111:
-        raise DemoError(f"not everything was admitted: {market.panel().admitted:b}")
+    market.wait("the attestation closes", lambda: market.panel().closed_at != 0, lambda: closes)
+    admitted = market.panel().admitted
+    for bit in (OWN_FILES, *(index + 1 for index in range(len(parties.SOLVERS)))):
+        if not admitted >> bit & 1:
+            raise DemoError(f"the committee did not admit everything: bit {bit} of {admitted:b} is not set")
 
 
 def _wait_for_the_verdict(market: Market, pace: parties.Pace) -> None:
     seats = setup.VERIFIERS
-    opens = market.view().holdout_revealed_at + pace.windows()["reveal"]
-    market.wait("the solvers' window to reveal ends", lambda: market.now() >= opens, lambda: opens)
+    opens = market.view().holdout_revealed_at + pace.windows().reveal
+    market.wait("the solvers' reveal window ends", lambda: market.now() >= opens, lambda: opens)
     votes = market.round()
     market.wait(
         f"{seats} services evaluate both submissions and commit their verdicts",
@@ -119,17 +131,21 @@ def _wait_for_the_verdict(market: Market, pace: parties.Pace) -> None:
         lambda: market.round().revealed.bit_count() == seats,
         lambda: votes.reveal_closes,
     )
-    market.wait(CHALLENGE, lambda: _everything_closed(market, seats))
+    market.wait(
+        "the challenge window ends, and the services settle, claim and close the votes",
+        lambda: _everything_closed(market, seats),
+    )
 
 
 def _everything_closed(market: Market, seats: int) -> bool:
+    """Return whether every vote is closed and every submission claimed."""
     contracts = market.contracts
     claimed = len(market.events(contracts.bounties, "SubmissionClaimed"))
     return len(market.events(contracts.panel, "VoteClosed")) == seats and claimed == len(parties.SOLVERS)
 
 
 def _facts(market: Market, people: setup.People) -> report.Facts:
-    """Errors: DemoError when the task did not end as a settled one does."""
+    """Read what the report needs. Errors: DemoError when the task was not settled by one accepted verdict."""
     bounties, panel, stakes = market.contracts.bounties, market.contracts.panel, market.contracts.stakes
     try:
         (created,) = market.events(bounties, "TaskCreated")
@@ -157,7 +173,7 @@ def _facts(market: Market, people: setup.People) -> report.Facts:
 
 
 def _names(people: setup.People) -> dict[str, str]:
-    """Who an address is."""
+    """Return a name for each address: a wallet's alias, or verifier and its number for an operator's key."""
     names: dict[str, str] = {account.address: alias for alias, account in people.wallets.items()}
     return names | {item.key.address: f"verifier{item.number}" for item in people.operators}
 

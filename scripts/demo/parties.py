@@ -1,4 +1,4 @@
-"""What sponsor and solvers do, each with their own files and wallet."""
+"""The steps of the sponsor and the solvers, each with a folder and a wallet of their own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 from scripts.demo.market import Market
 from scripts.demo.setup import FOLDER, NETWORK, VERIFIERS, base_model, script
 from scripts.demo.shell import Shell, command, shown
+from verifier.protocol.constants import Windows
 
 HOLDOUT, PRACTICE = 256, 128  # sentences
 SEQUENCE = 32  # tokens; nine of ten sentences are shorter
-SEED = "20140601"  # which sentences are held out, the same in every run
-THRESHOLD = 170  # of 256: between what a minute of training reaches and what guessing does
+SEED = "20140601"  # chooses the sentences that are held out; fixed, so that every run holds out the same ones
+THRESHOLD = 170  # of 256 sentences: more than guessing reaches, fewer than a minute of training does
 REWARD, SEAT_FEE = "3", "0.02"  # coins
 TASK = FOLDER / "task"
 MANIFEST = TASK / "manifest.json"
@@ -23,28 +24,28 @@ RECORD = TASK / "task.json"
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast this machine is, from what was measured on the way; the windows of the task follow from it."""
+    """The speed of this machine, measured in earlier steps of the demo; the task's windows follow from it."""
 
-    script_s: float  # three scripts at once, each with a transaction
-    score_s: float  # one submission on the practice set
+    script_s: float  # seconds of three wallet scripts at once, each with a transaction
+    score_s: float  # seconds of scoring one submission on the practice set
 
-    def windows(self) -> dict[str, int]:
-        """Seconds by window: several times what the step takes, so that a busy machine still keeps them."""
-        # Every verifier scores every submission on the larger holdout, on a machine they share.
+    def windows(self) -> Windows:
+        """Return windows of several times what each step takes, so that a busy machine still keeps them."""
+        # Every verifier scores every submission on the larger holdout, and all share this machine.
         evaluations = VERIFIERS * len(SOLVERS) * HOLDOUT / PRACTICE
-        return {
-            "commit": round(10 + 3 * self.script_s),
-            "attest": round(10 + self.script_s),
-            "holdout": 600,  # ends with the reveal
-            "reveal": round(10 + 3 * self.script_s),
-            "verdict-commit": round(20 + 0.4 * evaluations * self.score_s),
-            "verdict-reveal": round(8 + self.script_s),
-        }
+        return Windows(
+            commit=round(10 + 3 * self.script_s),
+            attest=round(10 + self.script_s),
+            holdout=600,  # it ends when the sponsor reveals, at once
+            reveal=round(10 + 3 * self.script_s),
+            verdict_commit=round(20 + 0.4 * evaluations * self.score_s),
+            verdict_reveal=round(8 + self.script_s),
+        )
 
 
 @dataclass(frozen=True)
 class Solver:
-    """A solver: the wallet's alias, how long it trains, and a folder of its own."""
+    """A solver: the alias of its wallet, the options of its training, and what the demo prints about it."""
 
     alias: str
     training: tuple[str, ...]
@@ -52,9 +53,11 @@ class Solver:
 
     @property
     def folder(self) -> Path:
+        """The folder of this solver's files."""
         return FOLDER / self.alias
 
     def file(self, name: str) -> str:
+        """Return the path of one of its files as the commands name it."""
         return shown(self.folder / name)
 
 
@@ -65,25 +68,17 @@ SOLVERS = (
 
 
 def build_task(shell: Shell, file_host: str) -> str:
-    """The sponsor makes a task of rated film-review sentences and publishes its files; returns the manifest's URI."""
+    """Build a task from rated film-review sentences and publish its files, as the sponsor.
+
+    Returns the manifest's URI.
+    """
     data = shown(FOLDER / "sentiment.tsv")
     shell.run("python", "-m", "scripts.sentiment", "--out", data)
     task, base = shown(TASK), shown(base_model())
     sizes = ("--rank", "8", "--holdout", str(HOLDOUT), "--practice", str(PRACTICE), "--sequence", str(SEQUENCE))
     shell.run(
-        *(
-            command("touchstone"),
-            "task",
-            "build",
-            "classify",
-            "--base",
-            base,
-            "--dataset",
-            data,
-            "--targets",
-            "query,value",
-        ),
-        *(*sizes, "--seed", SEED, "--title", "Is a film review's sentence positive?"),
+        *(command("touchstone"), "task", "build", "classify", "--base", base, "--dataset", data),
+        *("--targets", "query,value", *sizes, "--seed", SEED, "--title", "Is a film review's sentence positive?"),
         *("--url", file_host, "--out", task),
     )
     files = [f"{task}/{name}" for name in ("manifest.json", "program.onnx", "practice.tensors", "holdout.sealed")]
@@ -91,13 +86,16 @@ def build_task(shell: Shell, file_host: str) -> str:
 
 
 def publish(shell: Shell, file_host: str, *files: str) -> list[str]:
-    """Copy files to where everybody can fetch them; returns their URIs."""
+    """Copy files into the folder that the demo's file host serves; returns their URIs."""
     said = shell.run(command("touchstone"), "publish", *files, "--to", shown(FOLDER / "public"), "--url", file_host)
     return [entry["uri"] for entry in json.loads(said)]
 
 
 def prepare(shell: Shell, solver: Solver, file_host: str) -> tuple[str, float]:
-    """Train, pack, score on the practice set, seal, upload; returns the ciphertext's URI and the seconds of scoring."""
+    """Train, pack, score, seal and publish a submission, as that solver.
+
+    Returns the ciphertext's URI and how many seconds the scoring on the practice set took.
+    """
     solver.folder.mkdir()
     task = shown(MANIFEST)
     shell.run(
@@ -117,8 +115,12 @@ def prepare(shell: Shell, solver: Solver, file_host: str) -> tuple[str, float]:
 
 
 def create_task(shell: Shell, market: Market, manifest_uri: str, pace: Pace) -> None:
-    """The sponsor escrows the reward."""
-    windows = [word for name, seconds in pace.windows().items() for word in (f"--{name}-window", f"{seconds}s")]
+    """Create the task and escrow the reward, as the sponsor."""
+    windows = [
+        word
+        for name, seconds in pace.windows()._asdict().items()
+        for word in (f"--{name.replace('_', '-')}-window", f"{seconds}s")
+    ]
     files = ("--manifest", shown(MANIFEST), "--manifest-uri", manifest_uri, "--holdout", shown(TASK / "holdout.json"))
     terms = ("--reward", REWARD, "--threshold", str(THRESHOLD), "--committee", str(VERIFIERS), "--seat-fee", SEAT_FEE)
     shell.run(*script("sponsor", "task", "create", *files, *terms, *windows, "--out", shown(RECORD)))
@@ -126,7 +128,7 @@ def create_task(shell: Shell, market: Market, manifest_uri: str, pace: Pace) -> 
 
 
 def commit(shell: Shell, uris: list[str]) -> None:
-    """Both solvers commit, and nobody learns to what."""
+    """Commit to the sealed submissions, as both solvers at once."""
 
     def words(solver: Solver, uri: str) -> list[str]:
         sealed = ("--task", shown(RECORD), "--sealed", solver.file("sealed.json"), "--uri", uri)
@@ -136,22 +138,22 @@ def commit(shell: Shell, uris: list[str]) -> None:
 
 
 def reveal_holdout(shell: Shell) -> None:
-    """The sponsor opens the holdout."""
+    """Publish the holdout's key, as the sponsor."""
     shell.run(*script("sponsor", "task", "reveal-holdout", "--record", shown(RECORD)))
 
 
 def reveal(shell: Shell) -> None:
-    """Both solvers open their submissions."""
+    """Publish the submissions' keys, as both solvers at once."""
     shell.together(
         *(script(item.alias, "submission", "reveal", "--record", item.file("record.json")) for item in SOLVERS)
     )
 
 
 def status(shell: Shell) -> None:
-    """What the chain says of the task."""
+    """Show the state of the task on chain."""
     shell.run(command("ape"), "run", "status", *NETWORK, "--task", shown(RECORD))
 
 
 def withdraw(shell: Shell, aliases: list[str]) -> None:
-    """Everybody named is paid out."""
+    """Withdraw everything that these wallets are owed."""
     shell.together(*(script(alias, "stake", "withdraw") for alias in aliases))

@@ -1,4 +1,4 @@
-"""What happened, read from the chain's events and the verifiers' journals: as JSON, and as tables for people."""
+"""Summarises the demo from the chain's events and the verifiers' journals, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Event = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Facts:
-    """The events of one settled task (arguments by name, oldest first), and what each verifier's journal holds."""
+    """The events of one settled task (arguments by name, oldest first), and the verdict in each verifier's journal."""
 
     created: Event
     committed: Sequence[Event]
@@ -33,22 +33,25 @@ class Facts:
     closed: Sequence[Event]
     seat_paid: Sequence[Event]
     withdrawn: Sequence[Event]  # from the escrow
-    journals: Mapping[str, bytes]  # operator -> the verdict it wrote down before it voted
+    journals: Mapping[str, bytes]  # operator -> the verdict that it recorded before it voted
 
 
 def journal_verdict(journal: Path, task: bytes) -> bytes:
-    """The one verdict a stopped service voted for in that task. Errors: DemoError."""
+    """Return the verdict that a stopped service voted for in that task.
+
+    Errors: DemoError when its journal does not have exactly one.
+    """
     with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as database:
         rows = database.execute("SELECT DISTINCT verdict FROM votes WHERE task = ?", (task,)).fetchall()
     if len(rows) != 1:
-        raise DemoError(f"{journal} holds {len(rows)} verdicts of the task, not one")
+        raise DemoError(f"{journal} has {len(rows)} verdicts for the task instead of one")
     return bytes(rows[0][0])
 
 
 def summarise(facts: Facts, names: Mapping[str, str], chain: str, seconds: float) -> dict[str, Any]:
-    """The facts as plain values; amounts in wei, addresses checksummed. `names` says who an address is.
+    """Return the facts as JSON values: amounts in wei, addresses checksummed, digests as 0x and 64 digits.
 
-    Errors: DemoError when two sources contradict each other.
+    `names` gives a name for each address. Errors: DemoError when two sources contradict each other.
     """
     threshold = int(facts.created["terms"].threshold)
     withdrawn = _totals(facts.withdrawn, "account", "amount")
@@ -74,7 +77,7 @@ def _submission(
     (claimed,) = [item for item in facts.claimed if item["index"] == index]
     own = [item for item in facts.claimed if item["solver"] == solver]
     _agree(
-        f"what {solver} was credited and what it withdrew",
+        f"the amounts credited to {solver} and withdrawn by it",
         sum(item["reward"] + item["native"] for item in own),
         withdrawn.get(solver, 0),
     )
@@ -94,10 +97,10 @@ def _verifier(facts: Facts, verdict: Event, withdrawn: Mapping[str, int], names:
     (seat,) = [item for item in facts.joined if item["stake"] == verdict["stake"]]
     (closed,) = [item for item in facts.closed if item["stake"] == verdict["stake"]]
     operator, owner = seat["operator"], seat["owner"]
-    _agree(f"verdict in the journal of {operator} and on chain", facts.journals.get(operator), verdict["verdict"])
+    _agree(f"the verdicts in the journal of {operator} and on chain", facts.journals.get(operator), verdict["verdict"])
     fee = _totals(facts.seat_paid, "owner", "amount").get(owner, 0)
-    _agree(f"what {owner} earned and was credited", int(closed["earned"]), fee)
-    _agree(f"what {owner} was credited and what it withdrew", fee, withdrawn.get(owner, 0))
+    _agree(f"the amounts earned by {owner} and credited to it", int(closed["earned"]), fee)
+    _agree(f"the amounts credited to {owner} and withdrawn by it", fee, withdrawn.get(owner, 0))
     return {
         "name": names.get(operator, operator),
         "address": operator,
@@ -108,7 +111,7 @@ def _verifier(facts: Facts, verdict: Event, withdrawn: Mapping[str, int], names:
 
 
 def show(console: Console, summary: Mapping[str, Any]) -> None:
-    """The summary as tables."""
+    """Print the summary as tables."""
     submissions = Table("who", "submitted", "exact score", "threshold", "", "reward", "bond back", title="submissions")
     for item in summary["submissions"]:
         submissions.add_row(
@@ -123,7 +126,7 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
     verifiers = Table("who", "operator", "verdict", "", "fee", "slashed", title="verifiers")
     for item in summary["verifiers"]:
         same = item["verdict_digest"] == summary["verdict_digest"]
-        verdict = "accepted" if same else "another one"
+        verdict = "accepted" if same else "another verdict"
         row = (item["name"], item["address"], short(item["verdict_digest"]), verdict)
         verifiers.add_row(*row, coins(item["fee"]), coins(item["slashed"]))
     paid = Table("who", "coins", title="withdrawn from the escrow")
@@ -135,6 +138,7 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def _totals(events: Sequence[Event], by: str, amount: str) -> dict[str, int]:
+    """Add up the amounts of the events that have the same value of `by`."""
     totals: dict[str, int] = {}
     for event in events:
         totals[event[by]] = totals.get(event[by], 0) + int(event[amount])
@@ -142,6 +146,7 @@ def _totals(events: Sequence[Event], by: str, amount: str) -> dict[str, int]:
 
 
 def _agree(what: str, first: object, second: object) -> None:
+    """Check that two sources say the same. Errors: DemoError."""
     if first != second:
         raise DemoError(f"{what} differ: {first!r} and {second!r}")
 

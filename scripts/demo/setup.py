@@ -72,6 +72,7 @@ class DemoOperator:
 
     @property
     def folder(self) -> Path:
+        """The folder of the operator's configuration, keys and data."""
         return FOLDER / "verifiers" / str(self.number)
 
     @property
@@ -81,6 +82,7 @@ class DemoOperator:
 
     @property
     def endpoint(self) -> str:
+        """The URL of the operator's mirror."""
         return f"http://127.0.0.1:{self.mirror_port}"
 
 

@@ -1,4 +1,4 @@
-"""Runs commands as a person would type them: shows each, passes on what it says, and leaves no process behind."""
+"""Runs commands as a person would type them: prints each command and its output, and ends every process at the end."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[2]
-STOP_S = 20.0  # what a process gets to end by itself
-TAIL_LINES = 30
+STOP_S = 20.0  # how long a process may take to end after SIGTERM, before SIGKILL
+TAIL_LINES = 30  # of a log, shown when its process has ended unexpectedly
 
 
 class DemoError(Exception):
-    """The demo cannot go on; its message is for people."""
+    """The demo cannot continue; the message says why."""
 
 
 @dataclass(frozen=True)
 class DemoService:
-    """A process that runs beside the demo until `Shell.stop`."""
+    """A process that runs in the background until `Shell.stop`."""
 
     name: str
     process: subprocess.Popen[str]
     log: Path
 
     def check(self) -> None:
-        """Errors: DemoError with the end of its log when it has ended."""
+        """Check that the process is running. Errors: DemoError with the end of its log."""
         if self.process.poll() is not None:
             tail = "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:])
             raise DemoError(f"{self.name} ended with status {self.process.returncode}:\n{tail}")
 
 
 class Shell:
-    """Starts everything, each process in a session of its own, and can end it all.
+    """Starts processes, each in a session of its own, and can end all of them.
 
-    Processes are started by worker threads and under a lock, so that a signal, which only the main thread sees, can
-    never come between the start of a process and the note of it.
+    Worker threads start the processes under a lock. A signal interrupts only the main thread, so it can never come
+    between the start of a process and the recording of it.
     """
 
     def __init__(self, console: Console, logs: Path, environment: Mapping[str, str]) -> None:
@@ -61,32 +61,33 @@ class Shell:
         self._workers = ThreadPoolExecutor(max_workers=8)
 
     def title(self, text: str) -> None:
-        """Announce what the next commands are for, and when it is, in minutes and seconds since the start."""
+        """Print a heading for the next commands, with the minutes and seconds since the start."""
         minutes, seconds = divmod(round(self.seconds()), 60)
         self.console.print()
         self.console.rule(f"[bold]{minutes}:{seconds:02} {text}", align="left")
 
     def seconds(self) -> float:
-        """Seconds since the demo began."""
+        """Return the seconds since the demo began."""
         return time.monotonic() - self._began
 
     def note(self, text: str) -> None:
-        """Say what was done that no command was needed for."""
+        """Print a remark, for what was done without a command."""
         self.console.print(Text("# " + text, style="dim"), soft_wrap=True)
 
     def set(self, variables: Mapping[str, str]) -> None:
-        """Set variables for the commands to come."""
+        """Set environment variables for the commands that follow."""
         self._environment.update(variables)
 
     def export(self, name: str, value: str) -> None:
-        """Set a variable for the commands to come, and show it."""
+        """Set an environment variable for the commands that follow, and print the command that does so."""
         self.set({name: value})
         self._show(f"export {name}={shlex.quote(value)}")
 
     def run(self, *words: str | Path, out: Path | None = None) -> str:
-        """Run one command to its end and return what it wrote to stdout, which `out` gets instead of the terminal.
+        """Run one command to its end and return what it wrote to stdout.
 
-        Its stderr, where progress bars are, is the terminal's. Errors: DemoError.
+        With `out` its stdout is written to that file instead of the terminal. Its stderr, where progress bars are, is
+        the terminal's. Errors: DemoError when the exit status is not 0.
         """
         command = [str(word) for word in words]
         self._show(shlex.join(command) + (f" > {shown(out)}" if out else ""))
@@ -109,9 +110,9 @@ class Shell:
         return said
 
     def together(self, *commands: Sequence[str | Path]) -> list[str]:
-        """Run commands at once, as people do who do not wait for each other; returns what each wrote to stdout.
+        """Run several commands at the same time, and return what each wrote to stdout.
 
-        Errors: DemoError, naming the first that failed.
+        Errors: DemoError, which names the first that failed.
         """
         lines = [[str(word) for word in command] for command in commands]
         for line in lines:
@@ -133,7 +134,7 @@ class Shell:
         return answers
 
     def serve(self, name: str, *words: str | Path) -> DemoService:
-        """Start a command in the background; its output goes to a log file. Errors: DemoError."""
+        """Start a command in the background, with its output in a log file. Errors: DemoError."""
         command = [str(word) for word in words]
         log = self._logs / f"{name}.log"
         self._show(f"{shlex.join(command)} > {shown(log)} 2>&1 &")
@@ -147,18 +148,18 @@ class Shell:
         return service
 
     def check(self) -> None:
-        """Every service is still running. Errors: DemoError."""
+        """Check that every background process is still running. Errors: DemoError."""
         for service in self.services:
             service.check()
 
     def stop_services(self, prefix: str) -> None:
-        """End the services whose names begin so, and wait for them."""
+        """End the background processes whose names begin with `prefix`, and wait for them."""
         chosen = [service for service in self.services if service.name.startswith(prefix)]
         self.services = [service for service in self.services if service not in chosen]
         _end([service.process for service in chosen])
 
     def stop(self) -> None:
-        """End every process that is still running, and whatever those started. Not to be interrupted."""
+        """End every process that is still running, and those that they started. Signals are ignored from here on."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         with self._lock:
@@ -179,7 +180,7 @@ class Shell:
                 stdout=stdout,
                 stderr=stderr,
                 text=True,
-                start_new_session=True,  # Ctrl-C reaches the demo alone, which then ends the others in order
+                start_new_session=True,  # Ctrl-C signals only the demo, which then ends the others in order
             )
             self._processes.append(process)
             return process
@@ -192,19 +193,19 @@ class Shell:
 
 
 def shown(path: Path) -> str:
-    """A path as the demo's commands name it: from the repository's root."""
+    """Return a path as the demo's commands name it: relative to the repository's root."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def command(name: str) -> str:
-    """A program of the environment that runs the demo. Errors: DemoError when it is not installed there."""
+    """Return the name of a program, checked to be installed in the demo's environment. Errors: DemoError."""
     if not (Path(sys.executable).parent / name).exists():
         raise DemoError(f"{name} is not installed beside {sys.executable}: run `make setup`")
     return name
 
 
 def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
-    """SIGTERM to every process's session, and SIGKILL to what is left of it."""
+    """Send SIGTERM to every process's session, and SIGKILL to what is left of it after STOP_S."""
     _signal(processes, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     for process in processes:
@@ -212,7 +213,7 @@ def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
             process.wait(timeout=max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             continue
-    # Also what a process that has ended left behind in its session.
+    # Also to the sessions of processes that have ended, which may have left children behind.
     _signal(processes, signal.SIGKILL)
     for process in processes:
         process.wait()
