@@ -1,12 +1,12 @@
-"""An in-process chain for tests that send many transactions: titanoboa's compiler and machine under a thin layer.
+"""An in-process chain for tests that send many transactions: a thin layer over titanoboa's compiler and EVM.
 
-Three things differ from calling titanoboa's contracts directly. Every call that sends is a transaction of its own: what
-it touched is cold again for the next one, transient storage is empty, and a storage slot's original value is what it
-was before this transaction, so gas figures are those of a real chain. A block's hash is the hash of a real header, so
-that a draw can be given one. And a state can be kept and returned to at no cost.
+It differs from calling titanoboa's contracts directly in three ways. Every call that changes state is a transaction of
+its own: accessed slots are cold again for the next one, transient storage is empty, and a storage slot's original value
+is its value before this transaction, so gas figures are those of a real chain. A block's hash is the hash of a real
+header, so that a test can pass the header to a draw. A state can be saved and restored at no cost.
 
-Gas of a transaction is 21,000, plus 4 for each zero and 16 for each other byte of calldata, plus execution, less
-refunds (at most a fifth), and at least the calldata floor of EIP-7623.
+The gas of a transaction is 21,000, plus 4 for each zero byte and 16 for each other byte of calldata, plus execution,
+minus refunds (at most a fifth of the gas used), and at least the calldata floor of EIP-7623.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ HASH_REACH = 256
 
 
 class Reverted(Exception):
-    """A transaction or call reverted; `reason` is its revert string, empty when it had none."""
+    """A transaction or call reverted; `reason` is its revert string, or empty when it has none."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -55,22 +55,22 @@ class Reverted(Exception):
 
 
 def reverts(reason: str) -> pytest.RaisesExc[Reverted]:
-    """What is sent inside reverts with exactly this reason."""
+    """Expect a transaction or call inside the block to revert with exactly this reason."""
     return pytest.raises(Reverted, match=f"^{re.escape(reason)}$")
 
 
 def account(role: str) -> str:
-    """The address of a role: the same in every run."""
+    """The address of a role, which is the same in every run."""
     return to_checksum_address(keccak(text=f"touchstone test account {role}")[12:])
 
 
 def word(text: str) -> bytes:
-    """A 32-byte word that can be told from every other."""
+    """A 32-byte word that is unique to `text`."""
     return keccak(text=text)
 
 
 def _type(parameter: dict[str, Any]) -> str:
-    """The canonical ABI type of a parameter, structs spelled out."""
+    """The canonical ABI type of a parameter; a struct is written as a tuple of its fields."""
     if not parameter["type"].startswith("tuple"):
         return str(parameter["type"])
     inner = ",".join(_type(part) for part in parameter["components"])
@@ -100,7 +100,7 @@ class Function:
         return self.selector + bytes(encode(self.inputs, arguments))
 
     def result(self, output: bytes) -> Any:
-        """None, one value, or a tuple of several; structs become dictionaries, addresses checksummed."""
+        """Decode an output to None, one value or a tuple. Structs become dictionaries, addresses are checksummed."""
         values = decode([_type(part) for part in self.outputs], output)
         named = tuple(_named(part, value) for part, value in zip(self.outputs, values, strict=True))
         return named if len(named) > 1 else (named[0] if named else None)
@@ -114,7 +114,7 @@ def compiled(path: str) -> tuple[bytes, dict[str, Function], dict[bytes, tuple[s
 
 @cache
 def compiled_source(source: str) -> tuple[bytes, dict[str, Function], dict[bytes, tuple[str, list[dict[str, Any]]]]]:
-    """As `compiled`, of Vyper source."""
+    """As `compiled`, for Vyper source."""
     return _parts(boa.loads_partial(source))
 
 
@@ -142,7 +142,7 @@ def _parts(
 @dataclass(frozen=True)
 class Contract:
     """A deployed contract. Its functions are methods: one that changes state sends a transaction from `sender` and
-    hands back a Receipt, a view hands back its result; both raise Reverted."""
+    returns a Receipt, a view returns its result. Errors: Reverted."""
 
     chain: Chain
     address: str
@@ -155,7 +155,7 @@ class Contract:
         return partial(self.chain.call if self.functions[name].reads else self.chain.send, self, name)
 
     def log(self, topics: Sequence[int], data: bytes) -> tuple[str, dict[str, Any]]:
-        """Name and fields of an event this contract wrote."""
+        """Decode an event that this contract logged: its name and its fields."""
         name, fields = self.events[topics[0].to_bytes(32, "big")]
         indexed = iter(topics[1:])
         plain = iter(decode([_type(field) for field in fields if not field["indexed"]], data))
@@ -171,22 +171,22 @@ class Contract:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a transaction returned, cost and logged: (address, topics, data) each."""
+    """A transaction's result, its gas, and its logs, each (address, topics, data)."""
 
     result: Any
     gas: int
     logs: tuple[tuple[bytes, tuple[int, ...], bytes], ...]
 
     def events(self, contract: Contract, name: str) -> list[dict[str, Any]]:
-        """The fields of every event of that name that the contract wrote."""
+        """The fields of every event of that name that the contract logged."""
         own = to_canonical_address(contract.address)
         logs = [contract.log(topics, data) for address, topics, data in self.logs if address == own]
         return [values for event, values in logs if event == name]
 
 
 class Chain:
-    """One chain. Time and height stand still until a test moves them. `on_send` hears of every transaction that went
-    through: the function's name and the receipt."""
+    """One chain. Time and block number change only when a test changes them. `on_send` is called with the name of the
+    function and the receipt of every successful transaction."""
 
     def __init__(self) -> None:
         self.on_send: Callable[[str, Receipt], None] = lambda name, receipt: None
@@ -225,14 +225,14 @@ class Chain:
         self._env.evm.patch.chain_id = number
 
     def at(self, timestamp: int) -> None:
-        """Go to that second, in a new block; a second already passed is an error of the test."""
+        """Advance to that second, in a new block; fails the test if the second has passed."""
         assert timestamp >= self.now, f"{timestamp} has passed"
         if timestamp > self.now:
             self.now = timestamp
             self.block += 1
 
     def header(self, number: int) -> bytes:
-        """RLP of the header of a block, with as many fields as a real one has."""
+        """The RLP encoding of a block's header, with as many fields as a real header."""
         randao = keccak(self.entropy + number.to_bytes(32, "big"))
         fields: list[bytes | int] = [word("parent"), word("ommers"), bytes(20), word("state"), word("transactions")]
         fields += [word("receipts"), bytes(256), 0, number, 36_000_000, 21_000, GENESIS_TIME + number, b"builder"]
@@ -245,7 +245,7 @@ class Chain:
     # ------------------------------------------------------------------------------------------------- states
 
     def keep(self) -> tuple[bytes, int, int, bytes]:
-        """Write the state down, to return to it any number of times."""
+        """Save the state, so that `back_to` can restore it any number of times."""
         self._state.persist()
         return self._state.state_root, self.now, self.block, self.entropy
 
@@ -266,11 +266,11 @@ class Chain:
         return int(self._state.get_balance(to_canonical_address(address)))
 
     def fund(self, address: str, amount: int) -> None:
-        """Give an account that much more native coin, wei."""
+        """Increase an account's native balance by `amount` wei."""
         self._state.set_balance(to_canonical_address(address), self.balance(address) + amount)
 
     def write(self, contract: Contract, slot: int, number: int) -> None:
-        """Set a storage slot: for states that millions of transactions apart nothing reaches."""
+        """Set a storage slot, for states that only millions of transactions could reach."""
         self._state.set_storage(to_canonical_address(contract.address), slot, number)
         self._state.lock_changes()
 
@@ -279,7 +279,7 @@ class Chain:
         return int(self._state.get_nonce(to_canonical_address(address)))
 
     def deploy(self, parts: tuple[bytes, Any, Any], *arguments: Any, sender: str) -> Contract:
-        """Deploy what `compiled` gave. Errors: Reverted."""
+        """Deploy a contract that `compiled` returned. Errors: Reverted."""
         code, functions, events = parts
         if arguments:
             code += functions["__init__"].calldata(arguments)
@@ -293,7 +293,7 @@ class Chain:
     # -------------------------------------------------------------------------------------------- transactions
 
     def send(self, contract: Contract, name: str, *arguments: Any, sender: str, value: int = 0) -> Receipt:
-        """One transaction. Errors: Reverted, with the whole revert reason."""
+        """Send one transaction. Errors: Reverted, with the whole revert reason."""
         function = contract.functions[name]
         calldata = function.calldata(arguments)
         zeros = calldata.count(0)
@@ -311,7 +311,7 @@ class Chain:
         return receipt
 
     def call(self, contract: Contract, name: str, *arguments: Any, sender: str = NATIVE) -> Any:
-        """Read a view. Errors: Reverted."""
+        """Call a view. Errors: Reverted."""
         function = contract.functions[name]
         computation = self._run(contract.address, function.calldata(arguments), sender, 0, is_static=True)
         if computation.is_error:
@@ -343,7 +343,7 @@ class Chain:
 
 
 class _Ancestors:
-    """The hashes of the blocks before the present one, the newest first, as BLOCKHASH reads them."""
+    """The hashes of the blocks before the current one, the newest first, as BLOCKHASH reads them."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain

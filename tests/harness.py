@@ -1,8 +1,8 @@
-"""Stakes, Panel and Bounties together on an in-process chain, and what the people in the protocol do with them.
+"""Stakes, Panel and Bounties on an in-process chain, and the actions of the parties that use them.
 
-A `World` is one deployment with its seats and tokens. Its methods are the steps of the protocol in the words of the
-design: each sends one transaction unless it says otherwise, and raises `Reverted` with the contract's whole reason.
-Keys, salts and digests follow from names, so every run is the same.
+A `World` is one deployment with its seats and tokens. Its methods are the steps of the protocol: each sends one
+transaction unless its docstring says otherwise, and raises `Reverted` with the contract's whole reason. Keys, salts and
+digests are derived from names, so every run is the same.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ SILENCE = RESERVATION // 20
 EXIT_DELAY = 20_000
 DRAW_DELAY = 2
 CHALLENGE_WINDOW = 50
-# Plenty for anybody.
+# The native balance that each party starts with; no test needs more.
 PURSE = 10**9 * ETHER
 
-# commit, attest, holdout, reveal, verdict commit, verdict reveal; seconds, all different so that none passes for
-# another.
+# The windows of a task in seconds; all differ, so that a test fails if the contracts confuse two of them.
 WINDOWS = Windows(commit=100, attest=90, holdout=80, reveal=70, verdict_commit=60, verdict_reveal=40)
 
 PARAMETERS = Parameters(
@@ -62,7 +61,7 @@ STRANGER = account("stranger")
 
 @dataclass
 class Entry:
-    """One submission as its solver knows it."""
+    """One submission with the secrets of its solver."""
 
     solver: str
     index: int
@@ -78,7 +77,7 @@ class Entry:
 
 @dataclass
 class Task:
-    """One task as its sponsor and its committee know it."""
+    """One task with the secrets of its sponsor."""
 
     id: bytes
     sponsor: str
@@ -94,12 +93,12 @@ class Task:
 
     @property
     def everything(self) -> int:
-        """The bitmap that attests every item."""
+        """The attestation bitmap of a seat that has every file."""
         return int(2 ** (len(self.entries) + 1) - 1)
 
 
 class World:
-    """One deployment of the protocol, and its people. `sources` names files to compile instead of a contract's own."""
+    """One deployment of the protocol with its parties. `sources` maps a contract to a file to compile instead."""
 
     def __init__(
         self, parameters: Parameters = PARAMETERS, chain: Chain | None = None, sources: Mapping[str, str] | None = None
@@ -119,7 +118,7 @@ class World:
 
     @classmethod
     def with_seats(cls, count: int, **arguments: Any) -> World:
-        """A deployment with so many seats of one owner and one operator; any later task can draw them."""
+        """Make a deployment with `count` seats of one owner and one operator, which any later task can draw."""
         world = cls(**arguments)
         world.join_early(count)
         return world
@@ -129,7 +128,7 @@ class World:
     def join(
         self, count: int = 1, owner: str = OWNER, operator: str = OPERATOR, panel: str | None = None
     ) -> list[bytes]:
-        """Open seats, enrolled at this panel unless another is named; one transaction each. Their stake ids."""
+        """Open seats in one transaction each, enrolled at this panel unless another is named; returns stake ids."""
         where = self.panel.address if panel is None else panel
         seat = self.stakes.SEAT()
         return [
@@ -138,20 +137,20 @@ class World:
         ]
 
     def join_early(self, count: int = 1, owner: str = OWNER, operator: str = OPERATOR) -> list[bytes]:
-        """As `join`, and go to the next second, so that the seats are older than any later task."""
+        """Open seats and advance by one second, so that any later task can draw them; returns their stake ids."""
         stakes = self.join(count, owner, operator)
         self.chain.at(self.chain.now + 1)
         return stakes
 
     def operator_of(self, slot: int) -> str:
-        """The key that attests and votes for a seat now."""
+        """The key that attests and votes now for the seat in a slot."""
         _, operator = self.stakes.voter(slot)
         return str(operator)
 
     # ------------------------------------------------------------------------------------------------- tasks
 
     def terms(self, **changes: Any) -> dict[str, Any]:
-        """A public task for a native reward and a committee of three, changed where asked; in the order of Terms."""
+        """The terms of a public task with a native reward and a committee of three, changed by `changes`."""
         return {
             "asset": NATIVE,
             "reward": ETHER,
@@ -170,7 +169,7 @@ class World:
         } | changes
 
     def create(self, sponsor: str = SPONSOR, sealed: bool = False, **changes: Any) -> Task:
-        """Escrow a task, with a sealed holdout if asked; a token must have been approved."""
+        """Create a task, with a sealed holdout if `sealed`; the reward's token must have been approved."""
         nonce = self.bounties.nonce(sponsor)
         holdout = None
         if sealed:
@@ -189,11 +188,11 @@ class World:
         return Task(receipt.result, sponsor, nonce, terms, self.chain.now, holdout)
 
     def sponsor_bond(self, terms: dict[str, Any]) -> int:
-        """What a sponsor pays with the reward for a sealed holdout, in the reward's asset."""
+        """The bond for a sealed holdout, in the reward's asset."""
         return int(terms["reward"] * self.limits.sponsor_bond_bps // 10_000) if terms["holdout"] != ZERO else 0
 
     def entry(self, task: Task, solver: str, name: str = "") -> Entry:
-        """What a solver would commit next; sends nothing."""
+        """The submission that a solver would commit next; sends nothing."""
         index = len(task.entries)
         name = name or f"{task.id.hex()} {index}"
         sealed, plain, key = word(f"sealed {name}"), word(f"plain {name}"), word(f"key {name}")
@@ -203,7 +202,7 @@ class World:
         return Entry(solver, index, sealed, plain, key, commitment)
 
     def due(self, task: Task) -> int:
-        """Bond and fee of the next submission, wei."""
+        """The bond and the fee of the next submission together, wei."""
         return int(self.bounties.bond_of(len(task.entries)) + self.bounties.fee(task.id))
 
     def submit(self, task: Task, solver: str = SOLVER, entry: Entry | None = None) -> Entry:
@@ -230,7 +229,7 @@ class World:
         return self.panel.convene(task.id, sender=STRANGER)
 
     def draw(self, task: Task) -> Receipt:
-        """Wait for the target block if need be, and draw with its header."""
+        """Advance past the target block if necessary, and draw with its header."""
         target = self.panel.panel(task.id)["target_block"]
         if self.chain.block <= target:
             self.chain.block = target + 1
@@ -238,11 +237,11 @@ class World:
         return self.panel.draw(task.id, self.chain.header(target), sender=STRANGER)
 
     def committee(self, task: Task, number: int = 1) -> list[int]:
-        """Slots of a round's seats, by position."""
+        """The slots of a round's seats, by position."""
         return list(self.panel.committee(task.id, number))
 
     def attest(self, task: Task, bitmaps: Sequence[int | None] | None = None) -> None:
-        """Attest by position (None: stay silent), everything if nothing is said, and close when the window is over."""
+        """Attest a bitmap by position (default: everything; None stays silent), and close after the window."""
         committee = self.committee(task)
         for position, bitmap in enumerate(bitmaps or [task.everything] * len(committee)):
             if bitmap is not None:
@@ -259,7 +258,7 @@ class World:
     def verdict(
         self, task: Task, scores: Sequence[int] = (), outcome: int = Outcome.SCORED, evidence: bytes | None = None
     ) -> bytes:
-        """Digest of a verdict on the task as it stands, computed outside the contracts."""
+        """The digest of a verdict on the task in its current state, computed outside the contracts."""
         evidence = self.evidence(outcome) if evidence is None else evidence
         set_ = task.holdout[1] if task.holdout else task.terms["practice"]
         root = commitments.root(entry.commitment for entry in task.entries)
@@ -275,7 +274,7 @@ class World:
         return word(f"salt {round_} {position}")
 
     def hidden(self, task: Task, position: int, verdict: bytes, round_: int = 1) -> bytes:
-        """The vote that the seat at a position commits for a verdict."""
+        """The hidden vote of the seat at a position for a verdict."""
         stake = self.stakes.stake_of(self.committee(task, round_)[position])
         return commitments.vote(
             self.chain.chain_id, self.panel.address, task.id, round_, stake, verdict, self.salt(round_, position)
@@ -296,7 +295,7 @@ class World:
     def judge(
         self, task: Task, votes: Sequence[bytes | None], revealed: Sequence[bool] | None = None, round_: int = 1
     ) -> None:
-        """One round: what each position commits (None: silent) and whether it reveals (all, if nothing is said)."""
+        """Play one round: each position commits its vote (None stays silent) and, by default, reveals it."""
         opens = self.bounties.judging_from(task.id) if round_ == 1 else self.chain.now
         self.chain.at(max(opens, self.chain.now))
         for position, verdict in enumerate(votes):
@@ -311,7 +310,7 @@ class World:
         self.chain.at(self.panel.round(task.id, round_)["reveal_closes"])
 
     def next_round(self, task: Task, after: int = 1) -> None:
-        """Draw the round after one that accepted nothing."""
+        """Wait for the end of a round that accepted nothing, and draw the next one."""
         self.pass_reveals(task, after)
         self.convene(task)
         self.draw(task)
@@ -334,13 +333,13 @@ class World:
         return self.panel.close_vote(task.id, round_, position, sender=STRANGER)
 
     def owed(self, account_: str, asset: str = NATIVE, contract: Contract | None = None) -> int:
-        """What an account can withdraw from the escrow, or from another contract of the protocol."""
+        """The credit of an account at the escrow, or at another contract of the protocol."""
         return int((contract or self.bounties).credit(asset, account_))
 
     # ------------------------------------------------------------------------------------------------ stages
 
     def to_committed(self, submissions: int | Iterable[str] = 1, **changes: Any) -> Task:
-        """A task in the second in which its commits close.
+        """Make a task in the second in which its commits close.
 
         `submissions` is the number that the solver committed, or one solver for each; `changes` are for `create`.
         """
@@ -351,13 +350,13 @@ class World:
         return task
 
     def to_convened(self, submissions: int | Iterable[str] = 1, **changes: Any) -> Task:
-        """A task whose eligible seats are frozen and whose draw is awaited."""
+        """Make a task whose eligible seats are frozen and whose draw is awaited."""
         task = self.to_committed(submissions, **changes)
         self.convene(task)
         return task
 
     def to_drawn(self, submissions: int | Iterable[str] = 1, **changes: Any) -> Task:
-        """A task whose first committee is drawn."""
+        """Make a task whose first committee is drawn."""
         task = self.to_convened(submissions, **changes)
         self.draw(task)
         return task
@@ -365,7 +364,7 @@ class World:
     def to_attested(
         self, submissions: int | Iterable[str] = 1, bitmaps: Sequence[int | None] | None = None, **changes: Any
     ) -> Task:
-        """A task whose attestation is closed; a sealed holdout is not revealed yet."""
+        """Make a task whose attestation is closed; a sealed holdout is not revealed yet."""
         task = self.to_drawn(submissions, **changes)
         self.attest(task, bitmaps)
         return task
@@ -373,7 +372,7 @@ class World:
     def to_revealing(
         self, submissions: int | Iterable[str] = 1, bitmaps: Sequence[int | None] | None = None, **changes: Any
     ) -> Task:
-        """A task whose solvers can reveal."""
+        """Make a task whose solvers can reveal."""
         task = self.to_attested(submissions, bitmaps, **changes)
         if task.holdout is not None:
             self.reveal_holdout(task)
@@ -382,7 +381,7 @@ class World:
     def to_judging(
         self, submissions: int | Iterable[str] = 1, bitmaps: Sequence[int | None] | None = None, **changes: Any
     ) -> Task:
-        """A task whose submissions are all revealed, at the first second in which a verdict can be committed."""
+        """Make a task with all submissions revealed, at the first second in which a verdict can be committed."""
         task = self.to_revealing(submissions, bitmaps, **changes)
         for index in range(len(task.entries)):
             self.reveal(task, index)
@@ -390,13 +389,13 @@ class World:
         return task
 
     def to_final(self, scores: Sequence[int] = (150,), solvers: Sequence[str] | None = None, **changes: Any) -> Task:
-        """A task whose whole committee voted the same scores, at the first second in which that is final."""
+        """Make a task whose whole committee voted for the same scores, at the first second in which they are final."""
         task = self.to_judging(solvers or len(scores), **changes)
         self.agree(task, scores)
         return task
 
     def to_settled(self, scores: Sequence[int] = (150,), solvers: Sequence[str] | None = None, **changes: Any) -> Task:
-        """A task that was settled by its final verdict."""
+        """Make a task that was settled by its final verdict."""
         task = self.to_final(scores, solvers, **changes)
         self.settle(task, scores)
         return task
@@ -410,7 +409,7 @@ class World:
         self.draw(task)
 
     def agree(self, task: Task, scores: Sequence[int], round_: int = 1) -> None:
-        """Let the whole committee of a round vote these scores, and go to the first second in which that is final."""
+        """Let a round's whole committee vote for these scores, and advance to the second in which they are final."""
         self.judge(task, [self.verdict(task, scores)] * len(self.committee(task, round_)), round_=round_)
         self.pass_challenge(task, round_)
 

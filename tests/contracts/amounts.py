@@ -1,4 +1,4 @@
-"""Amounts as the rules state them, computed apart from the contracts, and the emptying of an escrow of ended tasks."""
+"""The amounts that the rules give, computed independently of the contracts, and helpers that empty an escrow."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ EVERYBODY = (SPONSOR, SOLVER, RIVAL, STRANGER, OWNER)
 
 
 def bond(index: int) -> int:
-    """Bond of a submission, wei: doubles every eighth."""
+    """The bond of a submission, wei; it doubles after every eight submissions."""
     return int(LIMITS.submission_bond * 2 ** (index // 8))
 
 
 def sponsor_bond(reward: int) -> int:
-    """What a sealed holdout costs if its key is kept, in the reward's asset."""
+    """The bond for a sealed holdout, in the reward's asset."""
     return int(reward * LIMITS.sponsor_bond_bps // 10_000)
 
 
 def fee(task: Task) -> int:
-    """What one submission pays the committee, wei."""
+    """The committee's fee for one submission, wei."""
     return int(task.terms["seat_fee"] * task.terms["committee"])
 
 
 def attest_part(task: Task) -> int:
-    """Part of a fee that attesting earns."""
+    """The part of a fee that pays attestations, wei."""
     return fee(task) // 5
 
 
 def verdict_part(task: Task) -> int:
-    """Part of a fee that accepted verdicts earn."""
+    """The part of a fee that pays accepted verdicts, wei."""
     return fee(task) - attest_part(task)
 
 
 def credits(world: World, asset: str = NATIVE) -> dict[str, int]:
-    """What the escrow owes, by account; those it owes nothing left out."""
+    """What the escrow owes, by account; accounts without a credit are left out."""
     return {account: owed for account in EVERYBODY if (owed := world.owed(account, asset))}
 
 
 def claimed(world: World, task: Task, index: int, scores: Sequence[int] = ()) -> tuple[int, int]:
-    """Claim a submission: the reward and the wei that it brought. Checks the event, the credits and that it is once."""
+    """Claim a submission and check the event and the credits; returns the reward and the wei that were credited."""
     entry, asset = task.entries[index], task.terms["asset"]
     before = world.owed(entry.solver, asset), world.owed(entry.solver)
     (event,) = world.claim(task, index, scores).events(world.bounties, "SubmissionClaimed")
@@ -58,14 +58,14 @@ def claimed(world: World, task: Task, index: int, scores: Sequence[int] = ()) ->
 
 
 def paid(world: World, task: Task) -> int:
-    """Close every vote of every round; what the seats' owner was credited, wei."""
+    """Close every vote of every round; returns what the seats' owner was credited, wei."""
     before = world.owed(OWNER)
     world.close_all(task)
     return world.owed(OWNER) - before
 
 
 def empty(world: World, *tokens: Contract) -> None:
-    """Let everybody withdraw: the escrow is left with what was burned, to the wei."""
+    """Let everybody withdraw, and check that the escrow keeps exactly what was burned."""
     for asset in [NATIVE, *(token.address for token in tokens)]:
         for account in credits(world, asset):
             world.bounties.withdraw(asset, account, sender=account)
@@ -77,7 +77,7 @@ def empty(world: World, *tokens: Contract) -> None:
 def finish(
     world: World, task: Task, scores: Sequence[int] = (), tokens: Collection[Contract] = (), done: Collection[int] = ()
 ) -> None:
-    """Claim what is not `done` and close everything of an ended task, then empty the escrow."""
+    """Claim every submission that is not in `done`, close every vote of an ended task, and empty the escrow."""
     for index in range(len(task.entries)):
         if index not in done:
             claimed(world, task, index, scores)
@@ -86,7 +86,7 @@ def finish(
 
 
 def token(world: World, kind: str = "PlainToken", *arguments: Any) -> Contract:
-    """A token of which the sponsor and the stranger have plenty, and have approved it."""
+    """Deploy a token that the sponsor and the stranger hold, and have approved for the escrow."""
     contract = world.chain.deploy(compiled(f"contracts/mocks/{kind}.vy"), *arguments, sender=DEPLOYER)
     for account in (SPONSOR, STRANGER):
         contract.mint(account, 1_000 * ETHER, sender=DEPLOYER)
@@ -95,7 +95,7 @@ def token(world: World, kind: str = "PlainToken", *arguments: Any) -> Contract:
 
 
 def slot_of(variable: str, key: bytes) -> int:
-    """Storage slot of an entry of one of the tasks module's maps, for states that no test can afford to reach."""
+    """The storage slot of an entry in a map of the tasks module, for states that no test can reach by transactions."""
     layout = boa.load_partial(str(ROOT / "contracts/Bounties.vy")).compiler_data.storage_layout
     slot = layout["storage_layout"]["tasks"][variable]["slot"]
     return int.from_bytes(keccak(slot.to_bytes(32, "big") + key), "big")

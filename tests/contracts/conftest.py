@@ -1,4 +1,4 @@
-"""The protocol, deployed once with its seats; every test starts from there."""
+"""Every test starts from one deployment of the protocol with its seats."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SEATS = 12
 
 @pytest.fixture(scope="session")
 def deployed() -> tuple[World, tuple[bytes, int, int, bytes]]:
-    """A deployment with twelve seats of one owner and one operator, and the state to come back to."""
+    """A deployment with twelve seats of one owner and one operator, and the saved state of its chain."""
     world = World.with_seats(SEATS)
     return world, world.chain.keep()
 
 
 @pytest.fixture
 def world(deployed: tuple[World, tuple[bytes, int, int, bytes]]) -> World:
-    """That deployment, as it was before any test."""
+    """The deployment, in the state before any test."""
     there, kept = deployed
     there.chain.back_to(kept)
     return there

@@ -1,4 +1,4 @@
-"""Bounties: the grounds on which a task is cancelled, and who then gets which wei."""
+"""Bounties: the grounds on which a task is cancelled, and how its money is then divided."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERDICT_WINDOWS = WINDOWS.verdict_commit + WINDOWS.verdict_reveal
 
 
 def cancel(world: World, task: Task, ground: int, sender: str = STRANGER) -> Receipt:
-    """Cancel, and check that it was on that ground and is once."""
+    """Cancel, and check the ground and that a second call reverts."""
     receipt = world.bounties.cancel(task.id, sender=sender)
     assert receipt.events(world.bounties, "Cancelled") == [{"task": task.id, "ground": ground}]
     view = world.bounties.task(task.id)
@@ -123,7 +123,7 @@ def test_cancel__every_file_there__has_no_ground(world: World) -> None:
 
 
 def silent(world: World, bitmaps: list[int | None] | None = None, top_up: int = 0, **changes: Any) -> Task:
-    """A task whose sponsor has kept the key until the last second, with three submissions."""
+    """Make a task with three submissions whose sponsor withheld the key until the holdout window ended."""
     task = world.create(sealed=True, **changes)
     for solver in (SOLVER, RIVAL, STRANGER):
         world.submit(task, solver)
@@ -171,7 +171,7 @@ def test_cancel__reward_from_top_ups__costs_a_silent_sponsor_as_much(world: Worl
     cancel(world, task, Ground.HOLDOUT_SILENT)
     bond = sponsor_bond(ETHER + 5)
     share = bond // 2 // 3
-    assert credits(world) == {SPONSOR: ETHER + 5 + 1 - bond}  # 1 wei was escrowed beside the reward
+    assert credits(world) == {SPONSOR: ETHER + 5 + 1 - bond}  # the bond of 1 wei was escrowed beside the reward
     assert [claimed(world, task, index)[0] for index in range(3)] == [share] * 3
     finish(world, task, done=range(3))
     assert world.bounties.burned(NATIVE) == bond - 3 * share
@@ -185,7 +185,7 @@ def test_cancel__sponsor_withheld_the_key_of_a_token_task__splits_the_token_bond
     task = silent(world, asset=token.address, reward=1_000, top_up=500)
     arrived = (1_200 + 500) * (10_000 - fee_bps) // 10_000
     cancel(world, task, Ground.HOLDOUT_SILENT)
-    bond = max(200, (arrived - 200) // 5)  # of what arrived, or what was escrowed
+    bond = max(200, (arrived - 200) // 5)  # a part of the received reward, at least the escrowed bond
     share = bond // 2 // 3
     assert credits(world, token.address) == {SPONSOR: arrived - bond}
     back = amounts.bond(0) + amounts.verdict_part(task)

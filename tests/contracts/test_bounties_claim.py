@@ -1,4 +1,4 @@
-"""Bounties: what solvers and seats are credited once a task has ended, once."""
+"""Bounties: what solvers and seats are credited, once, after a task has ended."""
 
 from __future__ import annotations
 

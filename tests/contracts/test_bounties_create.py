@@ -1,4 +1,4 @@
-"""Bounties: what a sponsor can ask for, and what is escrowed for it."""
+"""Bounties: the terms that a sponsor can choose, and the amounts that are escrowed."""
 
 from __future__ import annotations
 
@@ -172,7 +172,8 @@ def test_create__seats_asked_to_leave__no_longer_count(world: World, leavers: in
         create(world, 0, committee=SEATS - leavers + 1)
 
 
-WORK = WINDOWS.verdict_commit * LIMITS.reference_rate  # MACs that the slowest operator can do in time
+# The MACs that the slowest permitted operator can compute before verdict commits close.
+WORK = WINDOWS.verdict_commit * LIMITS.reference_rate
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Bounties: the ranges it is deployed with."""
+"""Bounties: the ranges of terms that a deployment fixes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def equal(seconds: int) -> Windows:
 
 @pytest.fixture
 def awaiting(world: World) -> Contract:
-    """A panel for the escrow that the deployer deploys next."""
+    """A panel that names the escrow which the deployer deploys next."""
     escrow = create_address(DEPLOYER, world.chain.nonce(DEPLOYER) + 1)
     arguments = (world.stakes.address, escrow, DRAW_DELAY, CHALLENGE_WINDOW)
     return world.chain.deploy(compiled("contracts/Panel.vy"), *arguments, sender=DEPLOYER)

@@ -10,7 +10,7 @@ from verifier.protocol.constants import Ground
 
 
 def failed(world: World) -> Task:
-    """A task whose three free rounds ended without a vote."""
+    """Make a task whose three free rounds ended without a vote."""
     task = world.to_judging()
     for after in (1, 2):
         world.next_round(task, after)

@@ -1,4 +1,4 @@
-"""Bounties: opening the holdout and the submissions, or declining to."""
+"""Bounties: revealing the holdout, and revealing or declining submissions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def closed_at(world: World, task: Task) -> int:
 
 
 def attested(world: World, bitmaps: list[int | None] | None = None) -> Task:
-    """A sealed task whose sponsor has to reveal now."""
+    """Make a sealed task whose sponsor must reveal now."""
     task = world.to_attested(sealed=True, bitmaps=bitmaps)
     return task
 
@@ -214,7 +214,7 @@ def test_reveal_submission__another_digest_or_key__reverts(world: World, part: s
 
 
 def test_reveal_submission__ciphertext_not_the_announced_one__reverts(world: World) -> None:
-    """The commitment opens, but nobody has seen these bytes."""
+    """The commitment can be opened, but nobody has seen the ciphertext that it names."""
     task = world.create()
     entry = world.entry(task, SOLVER)
     announced = word("what verifiers mirrored")

@@ -1,4 +1,4 @@
-"""Bounties: ending a task with the final verdict, and what of it is the sponsor's."""
+"""Bounties: ending a task with the final verdict, and what the sponsor is credited."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_settle__anything_but_the_final_verdict__reverts(
 
 
 def accepted(world: World, scores: Sequence[int], outcome: int) -> Task:
-    """A task of one submission whose committee agreed on nonsense."""
+    """Make a task of one submission whose committee agreed on a verdict that cannot be settled."""
     task = world.to_judging()
     world.judge(task, [world.verdict(task, scores, outcome, ZERO)] * 3)
     world.pass_challenge(task)
@@ -234,7 +234,8 @@ def test_settle__accepted_in_the_second_round__reserve_pays_its_seats(world: Wor
     world.next_round(task)
     world.agree(task, [150], round_=2)
     world.settle(task, [150])
-    # Six seats more than the three that the fees were made for: twice the verdict part again, if the reserve has it.
+    # The second round adds six seats to the three that the fees were computed for, so twice the verdict part is added,
+    # as far as the reserve covers it.
     extra = min(reserve, 2 * amounts.verdict_part(task))
     pool = amounts.verdict_part(task) + extra
     assert split(world, task) == (amounts.attest_part(task) // 3, pool // 6)
@@ -245,7 +246,7 @@ def test_settle__accepted_in_the_second_round__reserve_pays_its_seats(world: Wor
 
 
 def test_settle__extreme_sum_paid_for_rounds__caps_the_share_at_80_bits(world: World) -> None:
-    """Re-arms of an undrawn round can be bought without end."""
+    """Re-arms of an undrawn round can be bought without limit."""
     task = world.to_final()
     bought = 2**84
     world.chain.write(world.bounties, slot_of("bought", task.id), bought)
@@ -272,7 +273,7 @@ def test_settle__token__credits_reward_and_bond_in_the_token(world: World, kind:
     world.agree(task, scores)
     world.settle(task, scores)
     assert credits(world, token.address) == {SPONSOR: 200}
-    # 20 and 43 of 63; of the forfeited bond too, and the best has the dust.
+    # The weights are 20 and 43 of 63, for the reward and for the forfeited bond; the best gets the rounding remainder.
     first, lost = 1_000 * 20 // 63, amounts.bond(0) * 20 // 63
     assert [claimed(world, task, index, scores) for index in range(3)] == [
         (first, amounts.bond(0) + lost),

@@ -1,4 +1,4 @@
-"""Bounties: entering submissions."""
+"""Bounties: committing submissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounties: adding to a reward."""
+"""Bounties: adding to the reward of a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Panel: which files the first committee says it has, and what more than half of it admits."""
+"""Panel: which files the first committee attests, and which of them more than half of it admits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def stake_at(world: World, task: Task, position: int) -> bytes:
 
 
 def close(world: World, task: Task) -> dict[str, int]:
-    """Wait for the end of the window and close it. Fields of the event."""
+    """Wait for the end of the window and close the attestation; returns the fields of the event."""
     world.chain.at(world.panel.panel(task.id)["attest_closes"])
     (event,) = world.panel.close_attestation(task.id, sender=STRANGER).events(world.panel, "AttestationClosed")
     return dict(event)
@@ -148,7 +148,7 @@ def test_close_attestation__nobody_attested__admits_nothing(world: World) -> Non
 
 @pytest.mark.parametrize("seats", [3, 4, 5, 8, 9, 12])
 def test_close_attestation__half_and_one_more__admits_only_the_majority(world: World, seats: int) -> None:
-    """Submission 0 is seen by half, submission 1 by one more; the other seats stay silent."""
+    """Half of the seats attest submission 0 and one more attests submission 1; the other seats stay silent."""
     task = world.to_drawn(2, committee=seats)
     half = seats // 2
     for position in range(half + 1):

@@ -1,4 +1,4 @@
-"""Panel: what each drawn seat is paid and loses once its task has ended."""
+"""Panel: what each drawn seat earns and loses once its task has ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from verifier.protocol.constants import Outcome
 
 SEATS = 12
 FEE = 10**15  # wei per seat and submission
-ATTEST_FEES = SEATS * FEE // 5  # of a task with one submission and a committee of all seats
+ATTEST_FEES = SEATS * FEE // 5  # for a task with one submission and a committee of all seats
 VERDICT_FEES = SEATS * FEE - ATTEST_FEES
 EVERYTHING = 0b11
 NOTHING = 0
@@ -20,7 +20,7 @@ SILENT = None
 
 
 def closed(world: World, task: Task, round_: int = 1) -> list[tuple[int, int]]:
-    """Close every vote of a round: what each position lost and earned, wei. Checks the events and the money behind."""
+    """Close every vote of a round, check events and balances, and return what each position lost and earned, wei."""
     money = []
     for position, slot in enumerate(world.committee(task, round_)):
         before = world.stakes.seat(world.stakes.stake_of(slot))
@@ -53,7 +53,7 @@ def judged(
     revealed: Sequence[bool] | None = None,
     bitmaps: Sequence[int | None] | None = None,
 ) -> Task:
-    """A settled task of one submission, judged by all seats; `votes` are scores to vote for, None stays silent."""
+    """Make a settled task of one submission, judged by all seats; `votes` has a score by position, None is silent."""
     task = world.to_judging(bitmaps=bitmaps, committee=SEATS)
     digests = [None if vote is None else world.verdict(task, [vote]) for vote in votes]
     world.judge(task, digests, revealed)
@@ -99,7 +99,7 @@ def test_close_vote__accepted_verdict_and_full_attestation__earns_both_shares(wo
 
 
 def test_close_vote__every_way_to_fail__loses_what_the_design_says(world: World) -> None:
-    """Nine of twelve agree; one lies, one keeps its vote hidden, one never votes. All attested everything."""
+    """Nine of twelve agree, one lies, one does not reveal its vote, and one never votes. All attested everything."""
     task = judged(world, [150] * 9 + [151, 150, SILENT], revealed=[True] * 10 + [False] * 2)
     attested, voted = ATTEST_FEES // SEATS, VERDICT_FEES // 9
     assert closed(world, task) == [
@@ -112,7 +112,7 @@ def test_close_vote__every_way_to_fail__loses_what_the_design_says(world: World)
 
 
 def test_close_vote__seats_that_lacked_a_file__are_excused_from_voting_only(world: World) -> None:
-    """Of the three that lacked the ciphertext one is silent, one got it later and votes, one lies all the same."""
+    """Of the three that lacked the ciphertext, one is silent, one got it later and votes, and one lies."""
     task = judged(
         world,
         [150] * 8 + [SILENT, SILENT, 150, 151],
@@ -121,7 +121,7 @@ def test_close_vote__seats_that_lacked_a_file__are_excused_from_voting_only(worl
     attested, voted = ATTEST_FEES // 8, VERDICT_FEES // 9
     assert closed(world, task) == [
         *[(0, attested + voted)] * 8,
-        (SILENCE, 0),  # never heard of: not excused
+        (SILENCE, 0),  # it never attested, so it is not excused
         (0, 0),
         (0, voted),
         (RESERVATION, 0),
@@ -134,7 +134,7 @@ def test_close_vote__excused_but_committed_and_not_revealed__loses_the_reservati
 
 
 def test_close_vote__attested_more_than_was_admitted__is_not_excused(world: World) -> None:
-    """Submission 1 is seen by five only; those five saw everything admitted, and so did the other seven."""
+    """Only five seats attest submission 1, so it is not admitted; all twelve attest everything that is admitted."""
     task = world.to_revealing(2, bitmaps=[0b111] * 5 + [0b011] * 7, committee=SEATS)
     world.reveal(task, 0)
     world.chain.at(world.bounties.judging_from(task.id))
@@ -160,7 +160,7 @@ def test_close_vote__vote_for_nothing__is_a_vote_that_was_not_revealed(world: Wo
 def test_close_vote__later_round_accepted__slashes_and_pays_earlier_votes(
     world: World,
 ) -> None:
-    """Round one: one right, one wrong, one hidden, one silent and excused, one silent. Round two accepts."""
+    """Round one: one right, one wrong, one hidden vote, one silent and excused seat, one silent. Round two accepts."""
     task = world.to_judging(committee=5, bitmaps=[EVERYTHING, EVERYTHING, EVERYTHING, NOTHING, SILENT], reserve=10**18)
     right, wrong = world.verdict(task, [150]), world.verdict(task, [151])
     world.judge(task, [right, wrong, right, SILENT, SILENT], revealed=[True, True, False, False, False])
@@ -168,8 +168,8 @@ def test_close_vote__later_round_accepted__slashes_and_pays_earlier_votes(
     world.judge(task, [right] * 7 + [wrong, right, SILENT], revealed=[True] * 8 + [False] * 2, round_=2)
     world.pass_challenge(task, round_=2)
     world.settle(task, [150])
-    attested = FEE // 3  # five seats' fifths among the three that saw everything
-    voted = 3 * (FEE * 5 * 4 // 5) // 8  # the reserve adds for ten seats what five were paid; eight seats were right
+    attested = FEE // 3  # a fifth of the fees of five seats, divided among the three that attested everything
+    voted = 3 * (FEE * 5 * 4 // 5) // 8  # the reserve adds twice the verdict part; eight seats were right
     assert closed(world, task, 1) == [
         (0, attested + voted),
         (RESERVATION, attested),
@@ -181,12 +181,12 @@ def test_close_vote__later_round_accepted__slashes_and_pays_earlier_votes(
         *[(0, voted)] * 7,
         (RESERVATION, 0),
         (RESERVATION, 0),
-        (SILENCE, 0),  # the first round's bitmap excuses nobody here
+        (SILENCE, 0),  # the first round's bitmap excuses nobody in the second round
     ]
 
 
 def test_close_vote__no_round_accepted__slashes_only_hidden_and_silent_votes(world: World) -> None:
-    """Nobody can say which of the revealed verdicts is the lie."""
+    """Nothing shows which of the revealed verdicts is the lie."""
     task = world.to_judging(committee=4)
     one, other = world.verdict(task, [150]), world.verdict(task, [151])
     world.judge(task, [one, other, one, SILENT], revealed=[True, True, False, False])

@@ -1,4 +1,4 @@
-"""Panel: convening a committee, drawing it with a block's prevRandao, and arming the draw again when nobody came."""
+"""Panel: convening a committee, drawing it with a block's prevRandao, and arming the draw again when nobody drew."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def target_of(world: World, task: Task) -> int:
 
 
 def miss(world: World, task: Task) -> None:
-    """Let the target block's hash fall out of reach."""
+    """Advance until the target block's hash is no longer available."""
     world.chain.block = target_of(world, task) + HASH_REACH + 1
 
 

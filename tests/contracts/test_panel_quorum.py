@@ -1,4 +1,4 @@
-"""Panel: how many votes accept a verdict, and when what was accepted is final."""
+"""Panel: how many votes accept a verdict, and when an accepted verdict is final."""
 
 from __future__ import annotations
 

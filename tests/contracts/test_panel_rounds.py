@@ -1,4 +1,4 @@
-"""Panel: the rounds after a first one that accepted nothing, free and bought."""
+"""Panel: the free and the paid rounds that follow a first round without acceptance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEATS = 12
 
 
 def to_round(world: World, task: Task, number: int) -> None:
-    """Let rounds pass without a vote until that one is drawn."""
+    """Let rounds pass without a vote until the round of that number is drawn."""
     for after in range(world.panel.panel(task.id)["round"], number):
         if after < FREE_ROUNDS:
             world.next_round(task, after)
@@ -30,7 +30,7 @@ def reconvene(world: World, task: Task) -> None:
 
 
 def miss(world: World, task: Task) -> None:
-    """Let the target block's hash fall out of reach."""
+    """Advance until the target block's hash is no longer available."""
     world.chain.block = world.panel.panel(task.id)["target_block"] + HASH_REACH + 1
 
 

@@ -1,4 +1,4 @@
-"""Panel: hidden votes and their openings."""
+"""Panel: committing hidden votes and revealing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Payments: what is owed leaves by withdrawal alone."""
+"""Payments: only withdrawals pay out what is owed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies: who earns which part, over real settlements, against the rule written out once more."""
+"""Policies: the division of rewards in real settlements, compared with a second implementation of the rule."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Nothing that the contracts say or offer goes untested: each reason, event and function is named by a test.
+"""Every revert reason, event and function of the contracts is named by a test.
 
-A reason or an event counts when it stands, whole, in a test of the contracts or of the attacks; a function when one of
-them or the harness calls it.
+A reason or an event counts when a test of the contracts or of the attacks has it as a whole string; a function counts
+when one of these tests or the harness calls it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from tests.evm import ROOT
 
-# The reason of an assert ends its line; of one that spans lines, its last.
+# The reason stands at the end of the last line of an assert.
 REASON = re.compile(r'^\s*(?:assert\b.*|\).*), "([^"]+)"$', re.MULTILINE)
 CHECK = re.compile(r"^\s*(?:assert|raise)\b", re.MULTILINE)
 CONTRACTS = ("Stakes", "Panel", "Bounties")
@@ -29,12 +29,12 @@ def sources() -> list[Path]:
 
 
 def reasons() -> list[tuple[str, str]]:
-    """File and reason of every check."""
+    """The file and the reason of every check."""
     return sorted({(path.name, reason) for path in sources() for reason in REASON.findall(path.read_text("utf-8"))})
 
 
 def of_abi(kind: str) -> list[tuple[str, str]]:
-    """Contract and name of every function or event."""
+    """The contract and the name of every function or event."""
     found = set()
     for contract in CONTRACTS:
         abi = json.loads((ROOT / "verifier" / "chain" / "abi" / f"{contract}.json").read_text("utf-8"))
@@ -57,7 +57,7 @@ def said() -> frozenset[str]:
 
 @cache
 def called() -> frozenset[str]:
-    """Every attribute that they or the harness use."""
+    """Every attribute that these tests or the harness use."""
     nodes = _nodes("contracts/*.py", "attacks/*.py", "harness.py")
     return frozenset(node.attr for node in nodes if isinstance(node, ast.Attribute))
 
@@ -69,7 +69,7 @@ def test_reason__of_a_check__is_asserted_by_a_test(file: str, reason: str) -> No
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
 def test_reason__of_every_check__is_found(path: Path) -> None:
-    """A check without a reason, or written so that the pattern overlooks it, fails here."""
+    """Fails for a check without a reason, and for one that the pattern does not match."""
     text = path.read_text("utf-8")
     assert len(REASON.findall(text)) == len(CHECK.findall(text))
 

@@ -1,4 +1,4 @@
-"""The one field that a draw reads of a block header: prevRandao, item 13 of its RLP list."""
+"""The one field of a block header that a draw reads: prevRandao, item 13 of its RLP list."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def reader() -> Any:
 
 
 def header(*after: bytes, bloom: bytes = bytes(256), extra: bytes = b"builder", randao: Any = RANDAO) -> bytes:
-    """A header with so many fields after prevRandao."""
+    """Encode a header with `after` as the fields that follow prevRandao."""
     fields: list[Any] = [word("parent"), word("ommers"), bytes(20), word("state"), word("transactions")]
     fields += [word("receipts"), bloom, b"", b"\x7f", b"\x80", b"\x01\xc9\xc3\x80", b"\x65", extra, randao]
     return bytes(rlp.encode([*fields, *after]))
 
 
 def listed(payload: bytes) -> bytes:
-    """A list of items that are encoded already, 56 to 65,535 bytes of them."""
+    """Encode a list of encoded items, 56 to 65,535 bytes in total."""
     width = 1 if len(payload) < 256 else 2
     return bytes([247 + width]) + len(payload).to_bytes(width, "big") + payload
 
@@ -86,7 +86,7 @@ def test_prev_randao__field_before_it_of_any_length__is_skipped(reader: Any, len
 
 def test_prev_randao__list_of_one_length_byte__is_read(reader: Any) -> None:
     for length in (56, 57, 254, 255):
-        rest = bytes(length - len(TWELVE) - 1 - 33)  # each a field of one byte
+        rest = bytes(length - len(TWELVE) - 1 - 33)  # each is a field of one byte
         assert reader.prev_randao(listed(TWELVE + b"\x80\xa0" + RANDAO + rest)) == RANDAO
 
 
@@ -136,7 +136,7 @@ def test_prev_randao__anything_but_a_header__reverts(reader: Any, wrong: bytes) 
 
 
 def said(reader: Any, data: bytes) -> str:
-    """How the reader answers: `read`, or the reason why not."""
+    """The result of the reader: `read`, or its revert reason."""
     try:
         reader.prev_randao(data)
     except Reverted as error:

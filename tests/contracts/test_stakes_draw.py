@@ -1,4 +1,4 @@
-"""Stakes: who can be drawn, in which order, what a draw reserves, and how a panel lets go."""
+"""Stakes: which seats can be drawn, in which order, what a draw reserves, and how a panel releases it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RIVAL_JURY = account("rival jury")
 
 @pytest.fixture
 def jury(world: World) -> World:
-    """The deployment with all its seats enrolled at JURY too, a second ago."""
+    """The deployment, with all its seats enrolled at JURY one second ago."""
     for slot in range(SEATS):
         world.stakes.enrol(world.stakes.stake_of(slot), JURY, sender=OWNER)
     world.chain.at(world.chain.now + 1)
@@ -30,7 +30,7 @@ def seat(world: World, slot: int) -> dict[str, int]:
 
 
 def fill(world: World, slots: range) -> None:
-    """Reserve all of the seats in those slots, which must be the first."""
+    """Reserve the whole balance of the seats in those slots, which must be the first."""
     for i in range(PLACES):
         assert len(draw(world, len(slots), seed=word(f"fill {i}"), slots=slots.stop).result) == len(slots)
 
@@ -61,7 +61,7 @@ def test_draw__mostly_free_slots__stops_after_8_tries_for_each_seat_and_64(jury:
     slots, last = 800, 8 + 64 - 1
 
     def first_at(k: int) -> tuple[bytes, int]:
-        """A seed whose candidates are free slots but for number k, and the seat that this one is."""
+        """Find a seed of which only candidate k is not a free slot; returns the seed and the slot of candidate k."""
         for i in range(10_000):
             found = [slot for slot in candidates(word(f"sparse {i}"), slots, k + 1) if slot < SEATS]
             if len(found) == 1 and list(candidates(word(f"sparse {i}"), slots, k + 1))[k] == found[0]:
@@ -185,7 +185,7 @@ def test_draw__full_seats_that_the_draw_never_met__do_not_count(jury: World) -> 
 
 
 def test_draw__seat_slashed_within_its_last_quarter__counts_as_full(jury: World) -> None:
-    """Three reservations fit what is left; a wei was lost, so the fourth does not."""
+    """Three reservations fit the balance; the fourth does not, because one wei was slashed."""
     slash(jury, jury.stakes.stake_of(0), 1)
     for i in range(PLACES - 1):
         assert draw(jury, 1, slots=1, seed=word(f"fill {i}")).result == [0]
@@ -238,7 +238,7 @@ def test_release__with_a_slash__burns_it_and_frees_the_rest(jury: World) -> None
     assert receipt.events(jury.stakes, "Released") == [{"slot": slot, "panel": JURY, "slashed": RESERVATION // 20}]
     assert (seat(jury, slot)["balance"], seat(jury, slot)["reserved"]) == (SEAT - RESERVATION // 20, 0)
     assert jury.stakes.burned(NATIVE) == RESERVATION // 20
-    assert jury.chain.balance(jury.stakes.address) == SEATS * SEAT  # burned money stays, for ever
+    assert jury.chain.balance(jury.stakes.address) == SEATS * SEAT  # burned money stays permanently
 
 
 def test_release__a_wei_more_than_the_reservation__reverts(jury: World) -> None:
@@ -251,7 +251,7 @@ def test_release__a_wei_more_than_the_reservation__reverts(jury: World) -> None:
 
 def test_release__nothing_held__reverts(jury: World) -> None:
     (slot,) = draw(jury, 1).result
-    for other in (STRANGER, jury.panel.address, OPERATOR):  # of no number, of another number
+    for other in (STRANGER, jury.panel.address, OPERATOR):  # a panel without a number, a panel with another number
         with reverts("release: nothing reserved"):
             jury.stakes.release(slot, 0, sender=other)
     with reverts("release: nothing reserved"):

@@ -1,4 +1,4 @@
-"""Stakes: how a seat is opened, enrolled, refilled, handed to another key, and left."""
+"""Stakes: opening a seat, enrolling it, refilling it, changing its operator, and leaving."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_join__largest_seat__is_held_and_given_back_to_the_wei() -> None:
 def test_join__with_a_panel__opens_the_next_slot_and_enrols(world: World) -> None:
     stakes, slot = world.stakes, world.stakes.slots()
     receipt = stakes.join(RIVAL, ENDPOINT, world.panel.address, sender=OWNER, value=SEAT)
-    stake = commitments.stake(world.chain.chain_id, stakes.address, OWNER, slot)  # the owner opened every seat so far
+    stake = commitments.stake(world.chain.chain_id, stakes.address, OWNER, slot)  # this owner opened every seat so far
     assert receipt.result == stake
     assert receipt.events(stakes, "Joined") == [
         {"stake": stake, "owner": OWNER, "operator": RIVAL, "slot": slot, "endpoint": ENDPOINT}
