@@ -1,4 +1,4 @@
-"""Attacks start from the same deployment as the contracts' own tests, or from one that lacks a guard."""
+"""Attacks start from the deployment of the contract tests, or from one without a guard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kept = tuple[bytes, int, int, bytes]
 
 @pytest.fixture(scope="session")
 def weakened() -> dict[Guard, tuple[World, Kept]]:
-    """Deployments without a guard, each compiled once."""
+    """The deployments without a guard, each compiled once."""
     return {}
 
 
@@ -25,7 +25,7 @@ def weakened() -> dict[Guard, tuple[World, Kept]]:
 def without(
     weakened: dict[Guard, tuple[World, Kept]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Guard], World]:
-    """A deployment without that guard, as it was before any test."""
+    """A function that returns the deployment without a guard, in its state before any test."""
 
     def deployment(guard: Guard) -> World:
         if guard not in weakened:

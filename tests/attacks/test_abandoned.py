@@ -1,8 +1,9 @@
-"""A task that everybody abandons, at any point of its life: a year later strangers end it, and all money comes out."""
+"""Tasks that everybody abandons at some stage: a year later strangers can end them and all money can be withdrawn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from verifier.protocol.constants import Ground, Outcome, Phase
 
 YEAR = 365 * 24 * 3600
 SCORES = (150, 90)
+SOLVERS = (SOLVER, RIVAL)
+OFFER: dict[str, Any] = {"sealed": True, "reserve": ETHER // 10}
 PEOPLE = (SPONSOR, SOLVER, RIVAL, OWNER, STRANGER)
 
 DELAYS_END_A_TASK = Guard(
@@ -44,25 +47,19 @@ DELAYS_END_A_TASK = Guard(
 
 
 def created(world: World) -> Task:
-    return world.create(sealed=True, reserve=ETHER // 10)
+    return world.create(**OFFER)
 
 
 def entered(world: World) -> Task:
-    task = world.create(sealed=True, reserve=ETHER // 10)
-    world.submit(task, SOLVER)
-    world.submit(task, RIVAL)
-    return task
+    return world.to_committed(SOLVERS, **OFFER)
 
 
 def convened(world: World) -> Task:
-    task = entered(world)
-    world.chain.at(task.commit_closes)
-    world.convene(task)
-    return task
+    return world.to_convened(SOLVERS, **OFFER)
 
 
 def never_drawn(world: World) -> Task:
-    """The block's hash was forgotten three times."""
+    """The target block's hash became unavailable three times."""
     task = convened(world)
     for _ in range(2):
         world.chain.block += 300
@@ -72,9 +69,7 @@ def never_drawn(world: World) -> Task:
 
 
 def drawn(world: World) -> Task:
-    task = convened(world)
-    world.draw(task)
-    return task
+    return world.to_drawn(SOLVERS, **OFFER)
 
 
 def attested_by_one(world: World) -> Task:
@@ -84,23 +79,17 @@ def attested_by_one(world: World) -> Task:
 
 
 def nothing_found(world: World) -> Task:
-    """The committee has neither the sponsor's files nor anybody else's."""
-    task = drawn(world)
-    world.attest(task, [0, 0, 0])
-    return task
+    """The committee has none of the files."""
+    return world.to_attested(SOLVERS, [0, 0, 0], **OFFER)
 
 
 def holdout_kept(world: World) -> Task:
-    task = drawn(world)
-    world.attest(task)
-    return task
+    return world.to_attested(SOLVERS, **OFFER)
 
 
 def holdout_open(world: World) -> Task:
-    """The solvers could answer, and neither does."""
-    task = holdout_kept(world)
-    world.reveal_holdout(task)
-    return task
+    """The solvers can reveal or decline, and neither does."""
+    return world.to_revealing(SOLVERS, **OFFER)
 
 
 def one_declined(world: World) -> Task:
@@ -110,17 +99,14 @@ def one_declined(world: World) -> Task:
 
 
 def one_revealed(world: World) -> Task:
-    """One solver answers, the other keeps silent, and nobody judges."""
+    """One solver reveals, the other stays silent, and nobody votes."""
     task = holdout_open(world)
     world.reveal(task, 0)
     return task
 
 
 def answered(world: World) -> Task:
-    task = holdout_open(world)
-    world.reveal(task, 0)
-    world.reveal(task, 1)
-    return task
+    return world.to_judging(SOLVERS, **OFFER)
 
 
 def votes_hidden(world: World) -> Task:
@@ -151,7 +137,7 @@ def three_rounds_failed(world: World) -> Task:
 
 
 def reconvened(world: World) -> Task:
-    """Somebody pays for a fourth round, in which nobody votes."""
+    """A solver pays for a fourth round, in which nobody votes."""
     task = three_rounds_failed(world)
     world.chain.at(world.chain.now + 200)
     world.bounties.reconvene(task.id, sender=RIVAL, value=world.bounties.reconvene_fee(task.id))
@@ -174,17 +160,14 @@ def accepted_in_the_second_round(world: World) -> Task:
 
 
 def accepted_without_content(world: World) -> Task:
-    """A lying quorum accepted a digest of nothing, so that no settlement can match it."""
+    """A lying quorum accepted a digest without content, so that no settlement can match it."""
     task = answered(world)
     world.judge(task, [b"\x01" * 32] * 3)
     return task
 
 
 def settled(world: World) -> Task:
-    task = accepted(world)
-    world.pass_challenge(task)
-    world.settle(task, SCORES)
-    return task
+    return world.to_settled(SCORES, SOLVERS, **OFFER)
 
 
 # By state in which the task was abandoned: its final phase, ground and outcome.
@@ -217,7 +200,7 @@ LEFT = {
 
 
 def end(world: World, task: Task) -> None:
-    """Calls that anybody may make, by a stranger who knows what was published, until one of them ends the task."""
+    """Let a stranger who knows the published data make calls that are open to anyone, until one ends the task."""
     calls: list[Callable[[], object]] = [
         lambda: world.settle(task, SCORES),
         lambda: world.settle(task, (), Outcome.NONE, ZERO),
@@ -236,7 +219,7 @@ def end(world: World, task: Task) -> None:
 
 
 def take_everything_out(world: World, task: Task) -> None:
-    """Everybody's claims, votes and credits, then the seats themselves."""
+    """Claim every submission, close every vote, close the seats, and withdraw every credit."""
     scores = SCORES if world.bounties.task(task.id)["outcome"] == Outcome.SCORED else ()
     for index in range(len(task.entries)):
         world.claim(task, index, scores)
@@ -294,6 +277,6 @@ def test_abandoned_task__terminal_rule__returns_half_the_reward_and_burns_half(w
     end(world, task)
 
     bond = world.sponsor_bond(task.terms)
-    # half the reward, the bond, the reserve that paid no accepted round
+    # half the reward, the bond, and the reserve, because no accepted round used it
     assert world.owed(SPONSOR) - before == ETHER // 2 + bond + ETHER // 10
     assert world.bounties.burned(NATIVE) == ETHER // 2

@@ -1,4 +1,4 @@
-"""Copying what others committed: a submission, a vote, a verdict that was shown too early."""
+"""Copying the commitments of others: a submission, a vote, and a verdict that was revealed too early."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMITS_BEFORE_THE_HOLDOUT = Guard("Bounties", '    assert tasks._committing(tas
 
 
 def committed_by_both(world: World) -> Task:
-    """A task in which the rival saw the solver's commitment in the mempool and entered it first, as its own."""
+    """Make a task in which the rival copied the solver's commitment from the mempool and committed it first."""
     task = world.create()
     entry = world.entry(task, SOLVER)
     commitment = world.bounties.submission_commitment(task.id, SOLVER, entry.sealed, entry.plain, entry.key)
@@ -47,7 +47,7 @@ def test_copied_commitment__opening_public__opens_only_for_its_solver(world: Wor
     world.claim(task, 1, scores)
     bond = world.bounties.bond_of(0)
     assert world.owed(RIVAL) == 0
-    assert world.owed(SOLVER) == ETHER + 2 * bond  # the copier's bond goes where the reward goes
+    assert world.owed(SOLVER) == ETHER + 2 * bond  # the forfeited bond of the rival is added to the reward
 
 
 def test_copied_commitment__without_the_guard__pays_the_copier(without: Callable[[Guard], World]) -> None:
@@ -65,7 +65,7 @@ def test_copied_commitment__without_the_guard__pays_the_copier(without: Callable
 
 
 def copied_vote(world: World) -> tuple[Task, bytes]:
-    """A round in which the seat at position 1 committed the same vote as the one at position 0, which is revealed."""
+    """Make a round in which the seat at position 1 copied the vote of position 0, which is then revealed."""
     task = world.to_judging()
     verdict = world.verdict(task, [150])
     stake = world.stakes.stake_of(world.committee(task)[0])
@@ -95,7 +95,7 @@ def test_copied_vote__without_the_guard__earns_without_work(without: Callable[[G
 
 
 def shown_early(world: World) -> Task:
-    """Position 0 commits and tries to show its verdict at once, so that the lazy one at position 1 can vote it too."""
+    """Let position 0 commit its verdict and reveal it at once, so that position 1 can copy it without evaluating."""
     task = world.to_judging()
     verdict = world.verdict(task, [150])
     world.commit(task, 0, verdict)
@@ -133,7 +133,7 @@ def test_early_vote_reveal__without_the_guard__lets_another_seat_copy_it(
 
 
 def early_submission(world: World) -> Task:
-    """A solver who opens its submission while the sponsor still decides whether to open the holdout."""
+    """Let a solver reveal its submission before the sponsor reveals the holdout."""
     task = world.to_attested(sealed=True)
     world.reveal(task, 0)
     return task
@@ -154,7 +154,7 @@ def test_early_submission_reveal__without_the_guard__shows_the_adapter_to_the_sp
 
 
 def trained_on_the_holdout(world: World) -> None:
-    """A solver who enters once the holdout's key is public."""
+    """Let a solver commit a submission after the holdout's key is public."""
     task = world.to_revealing(sealed=True)
     world.submit(task, RIVAL)
 
@@ -177,7 +177,7 @@ def test_copied_vote__never_opened__costs_the_whole_reservation(world: World) ->
     (closed,) = world.close(task, 1).events(world.panel, "VoteClosed")
 
     assert closed["slashed"] == RESERVATION
-    # its share for attesting, and nothing for the verdict
+    # the copying seat earns its share for attesting, and nothing for the verdict
     attest_share = world.bounties.brief(task.id)["attest_share"]
     assert closed["earned"] == attest_share
     assert world.owed(OWNER) == attest_share

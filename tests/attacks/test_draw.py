@@ -1,4 +1,4 @@
-"""Choosing the committee: with a header of one's own, with seats that came late, by filling other people's seats."""
+"""Attempts to choose the committee: with a forged header, with seats that join late, and with a repeated draw."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLOTS_ARE_FROZEN = Guard(
 
 
 def convened(world: World, committee: int = 3) -> tuple[Task, int]:
-    """A task whose target block has just been built."""
+    """Make a task whose target block has just been built; returns the task and the number of that block."""
     task = world.to_convened(committee=committee)
     target = world.chain.block + DRAW_DELAY
     world.chain.block = target + 1
@@ -31,13 +31,13 @@ def convened(world: World, committee: int = 3) -> tuple[Task, int]:
 
 
 def with_randomness(chain: Chain, number: int, randomness: bytes) -> bytes:
-    """The header of that block with another prevRandao."""
+    """Encode the header of a block with another prevRandao."""
     fields = rlp.decode(chain.header(number))
     return bytes(rlp.encode([*fields[:13], randomness, *fields[14:]]))
 
 
 def ground_until_mine(world: World) -> None:
-    """A stranger forges headers until the committee consists of the seats in slots 0 to 2."""
+    """Let a stranger forge headers until the committee consists of the seats in slots 0 to 2."""
     task, target = convened(world)
     before = world.chain.keep()
     for attempt in range(2_000):
@@ -121,7 +121,7 @@ def test_draw__twice__is_refused(world: World) -> None:
 
 
 def rival_seats_drawn(world: World, joins_after: str) -> int:
-    """How many of a rival's seats, four times as many as all others, sit on a committee of six."""
+    """Count the seats of a rival on a committee of six; the rival has four times as many seats as all others."""
     if joins_after == "nothing":
         world.join_early(4 * SEATS, owner=RIVAL)
     task = world.create(committee=6)
@@ -152,7 +152,7 @@ def test_seats__joined_after_the_task_without_the_guard__fill_its_committee(
 
 
 def committees(world: World, moved: bool) -> tuple[list[int], list[int]]:
-    """The committee of a task and who is on it, where somebody joins between freeze and draw, or does not."""
+    """Draw a committee, with seats that join between freeze and draw if `moved`; returns slots and stake ids."""
     task = world.to_convened()
     if moved:
         world.join(5, owner=RIVAL)

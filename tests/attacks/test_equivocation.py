@@ -1,4 +1,4 @@
-"""Saying two things with one commitment: another key, digest or ciphertext, another task, round, contract or chain."""
+"""Attempts to open one commitment in two ways, or to use it for another task, round, contract or chain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.evm import reverts, word
 from tests.harness import RIVAL, SOLVER, SPONSOR, STRANGER, Entry, World
 from verifier.protocol import commitments
 
-# A naive protocol commits to the secret alone.
+# Guards that reduce a commitment to the secret alone, as a naive protocol would have it.
 COMMITMENTS_BIND_ALL = Guard(
     "Bounties",
     "abi_encode(SUBMISSION, chain.id, self, task, solver, sealed, plain, key)",
@@ -38,7 +38,7 @@ OTHER = word("another")
 
 
 def of_the_secret(kind: str, secret: bytes) -> bytes:
-    """What those contracts take for a commitment."""
+    """The commitment that the contracts without these guards accept."""
     return keccak(commitments.tag(kind) + secret)
 
 
@@ -75,7 +75,7 @@ def test_solver__without_the_guard__chooses_the_adapter_after_the_holdout(
 
 
 def announced_another(world: World) -> None:
-    """A solver whose commitment holds one ciphertext while the committee was shown, and attested, another."""
+    """Let a solver commit to one ciphertext and announce another, which the committee attests."""
     task = world.create()
     entry = world.entry(task, SOLVER)
     world.bounties.commit_submission(task.id, entry.commitment, OTHER, "", sender=SOLVER, value=world.due(task))
@@ -154,7 +154,7 @@ def test_ids_and_commitments__same_content_on_another_deployment__differ(world: 
     assert here.nonce == there.nonce
     assert here.terms == there.terms
     assert here.id != there.id
-    # even for the same task id, were there one
+    # the commitments differ even for the same task id
     assert world.bounties.submission_commitment(here.id, *opening) == entry.commitment
     assert elsewhere.bounties.submission_commitment(here.id, *opening) != entry.commitment
     arguments: list[Any] = [here.id, 1, word("stake"), word("verdict"), word("salt")]
@@ -165,7 +165,7 @@ def test_ids_and_commitments__same_content_on_another_deployment__differ(world: 
 
 @contextmanager
 def on_another_chain(world: World) -> Iterator[None]:
-    """What was sent on this chain is sent there too: a fork with a chain id of its own."""
+    """Replay the same transactions on a fork that has another chain id."""
     home = world.chain.chain_id
     world.chain.chain_id = home + 1
     yield
@@ -200,7 +200,7 @@ def test_verdict__on_another_chain__settles_nothing(world: World) -> None:
 
 
 def failed_round(world: World) -> tuple[Any, bytes]:
-    """A task whose first round failed, and what position 0 revealed in it; all seats are drawn for the second."""
+    """Make a task whose first round failed, with all seats drawn for the second; also returns the revealed verdict."""
     task = world.to_judging(committee=SEATS // 2)
     verdict = world.verdict(task, [150])
     world.judge(task, [verdict])

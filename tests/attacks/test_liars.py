@@ -1,4 +1,4 @@
-"""Seats that lie, and then try not to pay for it; and who would end a task with other scores than the accepted ones."""
+"""Seats that lie and try to avoid the slash, and parties that try to settle or claim with other scores."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ FULL_SEATS_ARE_SKIPPED = Guard(
 
 
 def one_liar(world: World, reveals: bool) -> Task:
-    """A settled task of four seats: three told the truth, the last committed a lie, and reveals it or does not."""
+    """Make a settled task of four seats: three voted honestly, the last committed a lie and reveals it or not."""
     task = world.to_judging(committee=4)
     truth, lie = world.verdict(task, [150]), world.verdict(task, [99])
     world.judge(task, [truth] * 3 + [lie], revealed=[True] * 3 + [reveals])
@@ -80,7 +80,7 @@ def test_lie__withheld_without_the_guard__costs_only_silence(without: Callable[[
 
     (closed,) = world.close(task, 3).events(world.panel, "VoteClosed")
 
-    # Less than a reservation is what somebody pays who never voted at all.
+    # A seat that never voted loses less than a reservation.
     assert closed["slashed"] == SILENCE < RESERVATION
 
 
@@ -173,7 +173,7 @@ def test_claim__twice__is_paid_once(world: World) -> None:
 
 
 def leave_with_the_stake(world: World) -> Task:
-    """The liar asks to leave as soon as it has lied, and goes before anybody has closed its vote."""
+    """Let the lying seat request its exit after the lie and leave before anyone closes its vote."""
     task = one_liar(world, reveals=True)
     stake = world.stakes.stake_of(world.committee(task)[3])
     world.stakes.request_exit(stake, sender=OWNER)
@@ -221,7 +221,7 @@ def test_exit__asked_for_after_the_freeze__is_drawn_all_the_same(world: World) -
 
 
 def on_panels(world: World, panels: int) -> list[Task]:
-    """Every seat sits on that many panels at once."""
+    """Draw every seat for that many tasks at once."""
     tasks = [world.create(committee=SEATS) for _ in range(panels)]
     for task in tasks:
         world.submit(task)

@@ -1,4 +1,4 @@
-"""Playing the payout rule: copies and sybils, and scores at and beyond the ends of their range."""
+"""Attacks on the payout rule: copies, sybils, and scores at and beyond the bounds of their range."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INT128 = 2**127
 
 SYBILS = [account(f"sybil {number}") for number in range(4)]
 
-# Each adapter paid by its height, and every number taken for a score.
+# Without this guard, LADDER pays each adapter for its whole score, and every int128 is a valid score.
 STEPS_AND_BOUNDS = Guard(
     "Bounties",
     "                bar = score\n",
@@ -30,7 +30,7 @@ STEPS_AND_BOUNDS = Guard(
 
 
 def paid(world: World, scores: tuple[int, ...], solvers: list[str], **changes: object) -> dict[str, int]:
-    """What each solver has of the reward when a task is settled with these scores and everybody claimed."""
+    """Settle a task with these scores and claim everything; returns each solver's part of the reward."""
     for sybil in SYBILS:
         world.chain.fund(sybil, ETHER)
     task = world.to_settled(scores, solvers, **changes)
@@ -57,7 +57,7 @@ def test_ladder__without_the_guard__copies_take_most_of_the_reward(without: Call
 
 
 def test_ladder__one_adapter_under_many_accounts__earns_the_same(world: World) -> None:
-    """The steps of a sybil's ladder add up to the last one's height."""
+    """The improvements that sybils submit in steps add up to one improvement of the same size."""
     kept = world.chain.keep()
     alone = paid(world, (120, 150), [RIVAL, SOLVER], policy=RewardPolicy.LADDER, baseline=90)
     world.chain.back_to(kept)
@@ -88,7 +88,7 @@ def test_scores__whole_range__pay_the_whole_reward(world: World, policy: int) ->
         total = MAX_SCORE - MIN_SCORE
         assert earned[RIVAL] == ETHER * 1 // total == 0
         assert earned[SYBILS[0]] == ETHER * -(MIN_SCORE + 1) // total
-        assert earned[SOLVER] == ETHER - earned[SYBILS[0]]  # with the dust
+        assert earned[SOLVER] == ETHER - earned[SYBILS[0]]  # it gets the rounding remainder
 
 
 @pytest.mark.parametrize("policy", [RewardPolicy.BEST, RewardPolicy.LADDER])

@@ -1,4 +1,4 @@
-"""The largest tasks there are: no transaction comes near a block's size, and every wei comes out."""
+"""The largest possible tasks: no transaction needs a million gas, and every wei can be withdrawn."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SCORES = tuple(range(100, 100 + MAX_SUBMISSIONS))
 
 
 @pytest.fixture
-def dearest(world: World) -> Iterator[dict[str, int]]:
-    """The gas of the dearest transaction by function, while the test goes on."""
+def largest_gas(world: World) -> Iterator[dict[str, int]]:
+    """The gas of the most expensive transaction of each function during the test."""
     gas: dict[str, int] = {}
 
     def note(name: str, receipt: Receipt) -> None:
@@ -31,7 +31,7 @@ def dearest(world: World) -> Iterator[dict[str, int]]:
 
 @pytest.fixture
 def crowd(world: World) -> World:
-    """Three seats for each that the largest first committee wants."""
+    """The deployment with three seats for each seat of the largest first committee."""
     world.join_early(3 * VOTERS - SEATS)
     return world
 
@@ -45,7 +45,7 @@ def close_everything(world: World, task: Task) -> None:
 
 
 def test_largest_task__64_submissions_and_31_voters__stays_below_a_million_gas(
-    crowd: World, dearest: dict[str, int]
+    crowd: World, largest_gas: dict[str, int]
 ) -> None:
     world = crowd
     bonds = sum(world.bounties.bond_of(index) for index in range(MAX_SUBMISSIONS))
@@ -58,13 +58,13 @@ def test_largest_task__64_submissions_and_31_voters__stays_below_a_million_gas(
 
     assert world.chain.balance(SOLVER) == before + ETHER + bonds
     assert world.chain.balance(world.bounties.address) == world.bounties.burned(NATIVE) == 0
-    assert {name: gas for name, gas in dearest.items() if gas >= MAX_GAS} == {}
+    assert {name: gas for name, gas in largest_gas.items() if gas >= MAX_GAS} == {}
 
 
 def test_largest_task__three_rounds_up_to_63_seats__stays_below_a_million_gas(
-    crowd: World, dearest: dict[str, int]
+    crowd: World, largest_gas: dict[str, int]
 ) -> None:
-    """Two rounds in which no two seats agree, so that every one of their seats is slashed; the third accepts."""
+    """In two rounds no two seats agree, so all their seats are slashed; the third round accepts."""
     world = crowd
     task = world.to_judging(MAX_SUBMISSIONS, committee=VOTERS, policy=RewardPolicy.LADDER, reserve=ETHER)
     lies = [world.verdict(task, [lie] * MAX_SUBMISSIONS) for lie in range(2 * VOTERS)]
@@ -81,4 +81,4 @@ def test_largest_task__three_rounds_up_to_63_seats__stays_below_a_million_gas(
     assert world.chain.balance(world.bounties.address) == world.bounties.burned(NATIVE) == 0
     assert world.stakes.burned(NATIVE) == 3 * VOTERS * RESERVATION
     assert world.chain.balance(world.stakes.address) == 3 * VOTERS * SEAT
-    assert {name: gas for name, gas in dearest.items() if gas >= MAX_GAS} == {}
+    assert {name: gas for name, gas in largest_gas.items() if gas >= MAX_GAS} == {}

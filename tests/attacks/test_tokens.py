@@ -1,4 +1,4 @@
-"""Tokens and receivers that do not behave: they may harm their own tasks, and nobody else."""
+"""Misbehaving tokens and receivers, which may harm only their own tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tests.attacks.weakened import Guard
 from tests.evm import NATIVE, Contract, compiled, reverts
 from tests.harness import DEPLOYER, ETHER, SEAT, SOLVER, SPONSOR, STRANGER, Task, World
 
-# Debts that fall after the call, without a lock; what was asked for credited; a transfer's answer not looked at.
+# Without this guard, a credit is reduced only after the call and without a lock, the requested amount is credited
+# instead of the received one, and the result of a transfer is ignored.
 CAREFUL_PAYMENTS = Guard(
     "Bounties",
     "@nonreentrant\ndef withdraw",
@@ -38,7 +39,7 @@ REWARD = 1_000 * ETHER
 
 
 def token(world: World, kind: str, *arguments: Any) -> Contract:
-    """A token of which the sponsor has plenty, and has approved it."""
+    """Deploy a token that the sponsor holds and has approved for the escrow."""
     contract = world.chain.deploy(compiled(f"contracts/mocks/{kind}.vy"), *arguments, sender=DEPLOYER)
     contract.mint(SPONSOR, 100 * REWARD, sender=DEPLOYER)
     contract.approve(world.bounties.address, 2**256 - 1, sender=SPONSOR)
@@ -53,7 +54,7 @@ def call(contract: Contract, name: str, *arguments: Any) -> bytes:
 
 
 def creditor(world: World) -> Contract:
-    """A contract to which the escrow owes one coin, and which calls back whenever it is paid."""
+    """Deploy a contract that can call back whenever it is paid, and to which the escrow owes one coin."""
     receiver = world.chain.deploy(compiled("contracts/mocks/HookReceiver.vy"), sender=DEPLOYER)
     task = world.create()
     entry = world.entry(task, receiver.address)
@@ -83,7 +84,7 @@ def test_receiver__without_the_guard__empties_the_escrow(without: Callable[[Guar
     world = without(CAREFUL_PAYMENTS)
     world.create()
     receiver = withdraw_within_a_withdrawal(world)
-    # One coin was owed; two tasks' rewards were there.
+    # The receiver was owed one coin, and the escrow held the rewards of two tasks.
     assert world.chain.balance(receiver.address) >= 2 * ETHER
 
 
@@ -136,7 +137,7 @@ def test_receiver__withdraws_its_stake_again_while_it_is_paid__is_paid_once(worl
 
 
 def topped_up_within_a_top_up(world: World) -> tuple[Contract, Task]:
-    """The token adds 10 to the reward, out of its own balance, while the sponsor's 5 are being pulled."""
+    """Let a token add 10 to the reward from its own balance while the sponsor's 5 are being pulled."""
     hook = token(world, "HookToken")
     task = world.create(asset=hook.address, reward=REWARD)
     hook.mint(hook.address, 10, sender=DEPLOYER)
@@ -167,7 +168,7 @@ def test_token__re_entry_without_the_guard__is_credited_twice(without: Callable[
 
 
 def cancelled_with_a_fee(world: World) -> tuple[Contract, Task]:
-    """A task whose token keeps a hundredth of every transfer, withdrawn by its sponsor before anybody submits."""
+    """Cancel a task whose token keeps a hundredth of every transfer, and withdraw its reward."""
     fee = token(world, "FeeToken", 100)
     task = world.create(asset=fee.address, reward=REWARD)
     world.bounties.cancel(task.id, sender=SPONSOR)
@@ -207,7 +208,7 @@ def test_false_token__refuses_the_deposit__creates_nothing(world: World) -> None
 
 
 def refusing(world: World) -> Contract:
-    """A token whose transfers fail from the moment on in which the solver was credited a reward of it."""
+    """Deploy a token whose transfers fail after the solver was credited with a reward in it."""
     false = token(world, "FalseToken")
     task = world.to_settled(asset=false.address, reward=REWARD)
     world.claim(task, 0, (150,))

@@ -1,7 +1,7 @@
-"""The contracts without one of their guards: what an attack does to a naive contract.
+"""The contracts without one of their guards, to show what an attack does to a naive contract.
 
-An attack runs on the contracts as they are and on a copy from which one guard was cut out. So the tests show that it is
-answered and what answers it, and they fail when either stops being true.
+An attack runs on the contracts as they are, and on a copy from which one guard was removed. The tests thus show that
+the attack fails, and that this guard is the reason.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tests.harness import World
 
 @dataclass(frozen=True)
 class Guard:
-    """A guard of one contract: a text that its file, or a module, has exactly once, and what stands there instead.
-    `more` has further such pairs where a guard is doubled."""
+    """A guard of one contract: a text that its file, or a module, contains exactly once, and the replacement.
+    `more` has further such pairs for a guard in several places."""
 
     contract: str
     text: str
@@ -28,7 +28,7 @@ class Guard:
 
 
 def deploy_without(guard: Guard, folder: Path) -> World:
-    """A deployment whose one contract lacks that guard, with the seats that every test has."""
+    """Deploy with the guard removed from its contract, and with the seats of every test."""
     copy = folder / "contracts"
     shutil.copytree(ROOT / "contracts", copy)
     contract = copy / f"{guard.contract}.vy"

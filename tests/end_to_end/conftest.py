@@ -1,4 +1,4 @@
-"""Fixtures: a fresh chain and deployment for every test, contracts compiled once."""
+"""Fixtures: a fresh chain and deployment for every test, and contracts that are compiled once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def world(node: Anvil, compiled: dict[str, Any], tmp_path: Path) -> Iterator[Wor
 
 @pytest.fixture
 def committed_world(world: World) -> Committed:
-    """A world with one seat, whose service runs, and a task for a committee of one with one committed submission."""
+    """A world with one seat, whose service runs, and with one committed submission to a task for a committee of one."""
     verifier = world.add_verifier("only")
     world.create_task(committee=1)
     verifier.start()

@@ -1,7 +1,6 @@
 """Services that misbehave on purpose: `python -m tests.end_to_end.hooks HOOK run --config FILE`.
 
-Nothing in the product knows of this: a hook replaces one function in its own process and then runs the ordinary
-command.
+The package itself has no such code: a hook replaces one function in its own process and then runs the ordinary command.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from verifier.service.journal import Journal
 
 
 def die(*_: Any) -> Any:
-    """What a power cut does."""
+    """End this process as a power failure would."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def lie() -> None:
-    """Report a score one higher than the one found."""
+    """Report scores that are one higher than the computed ones."""
     honest = Sandbox.execute
 
     def dishonest(*arguments: Any) -> Any:
@@ -39,12 +38,12 @@ def lie() -> None:
 
 
 def die_after_evaluation() -> None:
-    """The verdict was computed, but nothing of it was written down."""
+    """Die when the verdict is computed and not yet stored."""
     Evaluations._record = die  # type: ignore[method-assign]
 
 
 def die_after_journal() -> None:
-    """The vote is in the journal, but nothing was sent."""
+    """Die when the vote is in the journal and not yet sent."""
     recorded = Journal.record_vote
 
     def record_and_die(*arguments: Any) -> Any:
@@ -55,7 +54,7 @@ def die_after_journal() -> None:
 
 
 def die_after_commit_sent() -> None:
-    """The commitment is on its way, but the process never learns what became of it."""
+    """Die when the commitment is sent and its result is unknown."""
     submit = Sender.submit
 
     def submit_and_die(self: Sender, key: str, call: Any) -> Any:
@@ -68,12 +67,12 @@ def die_after_commit_sent() -> None:
 
 
 def die_before_reveal() -> None:
-    """Committed and confirmed; the reveal was about to be sent."""
+    """Die when the commitment is confirmed, before the reveal is sent."""
     Actions._reveal = die  # type: ignore[method-assign]
 
 
 def crash_in_the_child() -> None:
-    """Every evaluation's child process is killed."""
+    """Kill the child process of every evaluation."""
     sandbox._watch = lambda child, on_batch: os.killpg(child.pid, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Files a hostile sponsor publishes: ONNX that must not be run, manifests that must not be believed."""
+"""Files that a hostile sponsor publishes: ONNX files that must not run, and invalid manifests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INT16 = [TensorProto.INT16, TensorProto.INT16]
 
 
 def hostile_programs() -> dict[str, tuple[bytes, str]]:
-    """By kind: the file, and a part of the reason for which it is not exact."""
+    """By kind: the file, and a part of the reason why it is not exact."""
     return {
         "float graph": (float_program(), "dtype"),
         "control flow": (_control_flow(), "control flow"),
@@ -81,7 +81,7 @@ def _claim() -> bytes:
 
 
 def hostile_manifests(honest: bytes) -> dict[str, tuple[bytes, str]]:
-    """By kind: the file, and a part of the reason for which it is not valid."""
+    """By kind: the file, and a part of the reason why it is not valid."""
 
     def changed(**fields: Any) -> bytes:
         return _canonical({**json.loads(honest), **fields})

@@ -1,4 +1,4 @@
-"""A file host, as sponsors and solvers would rent one."""
+"""A file host such as sponsors and solvers would use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from verifier.artifacts import digests
 
 
 class FileHost:
-    """Serves what was published under http://127.0.0.1:PORT/<digest>; counts what is asked for.
+    """Serves published files at http://127.0.0.1:PORT/<digest> and counts the requests by name.
 
-    `redirects` maps a name to where it is said to be.
+    `redirects` maps a name to the URI to which requests are redirected.
     """
 
     def __init__(self) -> None:
@@ -37,20 +37,20 @@ class FileHost:
                 self.wfile.write(body or b"")
 
             def log_message(self, *_: object) -> None:
-                """Quiet."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.authority = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def publish(self, data: bytes) -> str:
-        """Put a file up; returns its URI."""
+        """Publish a file; returns its URI."""
         uri = self.uri(data)
         self.files[uri.rpartition("/")[2]] = data
         return uri
 
     def uri(self, data: bytes) -> str:
-        """Where that file is, or would be."""
+        """The URI of a file, published or not."""
         return f"http://{self.authority}/{digests.digest(data).hex()}"
 
     def close(self) -> None:

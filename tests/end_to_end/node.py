@@ -1,4 +1,4 @@
-"""A real local chain in its own process, with the time in the tests' hands."""
+"""A real local chain in its own process, whose time the tests control."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def find_anvil() -> str | None:
-    """anvil on PATH, or as npm installs it in this folder (`npm install @foundry-rs/anvil`).
+    """Find anvil on PATH or where npm installs it in this folder (`npm install @foundry-rs/anvil`); None if missing.
 
-    What npm puts on PATH is a script that starts the binary: killing it, or stopping it for a while, leaves the chain
-    running. So the binary beside it is what is started.
+    npm puts a script on PATH that starts the binary. Killing or pausing that script leaves the chain running, so this
+    function returns the path of the binary.
     """
     found = shutil.which("anvil") or shutil.which("anvil", path=str(ROOT / "node_modules" / ".bin"))
     if found is None or Path(found).resolve().suffix != ".mjs":
@@ -32,7 +32,7 @@ def find_anvil() -> str | None:
 
 
 def free_port() -> int:
-    """A port nobody listens on now, below those that outgoing connections are given in the meantime."""
+    """Find a free port, below the range from which the system assigns ports to outgoing connections."""
     while True:
         port = 10_000 + secrets.randbelow(22_000)
         with socket.socket() as probe, suppress(OSError):
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 class Anvil:
-    """An anvil process: mines every transaction at once, and an empty block every second."""
+    """An anvil process that mines every transaction at once, and an empty block every second."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -60,7 +60,7 @@ class Anvil:
             self._process.wait()
 
     def pause(self) -> None:
-        """The node goes away: connections are accepted by nobody."""
+        """Pause the node: it accepts no connections."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
 
@@ -69,17 +69,17 @@ class Anvil:
         os.kill(self._process.pid, signal.SIGCONT)
 
     def request(self, method: str, *parameters: Any) -> Any:
-        """One JSON-RPC request; fails the test on an error."""
+        """Send one JSON-RPC request; fails the test on an error."""
         answer = self.w3.provider.make_request(RPCEndpoint(method), list(parameters))
         assert "error" not in answer, answer
         return answer.get("result")
 
     def now(self) -> int:
-        """The newest block's time."""
+        """The timestamp of the newest block, seconds."""
         return int(self.w3.eth.get_block("latest")["timestamp"])
 
     def advance_to(self, timestamp: int) -> None:
-        """Let the chain's clock jump forward to that second, and mine there."""
+        """Advance the chain's clock to that second and mine a block."""
         ahead = timestamp - self.now()
         if ahead > 0:
             self.request("evm_increaseTime", ahead)
@@ -94,7 +94,7 @@ class Anvil:
 
 
 def wait_for(condition: Any, what: str, timeout_s: float = 40.0, pause_s: float = 0.05) -> Any:
-    """Poll until `condition()` is truthy and return that; fail naming `what` after `timeout_s` seconds."""
+    """Poll until `condition()` is truthy and return its value; fails with `what` after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while True:
         found = condition()

@@ -1,4 +1,4 @@
-"""The smallest useful task: a linear scorer over integers, evaluated in a moment."""
+"""The smallest useful task: a linear scorer over integers, which is evaluated quickly."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from verifier.tasks.manifest import Manifest
 
 FEATURES = 4
 BATCH = 2
-COUNT = 5  # not a multiple of the batch: the last row is padding
+COUNT = 5  # not a multiple of the batch, so the last row is padding
 ROWS = 6
 
-GOOD = [-9, 3, -2, -5]  # scores 92 on the holdout that tests use
+GOOD = [-9, 3, -2, -5]  # scores 92 on the holdout of the tests
 BAD = [0, 0, 0, 0]
 
 SUBMISSION = (TensorSpec("w", "int16", (FEATURES,), 0),)
@@ -27,7 +27,7 @@ SET = (TensorSpec("x", "int16", (ROWS, FEATURES), 0),)
 
 
 def linear_program() -> bytes:
-    """score = sum over the batch of x·w; a second output holds the products row by row."""
+    """An exact program: the score is the sum of x·w over the batch, a second output has the product of each row."""
     nodes = [
         helper.make_node("Cast", ["w"], ["w_float"], to=TensorProto.DOUBLE),
         helper.make_node("Cast", ["x"], ["x_float"], to=TensorProto.DOUBLE),
@@ -40,7 +40,7 @@ def linear_program() -> bytes:
 
 
 def float_program() -> bytes:
-    """The same in float32: not exact."""
+    """The same program in float32, which is not exact."""
     nodes = [
         helper.make_node("Reshape", ["w", "column"], ["w_column"]),
         helper.make_node("MatMul", ["x", "w_column"], ["logits"]),
@@ -51,7 +51,7 @@ def float_program() -> bytes:
 
 
 def slow_program(steps: int = 300, width: int = 600) -> bytes:
-    """An exact program that keeps a processor busy for a minute: a matrix of the inputs, multiplied again and again."""
+    """An exact program that takes about a minute: it multiplies a matrix made from the inputs `steps` times."""
     nodes = [
         helper.make_node("Cast", ["x"], ["x_float"], to=TensorProto.DOUBLE),
         helper.make_node("Cast", ["w"], ["w_float"], to=TensorProto.DOUBLE),
@@ -66,7 +66,7 @@ def slow_program(steps: int = 300, width: int = 600) -> bytes:
         nodes.append(helper.make_node("MatMul", [f"m{step}", "k"], [f"p{step}"]))
         nodes.append(helper.make_node("Clip", [f"p{step}", "low", "high"], [f"m{step + 1}"]))
     nodes.append(helper.make_node("ReduceSum", [f"m{steps}", "axes"], ["score"], keepdims=1))
-    # Wider than the two bytes that some processors multiply many times faster.
+    # The values need more than two bytes, because some processors multiply two-byte values many times faster.
     mixing = 40_001.0 * np.random.default_rng(0).integers(-1, 2, (width, width))
     constants = {
         "column": np.array([BATCH * FEATURES, 1]),
@@ -80,7 +80,7 @@ def slow_program(steps: int = 300, width: int = 600) -> bytes:
 
 
 def model(nodes: list[Any], dtypes: list[int], outputs: dict[str, list[int]], constants: dict[str, Any]) -> bytes:
-    """A model over w and x of those ONNX dtypes; `outputs` are names and shapes."""
+    """Build a model with the inputs w and x of those ONNX dtypes; `outputs` maps names to shapes."""
     inputs = [
         helper.make_tensor_value_info("w", dtypes[0], [FEATURES]),
         helper.make_tensor_value_info("x", dtypes[1], [BATCH, FEATURES]),
@@ -94,20 +94,20 @@ def model(nodes: list[Any], dtypes: list[int], outputs: dict[str, list[int]], co
 
 
 def cost_of(data: bytes) -> int:
-    """Multiply-accumulates of one submission over the evaluation set."""
+    """The multiply-accumulates of one submission over the evaluation set."""
     return load_program(data).macs * (ROWS // BATCH)
 
 
 class Program:
-    """The program's bytes and the files that go with it."""
+    """A program's bytes, and the files of a task with this program."""
 
     def __init__(self, data: bytes | None = None, cost: int | None = None) -> None:
-        """`cost` is what the sponsor declares; the default is what the linear program really costs."""
+        """`cost` is the number of MACs that the sponsor declares; the default is the linear program's real cost."""
         self.data = data or linear_program()
         self.cost = cost or cost_of(linear_program())
 
     def examples(self, seed: int) -> np.ndarray:
-        """A set: small integers, the padding row zero."""
+        """An evaluation set of small integers, whose padding row is zero."""
         rows = np.random.default_rng(seed).integers(-9, 10, (ROWS, FEATURES)).astype(np.int16)
         rows[COUNT:] = 0
         return rows
@@ -119,11 +119,11 @@ class Program:
         return tensors.encode(SUBMISSION, {"w": np.array(weights, np.int16)})
 
     def score(self, weights: list[int], seed: int) -> int:
-        """What an honest verifier finds, computed in another way."""
+        """The score that an honest verifier finds, computed independently of the program."""
         return int((self.examples(seed).astype(object) @ np.array(weights, dtype=object)).sum())
 
     def manifest(self, uri: Callable[[bytes], str], practice: bytes, ciphertext: bytes, **changes: object) -> bytes:
-        """A manifest over these files; `changes` replace fields."""
+        """The manifest of a task with these files; `changes` replace fields."""
 
         def tensor(spec: TensorSpec) -> dict[str, object]:
             return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape), "grid": spec.grid}

@@ -33,7 +33,7 @@ class Verifier:
         self.health_port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.may_end = False
-        self.dry = False  # without its key
+        self.dry = False  # whether it runs without its key
         self.reaches_host = True
         self.confirmations = 0
         folder.mkdir(parents=True)
@@ -43,7 +43,7 @@ class Verifier:
 
     @property
     def endpoint(self) -> str:
-        """What the stake publishes."""
+        """The URL of the mirror, which the stake publishes."""
         return f"http://127.0.0.1:{self.mirror_port}"
 
     @property
@@ -51,7 +51,7 @@ class Verifier:
         return self.folder / "data"
 
     def configure(self, rpc_url: str, chain_id: int, bounties: str, hosts: list[str], confirmations: int = 0) -> None:
-        """Write service.toml."""
+        """Write the service's configuration file."""
         key = 'keystore = "operator.json"\npassword_file = "password"'
         if self.dry:
             key = f'address = "{self.operator.address}"'
@@ -89,14 +89,14 @@ class Verifier:
         )
 
     def use_key(self, operator: LocalAccount) -> None:
-        """Act as another operator from the next start on."""
+        """Use another operator key from the next start."""
         self.operator = operator
-        # A weak key derivation: the tests' keys are worth nothing and scrypt takes a second.
+        # A weak key derivation is enough, because the keys have no value, and scrypt takes a second.
         keystore = Account.encrypt(operator.key, PASSWORD, kdf="pbkdf2", iterations=1)
         (self.folder / "operator.json").write_text(json.dumps(keystore))
 
     def start(self, hook: str | None = None) -> None:
-        """Run `touchstone run`; with a hook, the same in a process that misbehaves as hooks.py says."""
+        """Start `touchstone run`; with a hook, start it in a process that misbehaves as defined in hooks.py."""
         self.may_end = hook is not None and hook.startswith("die")
         entry = ["-m", "tests.end_to_end.hooks", hook] if hook else ["-c", "from verifier.cli.main import main; main()"]
         command = [sys.executable, *entry, "run", "--config", str(self.folder / "service.toml")]
@@ -104,30 +104,30 @@ class Verifier:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
     def assert_alive(self) -> None:
-        """Fail, with the end of the log, when the process ended though nobody told it to."""
+        """Fail with the end of the log when the process has ended unexpectedly."""
         ended = self.process is not None and not self.may_end and self.process.poll() is not None
         assert not ended, f"{self.name} ended: " + "\n".join(str(line) for line in self.log()[-8:])
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut would."""
+        """Kill the process with SIGKILL, as a power failure would end it."""
         self.may_end = True
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
         self.wait()
 
     def stop(self) -> int:
-        """SIGTERM; returns the exit status."""
+        """Stop the process with SIGTERM; returns the exit status."""
         assert self.process is not None
         self.may_end = True
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=20)
 
     def wait(self, timeout_s: float = 60.0) -> int | None:
-        """Wait for the process to end by itself; returns its status."""
+        """Wait until the process has ended; returns the exit status."""
         return self.process.wait(timeout=timeout_s) if self.process is not None else None
 
     def log(self) -> list[dict[str, Any]]:
-        """What it has logged so far; lines that are no JSON (a traceback) as {"raw": line}."""
+        """Read the log; a line that is not JSON (a traceback) becomes {"raw": line}."""
         file = self.folder / "log.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
         return [json.loads(line) if line.startswith("{") else {"raw": line} for line in lines]
@@ -142,12 +142,12 @@ class Verifier:
         return line
 
     def health(self) -> dict[str, Any]:
-        """What /health answers, whatever the status."""
+        """Read /health; returns its fields and the HTTP status."""
         answer = requests.get(f"http://127.0.0.1:{self.health_port}/health", timeout=10)
         return {"status_code": answer.status_code, **answer.json()}
 
     def journal(self, query: str) -> list[Any]:
-        """Rows of the journal, once the service is stopped."""
+        """Stop the service and query its journal; returns the rows."""
         self.kill()
         with closing(sqlite3.connect(self.data / "journal.sqlite")) as journal:
             return journal.execute(query).fetchall()

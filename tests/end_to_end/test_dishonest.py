@@ -1,4 +1,4 @@
-"""Operators who lie, stay silent or cannot compute, and what it costs them."""
+"""Operators that lie, stay silent or cannot evaluate, and what they lose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.end_to_end.world import RESERVATION, SEAT, SEAT_FEE, World
 def test_panel__one_lies_and_one_is_silent__slashes_both_and_settles(world: World) -> None:
     honest = world.add_verifier("honest", seats=5)
     liar = world.add_verifier("liar")
-    silent = world.add_verifier("silent")  # staked, never started
+    silent = world.add_verifier("silent")  # it has a stake, and its service never starts
     world.create_task(committee=7)
     honest.start()
     liar.start(hook="lie")
@@ -25,7 +25,7 @@ def test_panel__one_lies_and_one_is_silent__slashes_both_and_settles(world: Worl
     assert world.stake_of(liar) == SEAT - RESERVATION
     assert world.stake_of(silent) == SEAT - RESERVATION // 20
     assert world.credit(world.bounties, silent.owner.address) == 0
-    # Fees of an honest seat: its own, and of what the other two did not earn no more than the rules give.
+    # An honest seat earns its own fees and at most the fees that the other two seats did not earn.
     assert 5 * SEAT_FEE <= world.credit(world.bounties, honest.owner.address) <= 7 * SEAT_FEE
 
 
@@ -44,5 +44,5 @@ def test_evaluation__child_always_crashes__abstains(world: World) -> None:
     world.to_settled(votes=3, seats=4)
 
     assert world.stake_of(honest) == 3 * SEAT
-    assert world.stake_of(crashing) == SEAT - RESERVATION // 20  # silence, not a lie
+    assert world.stake_of(crashing) == SEAT - RESERVATION // 20  # it loses a twentieth for silence, not the reservation
     assert crashing.stop() == 0

@@ -1,4 +1,4 @@
-"""Which files the panel can get decides what is judged."""
+"""The panel judges only what it can fetch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_mirror__one_operator_reaches_the_host__serves_the_others(world: World) 
     world.to_drawn()
     world.to_attested(3)
     assert world.panel_view().admitted == 0b11
-    assert world.host.asked[ciphertext] == 1  # by the one that may ask there
+    assert world.host.asked[ciphertext] == 1  # only the operator that reaches the host has fetched it there
     world.to_judging(entry)
     world.to_settled(votes=3, seats=3)
 
@@ -33,7 +33,7 @@ def test_attestation__unavailable_ciphertext__drops_out_and_the_rest_settles(wor
     missing = world.submit(GOOD, publish=False)
     present = world.submit(GOOD)
     world.to_drawn()
-    # What is missing gets time until shortly before the window ends.
+    # The service waits for missing files until shortly before the window ends.
     line = verifier.wait_for_log("submission 0 (no copy of")
     assert "answers with status 404" in line["reason"]
     world.node.advance_to(world.panel_view().attest_closes - 60)
@@ -44,5 +44,5 @@ def test_attestation__unavailable_ciphertext__drops_out_and_the_rest_settles(wor
 
     (settled,) = world.events(world.bounties, "Settled")
     assert list(settled["scores"]) == [0, world.program.score(GOOD, seed=1)]
-    assert world.credit(world.bounties, missing.solver.address) > 0  # its bond
+    assert world.credit(world.bounties, missing.solver.address) > 0  # the bond is returned
     assert world.stake_of(verifier) == 3 * SEAT

@@ -1,4 +1,4 @@
-"""One service against everything strangers can put in its way, and one honest submission that must be paid."""
+"""One service with many hostile tasks and submissions, and one honest submission that must be paid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from verifier.protocol import commitments
 
 
 def hostile_uris(world: World, inside: FileHost) -> dict[str, tuple[str, str]]:
-    """By kind: a URI, and a part of the reason for which it is not followed. `inside` is a host nobody may reach."""
+    """By kind: a URI, and a part of the reason why it is not followed. `inside` is a host that must not be reached."""
     base = f"http://{world.host.authority}"
     world.host.redirects = {"inside": f"http://{inside.authority}/secret", "loop": f"{base}/loop"}
     world.host.files["long"] = b"\0" * 100_000
@@ -30,8 +30,8 @@ def hostile_uris(world: World, inside: FileHost) -> dict[str, tuple[str, str]]:
     }
 
 
-def submit_with_a_uri_that_is_no_utf8(world: World) -> None:
-    """The contract takes any bytes for a URI; web3 does not write such a call, so another one is changed."""
+def submit_with_a_uri_that_is_not_utf8(world: World) -> None:
+    """Commit a URI that is not UTF-8. The contract accepts any bytes, but web3 does not, so the calldata is changed."""
     sealed, plain, key = Sealed(world.program.submission_file(BAD)).opening
     solver = world.person("solver of bytes")
     commitment = commitments.submission(
@@ -48,12 +48,12 @@ def submit_with_a_uri_that_is_no_utf8(world: World) -> None:
 def test_service__many_hostile_tasks__settles_the_honest_one(world: World) -> None:
     verifier = world.add_verifier("only", seats=20)
     inside = FileHost()
-    # Programs that are not exact, each behind a manifest that fits it.
+    # Programs that are not exact, each with a matching manifest.
     programs = {
         kind: (world.create_task(committee=1, program=Program(data)), reason)
         for kind, (data, reason) in hostile_programs().items()
     }
-    # Manifests that are not valid, and one that is not what the chain says.
+    # Manifests that are not valid, and one whose digest is not the one on chain.
     honest = world.create_task(committee=1)
     manifests = {
         kind: (world.create_task(committee=1, manifest=data), reason)
@@ -68,23 +68,23 @@ def test_service__many_hostile_tasks__settles_the_honest_one(world: World) -> No
     for task in (*refused, *invalid, honest):
         world.task = task
         entries.append(world.submit(GOOD))
-    # Beside the honest submission: URIs that lead astray, bytes that no submission can have.
+    # Besides the honest submission: hostile URIs, and bytes that no submission can have.
     uris = hostile_uris(world, inside)
     for uri, _ in uris.values():
         world.submit_file(Sealed(world.program.submission_file(BAD)), uri=uri)
-    submit_with_a_uri_that_is_no_utf8(world)
+    submit_with_a_uri_that_is_not_utf8(world)
     world.submit_file(Sealed(world.program.submission_file(GOOD) + b"trailing"))
 
     verifier.start()
     world.to_drawn()
-    # What cannot be had gets time until shortly before the window ends.
+    # The service waits for missing files until shortly before the window ends.
     world.watched = [*invalid]
     world.everywhere(lambda: world.events(world.panel, "Attested"), "attestations of what is there")
     world.watched = [*refused, *invalid, honest]
     world.advance_all(lambda: world.panel_view().attest_closes - 60)
     world.to_attested(1)
     world.task = honest
-    assert world.panel_view().admitted == 0b11  # of the submissions only the honest one
+    assert world.panel_view().admitted == 0b11  # of the submissions, only the honest one is admitted
     world.watched = [*invalid, honest]
     world.to_judging(*entries)
     world.to_committed(1)
@@ -103,7 +103,7 @@ def test_service__many_hostile_tasks__settles_the_honest_one(world: World) -> No
     assert world.stake_of(verifier) == 20 * SEAT
     assert inside.asked == {}
 
-    # Each has its reason in the log.
+    # The log has the reason for each of them.
     log = verifier.log()
     evaluated = {line["task"]: line for line in log if line.get("event") == "evaluated"}
     for kind, (task, reason) in programs.items():
@@ -114,6 +114,6 @@ def test_service__many_hostile_tasks__settles_the_honest_one(world: World) -> No
         assert reason in said[task], kind
     for kind, (_, reason) in uris.items():
         assert reason in said[honest], kind
-    assert "announces" in said[honest]  # the trailing bytes
+    assert "announces" in said[honest]  # the reason for the trailing bytes
     inside.close()
     assert verifier.stop() == 0

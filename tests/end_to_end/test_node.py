@@ -1,4 +1,4 @@
-"""The node goes away, and the chain changes its mind."""
+"""A node that does not answer, and reorganisations of the chain."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_reorganisation__changes_the_inputs__no_second_vote(committed_world: Com
     world.wait_for(lambda: world.round().committed, "the commitment")
     verifier.wait_for_log('"state": "mined", "duty": "commit:')
 
-    # On the branch that wins, the second submission was never revealed: the vote says something that is not so there.
+    # On the winning branch the second submission was never revealed, so the vote is wrong there.
     world.node.request("evm_revert", before)
     world.node.advance_to(world.view().holdout_revealed_at + WINDOW_S)
     verifier.wait_for_log("never votes twice")

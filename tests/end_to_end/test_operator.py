@@ -1,4 +1,4 @@
-"""What an operator sees: preflight, health, metrics, logs, a second instance, a dry run, a clean end."""
+"""What an operator uses: preflight, health, metrics, logs, a second instance, a dry run, a clean stop."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def touchstone(command: str, verifier: Verifier) -> subprocess.CompletedProcess[
 
 
 def processes_of(verifier: Verifier) -> list[str]:
-    """Command lines of all living processes that work in the verifier's folder."""
+    """The command lines of all running processes that name the verifier's folder."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = entry.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:  # it ended while we looked
+        except OSError:  # the process ended during the search
             continue
         if str(verifier.folder) in line:
             found.append(line)
@@ -54,7 +54,7 @@ def test_run__no_duties__is_healthy_and_stops_cleanly(world: World) -> None:
     assert re.search(r"^touchstone_seats 2\.0$", metrics, re.MULTILINE)
     assert re.search(r'^touchstone_ticks_total\{outcome="complete"\} [1-9]', metrics, re.MULTILINE)
     assert re.search(r"^touchstone_balance_wei [1-9]", metrics, re.MULTILINE)
-    # Nothing of this is on the public port, and nothing of the public port's is here.
+    # The public port serves neither the metrics nor unknown artifacts.
     assert requests.get(f"{verifier.endpoint}/metrics", timeout=10).status_code == 404
     assert requests.get(f"{verifier.endpoint}/artifacts/0x{'00' * 32}", timeout=10).status_code == 404
 

@@ -1,4 +1,4 @@
-"""A service that is killed, or loses its disk, or gets another key, still does its duty, once."""
+"""A service that is killed, loses its data or changes its key still performs each duty exactly once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def test_kill__at_each_dangerous_moment__restarts_and_commits_once(world: World)
     world.to_drawn()
     world.to_attested(6)
     world.to_judging(entry)
-    # Three die on the way to their commitment, and come back within the window.
+    # Three services die before their commitment is confirmed, and restart within the window.
     for victim in victims[:3]:
         assert victim.wait() == -9
         victim.start()
     world.to_committed(6)
-    # The fourth dies when it is about to reveal.
+    # The fourth dies before its reveal.
     assert victims[3].wait() == -9
     victims[3].start()
     world.to_revealed(6)
@@ -47,7 +47,7 @@ def test_data_folder_deleted__between_commit_and_reveal__still_reveals(committed
     world.to_judging(entry)
     world.wait_for(lambda: world.round().committed, "the commitment")
     verifier.kill()
-    shutil.rmtree(verifier.data)  # the seed file lies elsewhere
+    shutil.rmtree(verifier.data)  # the seed file is in another folder
     verifier.start()
     world.node.advance_to(world.round().commit_closes)
     world.to_revealed(1)
@@ -66,7 +66,7 @@ def test_operator_key__rotated_before_the_reveal__new_key_reveals(committed_worl
     world.wait_for(lambda: world.round().committed, "the commitment")
     new_key = world.person("rotated operator")
     world.send(verifier.owner, world.stakes.functions.set_operator(stake, new_key.address))
-    # The old key's service finds itself without a seat and stays up; the machine is given the new key.
+    # The service with the old key has no seat any more and keeps running; then the machine gets the new key.
     assert verifier.stop() == 0
     verifier.use_key(new_key)
     verifier.start()

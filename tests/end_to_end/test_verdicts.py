@@ -1,4 +1,4 @@
-"""Several tasks at once in one service: invalid inputs and misfits are facts that can be voted."""
+"""Several tasks at once in one service, which votes for invalid inputs and misfits as for scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deployment on a local chain, and the people around it: sponsor, solvers, owners of stakes."""
+"""A deployment on a local chain, and the actions of sponsors, solvers and stake owners."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NO_ASSET = "0x" + "00" * 20
 
 
 def compile_contracts() -> dict[str, Any]:
-    """ABI and bytecode of the three contracts, from source."""
+    """Compile the three contracts; returns ABI and bytecode by name."""
     sources = [ROOT / "contracts" / f"{name}.vy" for name in ("Stakes", "Panel", "Bounties")]
     compiled = compile_files(sources, ["abi", "bytecode"], paths=[ROOT])
     return {Path(path).stem: outputs for path, outputs in compiled.items()}
@@ -62,11 +62,11 @@ def compile_contracts() -> dict[str, Any]:
 
 @dataclass
 class Sealed:
-    """A file under a key, as its owner keeps it until the reveal."""
+    """A sealed file with its key, which the owner keeps until the reveal."""
 
     plain: bytes
     key: bytes = field(default_factory=sealing.new_key)
-    claimed: bytes | None = None  # what its owner says that the plaintext is, when that is a lie
+    claimed: bytes | None = None  # the plaintext that the owner claims, when it lies
 
     @property
     def ciphertext(self) -> bytes:
@@ -74,13 +74,13 @@ class Sealed:
 
     @property
     def opening(self) -> tuple[bytes, bytes, bytes]:
-        """Sealed digest, plain digest, key: what a reveal says."""
+        """The arguments of a reveal: sealed digest, plain digest and key."""
         return digests.digest(self.ciphertext), digests.digest(self.claimed or self.plain), self.key
 
 
 @dataclass
 class Entry:
-    """A submission: to which task, who, what, where in commit order."""
+    """A submission: its task, its solver, its file and its index in commit order."""
 
     task: bytes
     solver: LocalAccount
@@ -89,7 +89,7 @@ class Entry:
 
 
 class World:
-    """Contracts on a node, and what each party does to them."""
+    """Contracts on a node, and the actions of each party. `task` is the task that the methods act on."""
 
     def __init__(self, node: Anvil, compiled: dict[str, Any], folder: Path) -> None:
         self.node = node
@@ -108,8 +108,8 @@ class World:
         self.stakes, self.panel, self.bounties = deploy(PARAMETERS, deployer.address, nonce, create)
         self.holdouts: dict[bytes, Sealed] = {}
         self.manifests: dict[bytes, bytes] = {}
-        self.task = b""  # the current one
-        self.watched: list[bytes] = []  # those that the methods `to_…` act on
+        self.task = b""  # the current task
+        self.watched: list[bytes] = []  # the tasks that the methods `to_…` act on
 
     def close(self) -> None:
         for verifier in self.verifiers:
@@ -119,17 +119,17 @@ class World:
     # People
 
     def person(self, role: str) -> LocalAccount:
-        """A funded account, the same for every test."""
+        """A funded account, which is the same in every test."""
         account: LocalAccount = Account.from_key(keccak(text=role))
         self.node.fund(account.address, 1_000 * ETHER)
         return account
 
     def send(self, sender: LocalAccount, function: Any, value: int = 0) -> Any:
-        """Sign, send and wait; fails the test when it reverts."""
+        """Sign and send a call and wait for its receipt; fails the test when it reverts."""
         return self.send_transaction(sender, function.build_transaction({"from": sender.address, "value": value}))
 
     def send_transaction(self, sender: LocalAccount, transaction: Any) -> Any:
-        """The same for a transaction that is complete but for its nonce."""
+        """As `send`, for a transaction that lacks only its nonce."""
         transaction = {**transaction, "nonce": self.w3.eth.get_transaction_count(sender.address)}
         signed = sender.sign_transaction(transaction)
         sent = self.w3.eth.send_raw_transaction(signed.raw_transaction)
@@ -145,7 +145,7 @@ class World:
     # Verifiers
 
     def add_verifier(self, name: str, seats: int = 1, confirmations: int = 0, reaches_host: bool = True) -> Verifier:
-        """Stake `seats` for an operator of that name and prepare its machine; it is not started."""
+        """Stake `seats` for an operator of that name and prepare its machine, without starting it."""
         operator, owner = self.person(f"{name} operator"), self.person(f"{name} owner")
         verifier = Verifier(name, self.folder / name, operator)
         verifier.owner = owner
@@ -159,7 +159,7 @@ class World:
         return verifier
 
     def configure(self) -> None:
-        """Write every verifier's configuration: it may fetch from the other mirrors and, unless cut off, the host."""
+        """Write every verifier's configuration; it permits the other mirrors and, if `reaches_host`, the file host."""
         mirrors = [verifier.endpoint.removeprefix("http://") for verifier in self.verifiers]
         for verifier in self.verifiers:
             hosts = [*mirrors, self.host.authority] if verifier.reaches_host else mirrors
@@ -178,10 +178,10 @@ class World:
         manifest_uri: str | None = None,
         **changes: Any,
     ) -> bytes:
-        """Publish a task's files and escrow its reward; returns the task id, which is the current task from now on.
+        """Publish a task's files, escrow its reward and make it the current task; returns the task id.
 
-        `holdout` is what the sponsor commits to and will reveal. `changes` go into a manifest that is otherwise right;
-        `manifest` replaces it, `manifest_uri` says that it is elsewhere.
+        `holdout` is the file that the sponsor commits to and will reveal. `changes` replace fields of the manifest,
+        `manifest` replaces the whole file, and `manifest_uri` the URI that is committed on chain.
         """
         program = program or self.program
         self.configure()
@@ -229,11 +229,11 @@ class World:
     # Solvers
 
     def submit(self, weights: list[int], publish: bool = True) -> Entry:
-        """Commit to a submission; without `publish` its ciphertext is nowhere to be had."""
+        """Commit to a submission; without `publish` its ciphertext is not available anywhere."""
         return self.submit_file(Sealed(self.program.submission_file(weights)), publish)
 
     def submit_file(self, file: Sealed, publish: bool = True, uri: str | None = None) -> Entry:
-        """Commit to any bytes, said to be at any `uri`."""
+        """Commit to any file and any `uri`."""
         index = self.view().submissions
         solver = self.person(f"solver {index}")
         sealed, plain, key = file.opening
@@ -252,7 +252,7 @@ class World:
     # Time, and what the chain says
 
     def wait_for(self, condition: Any, what: str, timeout_s: float = 90.0) -> Any:
-        """Poll until `condition()` is truthy; fails at once when a service that should run has ended."""
+        """Poll until `condition()` is truthy; fails at once when a service has ended unexpectedly."""
 
         def look() -> Any:
             for verifier in self.verifiers:
@@ -271,7 +271,7 @@ class World:
         return self.panel.functions.round(self.task, number).call()
 
     def events(self, contract: Contract, name: str) -> list[Any]:
-        """All events of that name for the task, oldest first."""
+        """All events of that name for the current task, oldest first."""
         found = contract.events[name]().get_logs(from_block=0)
         return [entry["args"] for entry in found if entry["args"]["task"] == self.task]
 
@@ -279,7 +279,7 @@ class World:
         return int(contract.functions.credit(NO_ASSET, account).call())
 
     def stake_of(self, verifier: Verifier) -> int:
-        """What all seats of that verifier hold, in wei."""
+        """The total balance of a verifier's seats, wei."""
         joined = self.stakes.events.Joined().get_logs(from_block=0)
         mine = [entry["args"]["stake"] for entry in joined if entry["args"]["operator"] == verifier.operator.address]
         return sum(self.stakes.functions.seat(stake).call().balance for stake in mine)
@@ -291,7 +291,7 @@ class World:
             self.wait_for(condition, what)
 
     def advance_all(self, time_of: Any) -> None:
-        """Let the clock jump to the latest `time_of()` of all watched tasks."""
+        """Advance the clock to the latest `time_of()` of all watched tasks."""
         times = []
         for task in self.watched:
             self.task = task
@@ -306,13 +306,13 @@ class World:
         self.everywhere(lambda: self.round().seats, "a committee is drawn")
 
     def to_attested(self, count: int) -> None:
-        """Wait for that many attestations, end the window, wait until it is closed."""
+        """Wait for that many attestations, let the window end, and wait until it is closed."""
         self.everywhere(lambda: len(self.events(self.panel, "Attested")) >= count, f"{count} attestations")
         self.advance_all(lambda: self.panel_view().attest_closes)
         self.everywhere(lambda: self.panel_view().closed_at, "attestation is closed")
 
     def to_judging(self, *entries: Entry) -> None:
-        """Reveal holdouts and submissions and let the solvers' window end."""
+        """Reveal the holdouts and these submissions, and let the solvers' window end."""
         for task in self.watched:
             self.task = task
             self.reveal_holdout()
@@ -322,12 +322,12 @@ class World:
         self.advance_all(lambda: self.view().holdout_revealed_at + WINDOW_S)
 
     def to_committed(self, count: int) -> None:
-        """Wait for that many commitments, then end the window."""
+        """Wait for that many commitments, then let the window end."""
         self.everywhere(lambda: self.round().committed.bit_count() >= count, f"{count} commitments")
         self.advance_all(lambda: self.round().commit_closes)
 
     def to_revealed(self, count: int) -> None:
-        """Wait for that many reveals, then end window and challenge."""
+        """Wait for that many reveals, then let the window and the challenge window end."""
         self.everywhere(lambda: self.round().revealed.bit_count() >= count, f"{count} reveals")
         self.advance_all(lambda: self.round().reveal_closes + CHALLENGE_S)
 
@@ -340,7 +340,7 @@ class World:
         )
 
     def to_settled(self, votes: int, seats: int) -> None:
-        """From judging to the end: so many seats commit and reveal, and the votes of all `seats` are closed."""
+        """Wait until `votes` seats have voted, and until the tasks have ended with all `seats` closed."""
         self.to_committed(votes)
         self.to_revealed(votes)
         self.to_closed(seats)

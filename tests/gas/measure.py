@@ -1,10 +1,10 @@
-"""What the protocol's transactions cost: `python -m tests.gas.measure --check` compares with the snapshot, `--write`
-renews it.
+"""Measure the gas of the protocol's transactions.
 
-A figure is the gas of a whole transaction: 21,000, calldata, execution, less refunds. Everybody has been here before:
-the sponsor's nonce, the solver's and the seats' credits are not written for the first time. The committee has the
-default fifteen seats, and URIs are as long as real ones. Of the transactions of one kind that a task sees, a figure
-names the first, the median and the dearest: the first writes what the others share.
+`python -m tests.gas.measure --check` compares with the snapshot, `--write` renews it. A figure is the gas of a whole
+transaction: 21,000, calldata and execution, minus refunds. All parties have used the contracts before, so the sponsor's
+nonce and the credits of solvers and seats are not written for the first time. The committee has the default fifteen
+seats, and URIs have realistic lengths. For the transactions of one kind in a task there are three figures: the first,
+the median and the most expensive; the first differs because it writes storage that the others share.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LARGEST_COMMITTEE = 31
 
 ONE = "sealed holdout, native reward, one submission"
 EIGHT = "sealed holdout, native reward, ladder of eight"
-# What the median transaction must not exceed, by scenario and function.
+# The gas that the median transaction must not exceed, by scenario and function.
 LIMITS = {
     (ONE, "create_task"): 250_000,
     (EIGHT, "commit_submission"): 100_000,
@@ -40,19 +40,19 @@ LIMITS = {
     (ONE, "settle"): 120_000,
     (ONE, "claim_submission"): 60_000,
 }
-# What no transaction of the protocol may cost, whatever its size.
+# The gas that every transaction of the protocol must stay below, for the largest tasks as well.
 MAX_GAS = 1_000_000
 
 Figures = dict[str, dict[str, int]]
 
 
 def measure() -> dict[str, Any]:
-    """The compiler, and by scenario and function the gas of the first, the median and the dearest transaction."""
+    """Measure every scenario: the compiler, and by scenario and function the first, the median and the largest gas."""
     world = World.with_seats(3 * LARGEST_COMMITTEE)
     token = world.chain.deploy(compiled("contracts/mocks/PlainToken.vy"), sender=DEPLOYER)
     token.mint(SPONSOR, 10**6 * ETHER, sender=SPONSOR)
     token.approve(world.bounties.address, 2**256 - 1, sender=SPONSOR)
-    for asset in (NATIVE, token.address):  # everybody's first time, not counted
+    for asset in (NATIVE, token.address):  # the first transactions of every party, which are not measured
         _whole(world, asset=asset)
     scenarios = {
         ONE: lambda: _whole(world),
@@ -73,18 +73,18 @@ def _figures(world: World, scenario: Callable[[], None]) -> Figures:
     world.chain.on_send = lambda name, receipt: seen.setdefault(name, []).append(receipt.gas)
     scenario()
     world.chain.on_send = lambda name, receipt: None
-    return {name: {"first": gas[0], "median": median_low(gas), "most": max(gas)} for name, gas in seen.items()}
+    return {name: {"first": gas[0], "median": median_low(gas), "max": max(gas)} for name, gas in seen.items()}
 
 
 def _whole(world: World, scores: Any = (150,), **changes: Any) -> None:
-    """One task from escrow to the last claim."""
+    """Play one task from escrow to the last claim."""
     scores = list(scores)
     task = world.to_settled(scores, **{"committee": COMMITTEE, "sealed": True, "reserve": ETHER // 10} | changes)
     _close(world, task, scores)
 
 
 def _largest(world: World) -> None:
-    """The largest task there is: two rounds in which no two seats agree, and a third that accepts."""
+    """Play the largest possible task: two rounds in which no two seats agree, and a third that accepts."""
     task = world.to_judging(MAX_SUBMISSIONS, committee=LARGEST_COMMITTEE, policy=RewardPolicy.LADDER, reserve=ETHER)
     scores = list(range(100, 100 + MAX_SUBMISSIONS))
     for number in range(1, FREE_ROUNDS + 1):
@@ -116,7 +116,7 @@ def _seats(world: World) -> None:
 
 
 def differences(measured: dict[str, Any], kept: dict[str, Any]) -> list[str]:
-    """One line for each figure that is not what the snapshot says, the compiler included."""
+    """List each figure that differs from the snapshot, one line each; the compiler is one of them."""
     new, old = _flat(measured), _flat(kept)
     return [
         f"{name}: {old.get(name)} in the snapshot, {new.get(name)} now"
@@ -135,13 +135,13 @@ def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
 def _table(figures: dict[str, Any]) -> str:
     lines = []
     for scenario, functions in figures["gas"].items():
-        lines.append(f"\n{scenario:52}{'first':>10}{'median':>10}{'most':>11}")
+        lines.append(f"\n{scenario:52}{'first':>10}{'median':>10}{'max':>11}")
         lines += [f"  {name:50}" + "".join(f"{gas:10,}" for gas in kinds.values()) for name, kinds in functions.items()]
     return "\n".join([figures["compiler"], *lines])
 
 
 def main() -> None:
-    """Measure and print; compare with the snapshot or write it."""
+    """Measure and print the figures; compare them with the snapshot or write it."""
     if sys.argv[1:] not in ([], ["--check"], ["--write"]):
         sys.exit("usage: python -m tests.gas.measure [--check | --write]")
     measured = measure()

@@ -1,4 +1,4 @@
-"""Gas is kept to the unit, and within what the protocol promises."""
+"""Every transaction uses exactly the gas of the snapshot, and stays within the limits."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ def measured() -> dict[str, Any]:
     return measure()
 
 
-def test_gas__compared_with_the_snapshot__is_the_same_to_the_unit(measured: dict[str, Any]) -> None:
+def test_gas__against_the_snapshot__is_equal(measured: dict[str, Any]) -> None:
     changed = differences(measured, json.loads(SNAPSHOT.read_text("utf-8")))
     assert changed == [], "renew it with `python -m tests.gas.measure --write`"
 
 
 @pytest.mark.parametrize(("scenario", "function"), LIMITS)
-def test_gas__steady_state__is_within_its_bar(measured: dict[str, Any], scenario: str, function: str) -> None:
+def test_gas__median__is_within_its_limit(measured: dict[str, Any], scenario: str, function: str) -> None:
     assert measured["gas"][scenario][function]["median"] <= LIMITS[scenario, function]
 
 
-def test_gas__any_size__stays_below_a_million(measured: dict[str, Any]) -> None:
-    dearest = {
-        (scenario, name): figure["most"]
+def test_gas__any_transaction__stays_below_a_million(measured: dict[str, Any]) -> None:
+    too_large = {
+        (scenario, name): figure["max"]
         for scenario, functions in measured["gas"].items()
         for name, figure in functions.items()
-        if figure["most"] >= MAX_GAS
+        if figure["max"] >= MAX_GAS
     }
-    assert dearest == {}
+    assert too_large == {}
 
 
 def test_differences__one_figure_changed_one_gone__names_both() -> None:
-    kept = {"compiler": "vyper 0", "gas": {"a": {"settle": {"most": 1}, "claim": {"most": 2}}}}
-    now = {"compiler": "vyper 0", "gas": {"a": {"settle": {"most": 3}}}}
+    kept = {"compiler": "vyper 0", "gas": {"a": {"settle": {"max": 1}, "claim": {"max": 2}}}}
+    now = {"compiler": "vyper 0", "gas": {"a": {"settle": {"max": 3}}}}
     assert differences(now, kept) == [
-        "gas / a / settle / most: 1 in the snapshot, 3 now",
-        "gas / a / claim / most: 2 in the snapshot, None now",
+        "gas / a / settle / max: 1 in the snapshot, 3 now",
+        "gas / a / claim / max: 2 in the snapshot, None now",
     ]

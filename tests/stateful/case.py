@@ -1,4 +1,4 @@
-"""One task as the design describes it: what it holds, how far it is, and what may be done to it now."""
+"""The model of one task: its money, its state, and the calls that are permitted now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_ROUND_SEATS = 63
 
 @dataclass
 class Submission:
-    """One submission; `score` is what an honest evaluation finds, `answer` what its solver said when asked."""
+    """One submission; `score` is the honest evaluation's result, `answer` is "revealed", "declined" or empty."""
 
     entry: Entry
     bond: int
@@ -33,7 +33,7 @@ class Submission:
 
 @dataclass
 class Ballot:
-    """What one seat of a round did: the verdict and salt it committed to, and whether it showed them."""
+    """The vote of one seat in a round: its verdict and salt, and whether it was revealed."""
 
     verdict: bytes
     salt: bytes
@@ -42,7 +42,7 @@ class Ballot:
 
 @dataclass
 class Round:
-    """One round. Of the first nobody knows when it opens before a submission is revealed."""
+    """One round of voting. The first round has no opening time until a submission is revealed."""
 
     number: int
     seats: list[Seat]
@@ -55,13 +55,13 @@ class Round:
         return 2 * len(self.seats) // 3 + 1
 
     def shown(self, verdict: bytes | None) -> list[int]:
-        """Positions that revealed this verdict."""
+        """The positions that revealed this verdict."""
         return [position for position, ballot in self.ballots.items() if ballot.shown and ballot.verdict == verdict]
 
 
 @dataclass
 class Ending:
-    """How a task ended: what each submission (asset, wei) and each seat (round, position) can still be paid."""
+    """How a task ended, and what each submission (asset, wei) and each seat (round, position) can still be paid."""
 
     phase: int
     outcome: int
@@ -73,7 +73,7 @@ class Ending:
 
 @dataclass(eq=False, repr=False)
 class Case:
-    """One task. Amounts: `reward` and `bond` in the task's asset, all others in wei."""
+    """One task. `reward` and `bond` are in the task's asset, all other amounts in wei."""
 
     task: Task
     reward: int
@@ -93,7 +93,7 @@ class Case:
     holdout_at: int = 0
     accepted: bytes | None = None
     ending: Ending | None = None
-    # Verdicts that somebody voted for, by digest: outcome, scores, evidence.
+    # The content of every verdict that a seat voted for, by digest: outcome, scores, evidence.
     known: dict[bytes, tuple[int, tuple[int, ...], bytes]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -120,7 +120,7 @@ class Case:
 
     @property
     def fee(self) -> int:
-        """Of one submission."""
+        """The committee's fee for one submission, wei."""
         return int(self.terms["seat_fee"]) * self.committee
 
     @property
@@ -140,7 +140,7 @@ class Case:
     # ------------------------------------------------------------------------------------------------- money
 
     def escrow(self, asset: str) -> int:
-        """What of an asset the task still holds for anybody."""
+        """The amount of an asset that the task still holds."""
         if self.ending:
             unclaimed = [
                 claim for claim, entry in zip(self.ending.claims, self.submissions, strict=True) if not entry.claimed
@@ -157,7 +157,7 @@ class Case:
 
     @property
     def drawn(self) -> Round | None:
-        """The last round that was drawn."""
+        """The last round that was drawn, or None."""
         return self.rounds[-1] if self.rounds else None
 
     @property
@@ -170,7 +170,7 @@ class Case:
 
     @property
     def answers_open(self) -> int:
-        """When solvers can answer from; 0 while that has no date."""
+        """When solvers can start to reveal or decline, or 0 while that time is unknown."""
         return (self.holdout_at if self.sealed else self.closed_at) if self.admitted & 1 else 0
 
     @property
@@ -182,7 +182,7 @@ class Case:
         return sum(1 << i for i, entry in enumerate(self.submissions) if entry.answer == "revealed")
 
     def opens(self, round_: Round) -> int:
-        """When a round's votes can be committed; 0 while that has no date."""
+        """When a round's votes can be committed, or 0 while that time is unknown."""
         if round_.number > 1:
             return round_.drawn_at
         return self.answers_close if self.scored else 0
@@ -212,7 +212,7 @@ class Case:
         return Phase.REVEALING if now < self.answers_close else Phase.JUDGING
 
     def deadlines(self, now: int) -> list[int]:
-        """The seconds still ahead at which something opens or closes."""
+        """The future seconds at which a window opens or closes, in order."""
         times = [self.task.commit_closes]
         times.append(self.attest_closes if self.rounds else self.task.commit_closes + LIMITS.void_delay)
         if self.closed_at and self.sealed and not self.holdout_at:
@@ -236,7 +236,7 @@ class Case:
         self.reward += arrived
 
     def submit(self, submission: Submission, value: int, now: int) -> int:
-        """What of the value is above what is due."""
+        """Commit a submission; returns the part of the value above bond and fee."""
         require(self.phase(now) == Phase.COMMITTING, "commit: closed")
         require(len(self.submissions) < self.room, "commit: task is full")
         due = submission.bond + self.fee
@@ -252,7 +252,7 @@ class Case:
         self.holdout_at = now
 
     def answer(self, index: int, answer: str, allowed: bool, now: int) -> None:
-        """Reveal or decline; `allowed` is whether the opening, or the sender, is the right one."""
+        """Reveal or decline; `allowed` says whether the opening, or the sender, is correct."""
         require(self.answers_open, "reveal: not open")
         require(now < self.answers_close, "reveal: too late")
         require(index < len(self.submissions), "submission: unknown")
@@ -262,7 +262,7 @@ class Case:
         self.submissions[index].answer = answer
 
     def reconvene(self, value: int, now: int, block: int, slots: int, draw_delay: int) -> int:
-        """What of the value is above the fee."""
+        """Pay for a round; returns the part of the value above the fee."""
         require(not self.ending, "reconvene: already ended")
         due = self.reconvene_fee
         require(value >= due, "reconvene: too little sent")
@@ -325,7 +325,7 @@ class Case:
 
     @property
     def wanted(self) -> int:
-        """Seats of the round that is to be drawn."""
+        """The number of seats that the next draw asks for."""
         return min(self.committee << (min(self.convened, FREE_ROUNDS) - 1), MAX_ROUND_SEATS)
 
     def drew(self, seats: list[Seat], now: int) -> None:
@@ -361,10 +361,10 @@ class Case:
         round_.ballots[position] = ballot
 
     def show(self, number: int, position: int, verdict: bytes, salt: bytes, now: int) -> bool:
-        """Reveal a vote; whether that accepts the verdict."""
+        """Reveal a vote; returns whether that accepts the verdict."""
         require(number <= len(self.rounds), "verdict: not drawn")
         round_ = self.rounds[number - 1]
-        # The first round's opening is written down by the first vote.
+        # The contract stores the opening time of the first round with the first vote.
         dated = number > 1 or round_.ballots
         require(dated and now >= self.commits_close(round_), "reveal: not open")
         require(now < self.reveals_close(round_), "reveal: closed")
@@ -387,7 +387,7 @@ class Case:
         self.rounds[number - 1].closed.add(position)
 
     def excused(self, number: int, position: int) -> bool:
-        """Whether a seat attested and lacked an item that was admitted."""
+        """Whether a seat of the first round attested and lacked an admitted item."""
         return number == 1 and position in self.attested and self.admitted & ~self.attested[position] != 0
 
     def _freeze(self, now: int, block: int, slots: int, draw_delay: int) -> None:

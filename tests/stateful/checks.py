@@ -1,4 +1,4 @@
-"""The eight invariants, of the contracts as they are: after every step, or at the end of an example."""
+"""The eight invariants of the design, checked on the contracts after every step or at the end of an example."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.stateful.case import Case
 from tests.stateful.stage import JURY, PEOPLE, STRANGER, Stage
 from verifier.protocol.constants import Ground, Outcome, Phase, VerdictStatus
 
-# Convening, drawing and timing out three rounds of a task takes fewer steps than this.
+# Upper bound of the steps that end a task: convening, drawing and timing out three rounds takes fewer.
 MAX_STEPS = 60
 
 
@@ -22,7 +22,7 @@ def after_every_step(stage: Stage) -> None:
 
 
 def money(stage: Stage) -> None:
-    """Invariant 1: what a contract holds is what it owes, has burned and keeps for somebody, in every asset."""
+    """Invariant 1: in every asset, a contract holds exactly what it owes, has burned, and holds in escrow or stakes."""
     for asset, name in stage.asset_names.items():
         kept = sum(case.escrow(asset) for case in stage.cases)
         held = stage.balance(stage.bounties, asset)
@@ -42,7 +42,7 @@ def money(stage: Stage) -> None:
 
 
 def seats(stage: Stage) -> None:
-    """Invariant 2: a stake is what is free and its reservations, and a slash takes no more than the one it ends."""
+    """Invariant 2: a stake is its free part plus its reservations, and a slash takes at most one reservation."""
     for seat in stage.registry.touched:
         if not seat.gone:
             view = stage.stakes.seat(seat.stake)
@@ -53,7 +53,7 @@ def seats(stage: Stage) -> None:
 
 
 def verdicts(stage: Stage) -> None:
-    """Invariant 6: accepted is what more than two thirds of the drawn seats revealed, and it stays so."""
+    """Invariant 6: an accepted verdict was revealed by more than two thirds of the drawn seats, and stays accepted."""
     for case in stage.live():
         assert stage.bounties.phase(case.task.id) == case.phase(stage.now)
         if case.accepted is not None:
@@ -67,7 +67,7 @@ def verdicts(stage: Stage) -> None:
 
 
 def at_the_end(stage: Stage) -> None:
-    """Invariants 4, 5, 7 and 8: every task ends by calls that anyone may make and time, then everything is paid."""
+    """Invariants 4, 5, 7 and 8: open calls and time end every task, and then every amount can be withdrawn."""
     for case in stage.cases:
         for _ in range(MAX_STEPS):
             if progress.is_over(case):
@@ -85,7 +85,7 @@ def at_the_end(stage: Stage) -> None:
     for seat in staying:
         seat_moves.request_exit(stage, seat, seat.owner)
     stage.chain.at(stage.now + EXIT_DELAY - 1)
-    seat_moves.leave(stage, staying[0], staying[0].owner)  # refused
+    seat_moves.leave(stage, staying[0], staying[0].owner)  # the contract refuses it
     stage.chain.at(stage.now + 1)
     for seat in stage.registry.present():
         seat_moves.leave(stage, seat, seat.owner)
@@ -104,7 +104,7 @@ def at_the_end(stage: Stage) -> None:
 
 
 def reward(stage: Stage, case: Case) -> None:
-    """Invariant 4, and payouts + dust + burns = reward: who got it, from what the chain says about the end."""
+    """Invariant 4, and payouts + remainders + burns = reward, according to the end that the contract reports."""
     view = stage.bounties.task(case.task.id)
     if not view["revealed"]:
         return
@@ -118,7 +118,7 @@ def reward(stage: Stage, case: Case) -> None:
 
 
 def copies(stage: Stage, case: Case) -> None:
-    """Invariant 8: replay the settlement without copies of earlier adapters that passed; no solver loses by that."""
+    """Invariant 8: without the copies of earlier passing adapters, the settlement would pay no solver less."""
     ending = case.ending
     if ending is None or (ending.phase, ending.outcome) != (Phase.SETTLED, Outcome.SCORED):
         return
@@ -142,7 +142,7 @@ def copies(stage: Stage, case: Case) -> None:
     bonds = endings.divide(sum(bond for i, bond in enumerate(lost) if i not in copied), shares, scores)
     own = endings.divide(sum(lost), endings.weights(case, scores), scores)
     for i, entry in enumerate(case.submissions):
-        # In wei and in the asset apart, and what a copy forfeited itself is its loss.
+        # Wei and the asset are compared separately; the bond that a copy forfeited is its own loss.
         with_copies[entry.solver] += ending.claims[i][0]
         without[entry.solver] += rewards[i]
         assert own[i] >= bonds[i]

@@ -1,4 +1,4 @@
-"""The long profile, so that `--hypothesis-profile=fuzz` names one."""
+"""Register the long profile, so that `--hypothesis-profile=fuzz` is accepted."""
 
 from __future__ import annotations
 

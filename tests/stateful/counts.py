@@ -1,4 +1,4 @@
-"""What a run did: successful actions by function, refusals by reason, and the endings and slashes that it saw."""
+"""Counts of a run: successful actions by function, refusals by reason, and the events that occurred."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from tests.evm import compiled
 
-# What only another contract of the protocol may call; it happens inside the actions.
+# Functions that only another contract of the protocol may call; other actions call them.
 INTERNAL = {"Bounties.pay_seat", "Panel.reopen"}
 
-# What must have come about at least once, beside every function.
-SIGHTS = (
+# Events that must occur at least once in a run, besides a successful call of every function.
+EVENTS = (
     "asset: native",
     "asset: plain token",
     "asset: token with a fee",
@@ -46,7 +46,7 @@ SIGHTS = (
 
 
 def functions() -> set[str]:
-    """Every function of the three contracts that somebody from outside may send to."""
+    """Every function of the three contracts that an external account may call in a transaction."""
     return {
         f"{name}.{function.name}"
         for name in ("Stakes", "Panel", "Bounties")
@@ -57,7 +57,7 @@ def functions() -> set[str]:
 
 @dataclass
 class Counts:
-    """Of one run, over all its examples."""
+    """The counts of one run, over all its examples."""
 
     done: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -66,11 +66,11 @@ class Counts:
     def table(self) -> str:
         rows = [f"{self.done.total():>7}  successful actions"]
         rows += [f"{self.done[name]:>7}  {name}" for name in sorted(functions() | set(self.done))]
-        rows += [f"{self.seen[name]:>7}  {name}" for name in sorted(set(SIGHTS) | set(self.seen))]
+        rows += [f"{self.seen[name]:>7}  {name}" for name in sorted(set(EVENTS) | set(self.seen))]
         rows += [f"{self.refused.total():>7}  refusals, each with the reason expected"]
         rows += [f"{count:>7}  {reason}" for reason, count in sorted(self.refused.items())]
         return "\n".join(rows)
 
     def missing(self) -> list[str]:
-        """Kinds of action and endings that never came about."""
-        return sorted(functions() - set(self.done)) + [sight for sight in SIGHTS if not self.seen[sight]]
+        """The functions that never succeeded and the events that never occurred."""
+        return sorted(functions() - set(self.done)) + [event for event in EVENTS if not self.seen[event]]

@@ -1,4 +1,4 @@
-"""Who gets which wei when a task ends, from the design alone."""
+"""The division of a task's money at its end, implemented from the design alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from verifier.protocol.constants import SCORE_BOUND, Ground, Outcome, Phase, Rew
 
 
 def passes(case: Case, index: int, score: int) -> bool:
-    """Whether a revealed submission's score passes the threshold."""
+    """Whether a submission is revealed and its score is valid and reaches the threshold."""
     return bool(
         case.submissions[index].answer == "revealed"
         and case.terms["threshold"] <= score < SCORE_BOUND
@@ -21,7 +21,7 @@ def passes(case: Case, index: int, score: int) -> bool:
 
 
 def weights(case: Case, scores: Sequence[int], without: Sequence[int] = ()) -> list[int]:
-    """The weight of every submission, as if those in `without` had never passed."""
+    """The weight of every submission; those in `without` count as not passing."""
     passing = [i for i, score in enumerate(scores) if i not in without and passes(case, i, score)]
     shares = [0] * len(scores)
     if case.terms["policy"] == RewardPolicy.BEST:
@@ -35,7 +35,7 @@ def weights(case: Case, scores: Sequence[int], without: Sequence[int] = ()) -> l
 
 
 def divide(amount: int, shares: Sequence[int], scores: Sequence[int]) -> list[int]:
-    """An amount by weight, rounded down; the rest goes to the highest score that has a weight, the earliest."""
+    """Divide an amount by weight, rounded down; the earliest of the highest weighted scores gets the remainder."""
     total = sum(shares)
     if not total:
         return [0] * len(shares)
@@ -46,7 +46,7 @@ def divide(amount: int, shares: Sequence[int], scores: Sequence[int]) -> list[in
 
 
 def forfeited(case: Case) -> list[int]:
-    """The bond of every submission that was admitted and never answered, 0 of the others."""
+    """For every submission its bond if it was admitted and neither revealed nor declined, otherwise 0."""
     return [
         entry.bond if case.admitted >> (i + 1) & 1 and not entry.answer else 0
         for i, entry in enumerate(case.submissions)
@@ -54,7 +54,7 @@ def forfeited(case: Case) -> list[int]:
 
 
 def settle(case: Case, outcome: int, scores: Sequence[int], ledger: Ledger) -> None:
-    """The end by a verdict on scores, or without one when nothing was revealed."""
+    """End a task by a verdict on scores, or without a verdict when nothing was revealed."""
     lost = forfeited(case)
     shares = weights(case, scores) if outcome != Outcome.NONE else [0] * len(case.submissions)
     rewards = divide(case.reward, shares, scores)
@@ -72,7 +72,7 @@ def settle(case: Case, outcome: int, scores: Sequence[int], ledger: Ledger) -> N
 
 
 def cancel(case: Case, outcome: int, ground: int, ledger: Ledger) -> None:
-    """The end without a winner."""
+    """End a task by cancelling it."""
     judged = ground in (Ground.HOLDOUT_INVALID, Ground.PROGRAM_INVALID)
     attested = judged or bool(attesters(case))
     refund = 0 if judged else case.fee - (case.attest_fee if attested else 0)
@@ -84,7 +84,7 @@ def cancel(case: Case, outcome: int, ground: int, ledger: Ledger) -> None:
         hurt = [i for i in range(len(case.submissions)) if case.admitted >> (i + 1) & 1]
     elif judged:
         hurt = [i for i, entry in enumerate(case.submissions) if entry.answer == "revealed"]
-    # A sealed holdout's bond is a part of the whole reward: of top-ups it is taken out of the reward.
+    # The bond of a sealed holdout is a part of the whole reward; its part for top-ups is taken from the reward.
     penalty = max(case.bond, case.reward * LIMITS.sponsor_bond_bps // 10_000) if hurt and case.sealed else 0
     consolation = penalty // 2 // len(hurt) if hurt else 0
     if hurt:
@@ -103,12 +103,12 @@ def cancel(case: Case, outcome: int, ground: int, ledger: Ledger) -> None:
 
 
 def attesters(case: Case) -> list[int]:
-    """Positions of the first committee that attested everything that was admitted."""
+    """The positions of the first committee that attested every admitted item."""
     return [position for position, bitmap in case.attested.items() if case.admitted & ~bitmap == 0]
 
 
 def committee(case: Case, judged: bool, attested: bool, ledger: Ledger) -> tuple[dict[tuple[int, int], int], int]:
-    """What each seat (round, position) earned, and what of fees and reserve is the sponsor's."""
+    """Divide fees and reserve; returns what each seat (round, position) earned and what the sponsor gets, wei."""
     pay: dict[tuple[int, int], int] = {}
     pool = int(case.terms["reserve"])
     count = len(case.submissions)

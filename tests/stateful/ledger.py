@@ -1,4 +1,4 @@
-"""What a contract holds and owes, to the wei, and how the model says no."""
+"""The model's accounts of what a contract holds and owes, and the model's refusals."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class Refused(Exception):
 
 
 def require(condition: object, reason: str) -> None:
-    """Errors: Refused unless the condition holds."""
+    """Require a condition. Errors: Refused with the reason unless the condition holds."""
     if not condition:
         raise Refused(reason)
 
 
 class Ledger:
-    """One contract's books: what it holds of each asset, owes to each account, and will never pay."""
+    """The accounts of one contract: what it holds of each asset, what it owes to each account, and what is burned."""
 
     def __init__(self) -> None:
         self.held: Counter[str] = Counter()
         self.credits: Counter[tuple[str, str]] = Counter()
         self.burned: Counter[str] = Counter()
-        # Credits and burned assets that changed since they were last compared with the contract.
+        # The credits that changed since they were last compared with the contract.
         self.touched: set[tuple[str, str]] = set()
 
     def receive(self, asset: str, amount: int) -> None:
@@ -48,5 +48,5 @@ class Ledger:
         return amount
 
     def owed(self, asset: str) -> int:
-        """Everything that accounts can withdraw, and what is burned."""
+        """The sum of all credits in an asset and of its burned amount."""
         return sum(amount for (of, _), amount in self.credits.items() if of == asset) + self.burned[asset]

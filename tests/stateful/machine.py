@@ -1,4 +1,4 @@
-"""Random histories of several tasks at once, on the contracts and on the model."""
+"""Random histories of several tasks at once, played on the contracts and on the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from verifier.protocol.constants import MISFIT_SCORE, SCORE_BOUND, Outcome, Rewa
 
 MAX_TASKS = 4
 MIN_SEATS, MAX_SEATS = 12, 24
-# Every move as often as it shall come.
+# The moves; a move is chosen in proportion to the number of times that it is listed.
 MOVES = (
     ["go_on"] * 20
     + ["create", "jury", "out_of_order"] * 3
@@ -25,7 +25,7 @@ MOVES = (
     + ["hurry", "wind_up", "wait_for_a_deadline", "leap", "mine"]
     + ["top_up_reward", "join", "refill", "leave", "withdraw"]
 )
-# What an honest evaluation finds, by adapter: below, at and above the threshold of 100, no better, and the extremes.
+# The honest score of each adapter: below, at and above the threshold of 100, repeated, and at the ends of the range.
 SCORES = (150, 120, 100, 99, 150, 201, -7, 163, SCORE_BOUND - 1, MISFIT_SCORE, 101, 180)
 WINDOWS = (
     Windows(commit=100, attest=90, holdout=80, reveal=70, verdict_commit=60, verdict_reveal=40),
@@ -34,12 +34,12 @@ WINDOWS = (
 )
 
 
-# Bits one by one: of integers Hypothesis likes to draw small ones and constants that stand in the modules loaded.
+# A seed is drawn bit by bit, because Hypothesis prefers small integers and constants of the loaded modules.
 seeds = st.lists(st.booleans(), min_size=24, max_size=24).map(lambda bits: sum(bit << i for i, bit in enumerate(bits)))
 
 
 class Bounties(RuleBasedStateMachine):
-    """The protocol over time. `counts` is one for all examples of a run."""
+    """The protocol over time. `counts` is shared by all examples of a run."""
 
     counts = Counts()
 
@@ -57,9 +57,11 @@ class Bounties(RuleBasedStateMachine):
 
     @rule(seed=seeds)
     def act(self, seed: int) -> None:
-        """One move, chosen by this seed and all before it: Hypothesis likes to repeat what it drew, and of rules and
-        options of its own choice it would try few, of which hardly anything succeeds. It still finds short histories
-        that fail, and all of it can be repeated."""
+        """Make one move, chosen by this seed and all seeds before it.
+
+        Hypothesis tends to repeat its draws: if it chose rules and options itself, it would try few of them, and hardly
+        any call would succeed. With seeds it still shrinks failing histories, and every run can be repeated.
+        """
         self.rng.seed(self.rng.getrandbits(64) ^ seed)
         getattr(self, self.rng.choice(MOVES))(self.rng)
 
@@ -77,7 +79,7 @@ class Bounties(RuleBasedStateMachine):
             rng.choice([True, False]),
             rng.choice([Outcome.SCORED] * 3 + [Outcome.HOLDOUT_INVALID, Outcome.PROGRAM_INVALID]),
             asset=rng.choice(list(self.stage.asset_names)),
-            # Odd amounts, so that every division leaves something.
+            # Odd amounts, so that every division leaves a remainder.
             reward=rng.choice([ETHER + 1, bound // 2 + 7, 3, bound, bound + 1]),
             policy=rng.choice([RewardPolicy.LADDER, RewardPolicy.BEST]),
             committee=committee,
@@ -101,8 +103,7 @@ class Bounties(RuleBasedStateMachine):
         self._submit(rng, self._early(rng), rng.randint(1, 9))
 
     def _submit(self, rng: Random, case: Case, count: int) -> None:
-        """Several submissions by anybody, among them one adapter entered again, under the same name or a sybil's; now
-        and then none that passes."""
+        """Commit several submissions of random solvers, with repeated adapters; sometimes none of them passes."""
         fails = rng.randrange(4) == 0
         pool = rng.sample([i for i, score in enumerate(SCORES) if score < 100 or not fails], 3)
         for _ in range(count):
@@ -114,14 +115,14 @@ class Bounties(RuleBasedStateMachine):
     # ------------------------------------------------------------------------------------------------ the flow
 
     def go_on(self, rng: Random) -> None:
-        """All tasks a little, each in its time."""
+        """Advance several tasks by a few steps, in the order of their deadlines."""
         if len(self.stage.live()) < 3:
             self.create(rng)
         for _ in range(rng.randint(4, 16)):
             self._step(self._case(rng))
 
     def hurry(self, rng: Random) -> None:
-        """One task far, without regard for the deadlines of others."""
+        """Advance one task by many steps, ignoring the deadlines of the others."""
         case, self.conduct.hurried = self._case(rng), True
         for _ in range(rng.randint(5, 30)):
             self._step(case)
@@ -138,13 +139,13 @@ class Bounties(RuleBasedStateMachine):
     # --------------------------------------------------------------------------------------------------- time
 
     def wait_for_a_deadline(self, rng: Random) -> None:
-        """To the nearest boundary of any task: the second before, the second itself, the one after."""
+        """Advance to the nearest deadline of any task: the second before, the second itself or the second after."""
         if times := self._deadlines():
             offset = rng.choice([-1, 0, 0, 1])
             self.stage.chain.at(max(times[0] + offset, self.stage.now))
 
     def leap(self, rng: Random) -> None:
-        """To the last boundary of all, or to the moment when the first seat may leave."""
+        """Advance to the last deadline of all tasks, or to the second in which the first seat may leave."""
         leaving = [seat.exit_at + EXIT_DELAY for seat in self.stage.registry.present() if seat.exit_at]
         times = self._deadlines()[-1:] if rng.randrange(4) == 0 else sorted(leaving)[:1]
         if times:
@@ -165,7 +166,7 @@ class Bounties(RuleBasedStateMachine):
             seat_moves.join(self.stage, owner, operator(owner, key), rng.choice([SEAT, SEAT, 1]))
 
     def tend_seat(self, rng: Random) -> None:
-        """What an owner does with a seat, or a stranger tries."""
+        """Change a seat as its owner, or try to as a stranger."""
         seat = rng.choice(self.stage.registry.present())
         sender = rng.choice([seat.owner] * 5 + [STRANGER])
         move = rng.choice(["enrol", "rotate", "endpoint", "request exit"])
@@ -179,7 +180,7 @@ class Bounties(RuleBasedStateMachine):
             seat_moves.request_exit(self.stage, seat, sender)
 
     def refill(self, rng: Random) -> None:
-        """Anybody pays for what a seat lost: nothing, a part, all of it, or too much."""
+        """Refill a seat: by nothing, a part or all of what it lost, or by too much."""
         short = [seat for seat in self.stage.registry.present() if seat.balance < SEAT]
         seat = rng.choice(short or self.stage.registry.present())
         share = rng.choice([3, 2, 1, 0, 4])
@@ -191,7 +192,7 @@ class Bounties(RuleBasedStateMachine):
             seat_moves.leave(self.stage, seat, seat.owner)
 
     def jury(self, rng: Random) -> None:
-        """Another panel is let in, draws seats, or lets go of one, slashed or not."""
+        """Act as a second panel: enrol seats with it, draw seats, or release one with or without a slash."""
         stage, holds = self.stage, self.stage.jury_holds
         strangers = [seat for seat in stage.registry.active() if JURY not in seat.enrolled]
         if len(strangers) > MIN_SEATS:
@@ -216,7 +217,7 @@ class Bounties(RuleBasedStateMachine):
     # ------------------------------------------------------------------------------------------- out of order
 
     def out_of_order(self, rng: Random) -> None:
-        """Any call at any time by anybody. The model knows which go through and why the others do not."""
+        """Make many calls of any account at any time; the model predicts which succeed and why the others do not."""
         stage, case, sender = self.stage, self._case(rng), rng.choice(PEOPLE)
         position, number = rng.randint(0, 7), rng.randint(1, 4)
         verdict = rng.choice([ZERO, word("salt"), word("verdict")])
@@ -245,11 +246,11 @@ class Bounties(RuleBasedStateMachine):
         return number <= len(case.rounds) and position < len(case.rounds[number - 1].seats)
 
     def _case(self, rng: Random) -> Case:
-        """Any task, most often one that is alive."""
+        """A random task, most often one that has not ended."""
         return rng.choice(self.stage.live() * 3 + self.stage.cases)
 
     def _early(self, rng: Random) -> Case:
-        """Any task, one that takes submissions where there is one."""
+        """A random task, if possible one that accepts submissions."""
         open_ = [case for case in self.stage.live() if self.stage.now < case.task.commit_closes]
         return rng.choice(open_ or self.stage.cases)
 

@@ -1,4 +1,4 @@
-"""What committees, and anybody who moves them on, do with the panel."""
+"""The calls to the panel, each made on the model and on the contract."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def convene(stage: Stage, case: Case, sender: str = STRANGER) -> None:
 
 
 def draw(stage: Stage, case: Case, wrong_header: bool = False) -> None:
-    """Draw with the header of the target block, or with that of another block."""
+    """Draw with the header of the target block, or with the header of another block."""
     frozen_at, slots = case.frozen
     header = stage.chain.header(case.target + 1 if wrong_header else case.target)
 
@@ -73,7 +73,7 @@ def close_attestation(stage: Stage, case: Case, sender: str = STRANGER) -> None:
 
 
 def digest(stage: Stage, case: Case, outcome: int, scores: Sequence[int], evidence: bytes) -> bytes:
-    """The digest of a verdict on the task as it stands; what it says is known from now on."""
+    """The digest of a verdict on the task in its current state; its content is added to `known`."""
     holdout = case.task.holdout
     root = commitments.root(entry.commitment for entry in case.task.entries)
     set_ = holdout[1] if holdout else case.terms["practice"]
@@ -121,7 +121,7 @@ def show(stage: Stage, case: Case, number: int, position: int, verdict: bytes, s
 
 
 def close(stage: Stage, case: Case, number: int, position: int, sender: str = STRANGER) -> None:
-    """Close one seat's vote: what it loses and earns follows from what it did, as its operator knows it."""
+    """Close one seat's vote; what it loses and earns follows from the seat's actions in the model."""
 
     def expect() -> tuple[int, int]:
         case.close(number, position, stage.now)
@@ -165,7 +165,7 @@ def _see(stage: Stage, case: Case, number: int, position: int, slash: int, earne
         agreed = ballot is not None and ballot.shown and ballot.verdict == case.accepted
         seen[f"close: paid for {'a verdict' if agreed else 'attesting'}"] += 1
     if case.excused(number, position) and ballot is None:
-        # Invariant 7, and the other half: who revealed the accepted digest.
+        # Invariant 7: an excused seat and one that revealed the accepted digest (below) lose nothing.
         assert (slash, earned) == (0, 0)
         seen["close: excused"] += 1
     if ballot is not None and ballot.shown and ballot.verdict == case.accepted:

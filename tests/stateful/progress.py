@@ -1,7 +1,7 @@
-"""The next due step of a task, taken by those who owe it in some mood, or by anybody when nobody does.
+"""The next step of a task, taken by the party that owes it or by a stranger.
 
-`step` is what makes random histories go somewhere: it acts while a window is open, and when all have acted that will,
-it lets time pass to the next boundary.
+`step` ensures that random histories make progress: it acts while a window is open, and when every party that will act
+has acted, it lets time pass to the next deadline. A `Conduct` decides how the parties behave.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from dataclasses import dataclass, field
 from tests.evm import HASH_REACH, ZERO, word
 from tests.harness import CHALLENGE_WINDOW, LIMITS
 from tests.stateful import panel_moves, task_moves
+from tests.stateful.boundary_calls import CALLS
 from tests.stateful.case import Case, Round
-from tests.stateful.knocks import CALLS
 from tests.stateful.stage import STRANGER, Stage
 from verifier.protocol.constants import FREE_ROUNDS, MAX_REARMS, SCORE_BOUND, Outcome, Phase
 
-# How a committee votes: for the truth, each as it likes, for a lie, half and half, hardly, for a verdict that nothing
-# can be settled with, and for the truth that half of them hide; asleep: hardly, and nobody draws a later round in time.
+# How a committee votes. honest: for the honest verdict; in doubt: each seat at random; lie: for a lie; asleep: hardly
+# any seat votes, and later rounds are drawn too late; apart: one half honest, the other for a lie; absent: hardly any
+# seat votes; nonsense: for a verdict that cannot be settled; withhold: honest, but half of the seats do not reveal.
 MOODS = ["honest"] * 6 + ["in doubt", "lie", "asleep"] * 2 + ["apart", "absent", "nonsense", "withhold"]
 DRAWS = ["in time"] * 6 + ["missed"]
 
 
 @dataclass
 class Conduct:
-    """How the parties behave. `choose` picks among options. Unless they are hurried, those of one task wait for those
-    of another whose time runs out earlier."""
+    """How the parties behave. `choose` picks among options. Unless `hurried`, a task waits for other tasks with earlier
+    deadlines."""
 
     choose: Callable[[list[str]], str]
     hurried: bool = False
@@ -34,7 +35,7 @@ class Conduct:
     met: set[tuple[Case, str]] = field(default_factory=set)
 
     def mood(self, case: Case) -> str:
-        """Of the committee that the task has or waits for. The next round's often takes after it."""
+        """The mood of the current or awaited committee; the next round often keeps it."""
         convened, bought, mood = self.moods.get(case, (-1, 0, self.choose(MOODS)))
         if (convened, bought) != (case.convened, case.bought):
             mood = self.choose([mood, self.choose(MOODS)])
@@ -42,14 +43,14 @@ class Conduct:
         return mood
 
     def once(self, case: Case, duty: str) -> bool:
-        """Whether this is the first time that a task's people come to a duty."""
+        """Whether this is the first call for a duty of a task."""
         first = (case, duty) not in self.met
         self.met.add((case, duty))
         return first
 
 
 def step(stage: Stage, case: Case, conduct: Conduct | None) -> None:
-    """Take the next step. Without a conduct nobody owes anything: only calls that anyone may make, and time."""
+    """Take the next step of a task; without a conduct, only calls that anyone may make are used, and time."""
     phase = case.phase(stage.now)
     if phase == Phase.COMMITTING:
         _until(stage, case, conduct, case.task.commit_closes, "submit", "top up", "convene", "cancel")
@@ -71,7 +72,7 @@ def step(stage: Stage, case: Case, conduct: Conduct | None) -> None:
 
 
 def wind_up(stage: Stage, case: Case) -> None:
-    """Claim and close everything that an ended task has left."""
+    """Claim every submission and close every vote of an ended task."""
     assert case.ending is not None
     for index, entry in enumerate(case.submissions):
         if not entry.claimed:
@@ -83,7 +84,7 @@ def wind_up(stage: Stage, case: Case) -> None:
 
 
 def is_over(case: Case) -> bool:
-    """Whether nothing is left to do or to pay."""
+    """Whether the task has ended and everything is claimed and closed."""
     return bool(
         case.ending
         and all(entry.claimed for entry in case.submissions)
@@ -92,19 +93,21 @@ def is_over(case: Case) -> bool:
 
 
 def lie(stage: Stage, case: Case) -> bytes:
-    """The verdict of those who want the last submission to win."""
+    """A verdict that lets the last submission win."""
     scores = [0] * (len(case.submissions) - 1) + [SCORE_BOUND - 1]
     return panel_moves.digest(stage, case, Outcome.SCORED, scores, word("forged"))
 
 
 def nonsense(stage: Stage, case: Case) -> bytes:
-    """A verdict on too many submissions: it can be accepted, never settled."""
+    """A verdict on too many submissions, which can be accepted and never settled."""
     return panel_moves.digest(stage, case, Outcome.SCORED, [0] * (len(case.submissions) + 1), word("evidence"))
 
 
 def _until(stage: Stage, case: Case, conduct: Conduct | None, time: int, *calls: str) -> None:
-    """Let time pass to a boundary, most often with one call, of these rather than of all, in the second before and in
-    the second itself."""
+    """Let time pass to a deadline, most often with one call in the second before and in the second itself.
+
+    The call is chosen from all of them, and those in `calls` are the most likely.
+    """
     if conduct is None:
         stage.chain.at(time)
         return
@@ -120,7 +123,7 @@ def _until(stage: Stage, case: Case, conduct: Conduct | None, time: int, *calls:
 
 
 def _seat_a_committee(stage: Stage, case: Case, conduct: Conduct | None, otherwise: int) -> None:
-    """Convene, draw, or arm again; when that does not help any more, wait for `otherwise` and cancel."""
+    """Convene, draw, or arm the draw again; when that is not possible, wait for `otherwise` and cancel."""
     if stage.now >= otherwise:
         task_moves.cancel(stage, case, STRANGER)
     elif not case.target:
@@ -131,7 +134,7 @@ def _seat_a_committee(stage: Stage, case: Case, conduct: Conduct | None, otherwi
         stage.mine(case.target + 1 + (HASH_REACH if missed else 0))
     elif stage.chain.block <= case.target + HASH_REACH:
         panel_moves.draw(stage, case)
-        if case.target:  # too few seats, or too many of them full
+        if case.target:  # too few seats were found, or too many are full
             stage.mine(case.target + HASH_REACH + 1)
     elif case.rearms < MAX_REARMS:
         panel_moves.convene(stage, case)
@@ -174,7 +177,7 @@ def _answer(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     if conduct and conduct.once(case, "answer"):
         solvers = conduct.choose(["all reveal"] * 8 + ["some"] * 4 + ["none", "all decline"])
         for index, entry in enumerate(case.submissions):
-            # Those that were not admitted try as well.
+            # Solvers whose submissions were not admitted try as well.
             answer = solvers if solvers != "some" else conduct.choose(["all reveal", "none", "all decline"])
             if answer == "all reveal":
                 task_moves.reveal(stage, case, index, entry.entry, entry.solver)
@@ -254,7 +257,7 @@ def _settle(stage: Stage, case: Case, conduct: Conduct | None, terminal: int) ->
             stage.counts.seen["vote: lie accepted"] += 1
         task_moves.settle(stage, case, outcome, scores, evidence, STRANGER)
     elif stage.now < terminal:
-        task_moves.settle(stage, case, outcome, scores, evidence, STRANGER)  # refused
+        task_moves.settle(stage, case, outcome, scores, evidence, STRANGER)  # the contract refuses it
         _until(stage, case, conduct, terminal, "settle", "cancel")
     else:
         task_moves.cancel(stage, case, STRANGER)

@@ -1,4 +1,4 @@
-"""What owners, and a second panel, do with seats."""
+"""The calls to the registry by owners and a second panel, each made on the model and on the contract."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def jury_release(stage: Stage, seat: Seat, slash: int, sender: str = JURY) -> No
 
 
 def withdraw(stage: Stage, contract: Contract, ledger: Ledger, account: str, to: str, asset: str = NATIVE) -> None:
-    """Pull what an account is owed by the escrow or the registry."""
+    """Withdraw an account's credit at the escrow or at the registry."""
     before = stage.chain.balance(to) if asset == NATIVE else stage.tokens[asset].balanceOf(to)
     done = stage.attempt(
         "Bounties.withdraw" if contract == stage.bounties else "Stakes.withdraw",

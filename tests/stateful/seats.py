@@ -1,4 +1,4 @@
-"""The registry of seats as the design describes it."""
+"""The model of the registry of seats, implemented from the design."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRIES_PER_SEAT, EXTRA_TRIES = 8, 64
 
 @dataclass(eq=False)
 class Seat:
-    """One seat; `held` has the panel of each reservation, `enrolled` the second at which each panel was let in."""
+    """One seat; `held` counts the reservations of each panel, `enrolled` has the second of each enrolment."""
 
     stake: bytes
     slot: int
@@ -36,7 +36,7 @@ class Seat:
 
 
 class Registry:
-    """All seats by slot, and the money behind them."""
+    """All seats by slot, and the money of the registry."""
 
     def __init__(self) -> None:
         self.ledger = Ledger()
@@ -101,8 +101,10 @@ class Registry:
         self.ledger.credit(NATIVE, seat.owner, seat.balance)
 
     def draw(self, panel: str, seed: bytes, wanted: int, created_at: int, frozen_at: int, slots: int) -> list[Seat]:
-        """The seats that a draw finds, in order, from nothing but the freeze, the seed and the reservations; reserved
-        when the caller says so with `reserve`."""
+        """The seats that a draw must return, in order; `reserve` reserves them.
+
+        They depend only on the freeze, the seed, the enrolments and the reservations.
+        """
         drawn: list[Seat] = []
         full: set[Seat] = set()
         for k in range(wanted * TRIES_PER_SEAT + EXTRA_TRIES):
@@ -130,7 +132,7 @@ class Registry:
         require(seat.held[panel] and not seat.gone, "release: nothing reserved")
         require(slash <= RESERVATION, "release: above the reservation")
         seat.held[panel] -= 1
-        seat.held += Counter()  # without the panels that hold nothing
+        seat.held += Counter()  # removes the panels that hold nothing
         seat.balance -= slash
         self.ledger.burn(NATIVE, slash)
         self.touched.add(seat)

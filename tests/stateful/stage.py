@@ -1,4 +1,4 @@
-"""The contracts and the model side by side: every action is predicted, sent and compared."""
+"""The contracts and the model together: every action is predicted by the model, sent, and compared."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.stateful.seats import Registry, Seat
 
 SPONSORS = [account(f"sponsor {i}") for i in range(3)]
 OWNERS = [account(f"owner {i}") for i in range(6)]
-# One who has seats also submits, so that credits of both kinds meet.
+# One owner of seats also submits, so that one account has credits of both kinds.
 SOLVERS = [account(f"solver {i}") for i in range(3)] + OWNERS[:1]
 STRANGER = account("stranger")
-# A second panel that owners may let in; the registry does not care what sends its calls.
+# A second panel, with which owners can enrol; it is a plain account, which the registry permits.
 JURY = account("jury")
 PEOPLE = [*SPONSORS, *SOLVERS, *OWNERS[1:], STRANGER]
 SEATS_EACH = 3
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 def operator(owner: str, number: int = 0) -> str:
-    """An owner's key of that number."""
+    """The address of an owner's operator key of that number."""
     return account(f"operator {owner} {number}")
 
 
@@ -65,7 +65,7 @@ def base() -> Base:
 
 
 class Stage:
-    """One example: the contracts from their first state on, and what the model says of them."""
+    """One example: the contracts, restored to their first state, and the model of them."""
 
     def __init__(self, counts: Counts) -> None:
         start = base()
@@ -99,8 +99,10 @@ class Stage:
         return int(self.panel.DRAW_DELAY())
 
     def attempt(self, kind: str, expect: Callable[[], T], send: Callable[[], Receipt]) -> tuple[T, Receipt] | None:
-        """Send one transaction. If the model refuses it, the contract must with the same reason, and None comes back;
-        if not, what the model expects and the receipt."""
+        """Send one transaction; returns the model's result and the receipt.
+
+        If the model refuses the action, the contract must revert with the same reason, and the result is None.
+        """
         self.broken = True
         try:
             expected = expect()
@@ -118,13 +120,13 @@ class Stage:
         return expected, receipt
 
     def mine(self, block: int) -> None:
-        """Let so many blocks pass that the next transaction is in that one."""
+        """Advance so that the next transaction is in that block."""
         if block > self.chain.block:
             self.chain.block = block
             self.chain.now += 1
 
     def arrives(self, asset: str, amount: int) -> int:
-        """What of an amount sent in that asset arrives."""
+        """The amount that is received when `amount` of an asset is sent."""
         return amount - amount * FEE_BPS // 10_000 if self.asset_names[asset] == "token with a fee" else amount
 
     def balance(self, contract: Contract, asset: str) -> int:
@@ -136,6 +138,6 @@ class Stage:
         return [case for case in self.cases if not case.ending]
 
     def fields(self, receipt: Receipt, contract: Contract, event: str) -> dict[str, Any]:
-        """Of the only event of that name."""
+        """The fields of the only event of that name."""
         (found,) = receipt.events(contract, event)
         return found

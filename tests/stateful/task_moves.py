@@ -1,4 +1,4 @@
-"""What sponsors, solvers and anybody do with the escrow."""
+"""The calls to the escrow, each made on the model and on the contract."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from verifier.protocol.constants import Ground, Outcome, Phase, VerdictStatus
 
 
 def bound(committee: int) -> int:
-    """The most that a native reward may be."""
+    """The largest permitted native reward, wei."""
     return committee * SEAT // 8
 
 
 def create(stage: Stage, sponsor: str, sealed: bool, outcome: int, **changes: Any) -> Case | None:
-    """A task of which an honest evaluation finds that outcome."""
+    """Create a task for which an honest evaluation finds that outcome; None if it is refused."""
     terms = stage.world.terms(**changes)
     asset, reward = terms["asset"], terms["reward"]
     bond = reward * LIMITS.sponsor_bond_bps // 10_000 if sealed else 0
@@ -58,7 +58,7 @@ def top_up(stage: Stage, case: Case, payer: str, amount: int) -> None:
 
 
 def submit(stage: Stage, case: Case, solver: str, name: str, score: int, above: int = 0) -> None:
-    """Commit to an adapter: the same name is the same adapter, whoever enters it. `above` is what is sent too much."""
+    """Commit to an adapter, which its name identifies. `above` is added to the value that is due."""
     entry = stage.world.entry(case.task, solver, name)
     index = len(case.submissions)
     submission = Submission(entry, LIMITS.submission_bond << (index // 8), score)
@@ -86,7 +86,7 @@ def reveal_holdout(stage: Stage, case: Case, sender: str, opening: tuple[bytes, 
 
 
 def reveal(stage: Stage, case: Case, index: int, entry: Entry, sender: str) -> None:
-    """Reveal a submission with the opening of an entry; of the same adapter, whoever entered it, that is the same."""
+    """Reveal a submission with the opening of an entry; all entries of one adapter have the same opening."""
     opening = (entry.sealed, entry.plain, entry.key)
 
     def expect() -> None:
@@ -124,7 +124,7 @@ def reconvene(stage: Stage, case: Case, payer: str, above: int = 0) -> None:
 
 
 def settle(stage: Stage, case: Case, outcome: int, scores: Sequence[int], evidence: bytes, sender: str) -> None:
-    """Settle with the content of a verdict; of the final one, it goes through."""
+    """Settle with the content of a verdict, which succeeds if that verdict is final."""
 
     def expect() -> None:
         require(not case.ending, "settle: already ended")

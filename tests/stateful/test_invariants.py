@@ -1,8 +1,8 @@
 """The eight invariants over random histories of Stakes, Panel and Bounties together.
 
 `pytest tests/stateful` plays batches of histories, the same in every run, until there were enough successful actions
-and each kind of action and ending came about. What a seed draws depends on the modules that are loaded, so one batch is
-not held to every rare ending. `make fuzz` makes new histories until there were 50,000 successful actions.
+and every kind of action and event occurred. One batch need not contain every rare event, because what a seed draws
+depends on the loaded modules. `make fuzz` plays new histories until there were 50,000 successful actions.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ COMMON = settings(
     stateful_step_count=40,
     suppress_health_check=list(HealthCheck),
 )
-BATCH = settings(COMMON, max_examples=20)
-FUZZ = settings(COMMON, max_examples=30)
+# A run must have at least this many successful actions.
 MIN_ACTIONS, MIN_ACTIONS_FUZZ = 5_000, 50_000
 MAX_BATCHES = 6
+BATCH = settings(COMMON, max_examples=20)
+FUZZ = settings(COMMON, max_examples=30)
 
 
 def test_protocol__random_histories__the_eight_invariants_hold(pytestconfig: pytest.Config) -> None:

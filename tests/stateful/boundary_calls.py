@@ -1,5 +1,7 @@
-"""Calls with the right arguments and sender, whatever the time: made on both sides of every boundary, the model says on
-which side each goes through."""
+"""Calls with correct arguments and sender at any time.
+
+The histories make them on both sides of every deadline, and the model predicts on which side each one succeeds.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +84,6 @@ CALLS: dict[str, Callable[[Stage, Case], None]] = {
 
 
 def _unanswered(case: Case) -> int:
-    """A submission whose solver is asked; the first, if all have answered."""
+    """The index of a submission that can be revealed or declined; the first one, if all have been."""
     asked = (i for i, entry in enumerate(case.submissions) if case.admitted >> (i + 1) & 1 and not entry.answer)
     return next(asked, 0)
