@@ -1,59 +1,60 @@
-# Touchstone: `make demo` runs a whole bounty, `make test` everything that is checked. Both set up what they need.
+# Touchstone: `make demo` runs a whole bounty, `make test` runs all checks. Both create .venv when it is missing.
 
 PYTHON ?= python3.11
-# pytest processes; the tests of one file stay together, so that they share what they set up
+# number of pytest processes; all tests of one file run in the same process, so that they share their fixtures
 WORKERS ?= 2
-# the local chain that `make demo` runs on: devnet, or anvil where it is on PATH
+# the local chain of `make demo`: devnet, or anvil when it is on PATH
 CHAIN ?= devnet
 ANVIL_VERSION := 1.7.1
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
-# ape finds the Vyper compiler, and the tests anvil, on PATH only
+# ape finds the Vyper compiler, and the tests find anvil, only on PATH
 export PATH := $(BIN):$(PATH):$(CURDIR)/node_modules/.bin
 export PYTHONDONTWRITEBYTECODE := 1
-# a progress bar for who watches, quiet in CI's log
+# pip shows its progress bar, except in CI
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet) -c constraints.txt
 
 .PHONY: help setup test demo lint compile anvil format abi fuzz gas test-machines onnx-nodes bench clean
 
-help:  ## say what each target does
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(READY)  ## create .venv with everything (about two minutes, 2 GB)
+setup: $(READY)  ## create .venv with all dependencies (about two minutes, 2 GB)
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "Touchstone needs Python 3.11, and $(PYTHON) is not on PATH."; \
 	  echo "Install it (Debian 12: apt install python3.11-venv; macOS: brew install python@3.11),"; \
-	  echo "or say where it is: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	  echo "or give its path: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	  echo "Touchstone needs Python 3.11, and $(PYTHON) is $$($(PYTHON) --version)."; exit 1; }
-	@echo "setting up $(VENV): about two minutes and 2 GB, once"
+	@echo "creating $(VENV): about two minutes and 2 GB, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo "$(PYTHON) cannot make a virtual environment (Debian 12: apt install python3.11-venv)."; exit 1; }
+	  echo "$(PYTHON) cannot create a virtual environment (Debian 12: apt install python3.11-venv)."; exit 1; }
 	$(PIP) --upgrade pip
 	$(PIP) torch==2.13.0
 	$(PIP) -e '.[contracts,devnet,tasks,test]'
 	@touch $@
 
-test: $(READY) lint compile anvil  ## everything that is checked
+test: $(READY) lint compile anvil  ## lint, check types, compile the contracts and run all tests (about ten minutes)
 	pytest -n $(WORKERS) --dist loadfile -rs
 
-demo: $(READY)  ## a whole bounty on a local chain; CHAIN=anvil takes anvil
+demo: $(READY)  ## run a whole bounty on a local chain; CHAIN=anvil uses anvil (about four minutes)
 	python -m scripts.demo --chain $(CHAIN)
 
-lint: $(READY)  ## style, types
+lint: $(READY)  ## check style and types
 	ruff check .
 	ruff format --check .
 	mypy --strict verifier
 
-compile: $(READY)  ## compile the contracts, as ape will deploy them
+compile: $(READY)  ## compile the contracts exactly as ape deploys them
 	ape compile -f
 
-# Tests that travel in time, or reorganise the chain, run on anvil, which comes as an npm package. Without it they are
-# skipped, and pytest says so. What npm puts on PATH is a script that starts the binary and outlives it: link the binary.
+# Tests that change the chain's time or reorganise it need anvil, which is an npm package. Without it they are skipped,
+# and pytest lists them. npm puts a script on PATH that starts the binary and keeps running when its child is killed, so
+# the link to that script is replaced with a link to the binary.
 anvil:
 	@command -v anvil >/dev/null && exit 0; \
 	command -v npm >/dev/null || { echo "no anvil and no npm on PATH: tests that need anvil will be skipped"; exit 0; }; \
@@ -66,28 +67,28 @@ anvil:
 	if [ -n "$(CI)" ]; then echo "anvil could not be installed"; exit 1; fi; \
 	rm -f node_modules/.bin/anvil; echo "anvil could not be installed: tests that need it will be skipped"
 
-format: $(READY)  ## rewrite the Python files in the project's style
+format: $(READY)  ## format the Python files and fix what ruff can fix
 	ruff check --fix .
 	ruff format .
 
-abi: $(READY)  ## regenerate the ABIs that the verifier carries
+abi: $(READY)  ## regenerate the ABIs in verifier/ from the contracts
 	python -m scripts.abi
 
-fuzz: $(READY)  ## new random histories of the contracts, at least 50,000 successful actions (some ten minutes)
+fuzz: $(READY)  ## test the contracts with at least 50,000 successful random actions (about ten minutes)
 	pytest -s tests/stateful --hypothesis-profile=fuzz
 
-gas: $(READY)  ## compare every transaction's gas with the snapshot
+gas: $(READY)  ## compare the gas of every transaction with the snapshot
 	python -m tests.gas.measure --check
 
-# Other versions, an emulator and another architecture's Python go to build/machines/, some 1.5 GB, once.
-test-machines: $(READY)  ## exact programs on other onnxruntimes and processors, beside fp32 (some minutes)
+# This downloads other onnxruntime versions, an emulator and an aarch64 Python to build/machines/: about 1.5 GB, once.
+test-machines: $(READY)  ## compare digests over onnxruntime versions and processors, for exact and fp32 (minutes)
 	python -m tests.machines
 
-onnx-nodes: $(READY)  ## which of ONNX's own operator tests an exact program passes (some two minutes)
+onnx-nodes: $(READY)  ## list which of ONNX's own operator tests exact programs pass (about two minutes)
 	nice python -m tests.onnx_nodes
 
-bench: $(READY)  ## what exactness costs beside fp32: time, memory, loading
+bench: $(READY)  ## measure an exact program against fp32: run time, memory, load time
 	python -m scripts.bench
 
-clean:  ## remove the environment and what was built
+clean:  ## remove .venv and all build outputs
 	rm -rf $(VENV) build .build node_modules
