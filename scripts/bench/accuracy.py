@@ -11,7 +11,7 @@ import onnx
 from scripts.bench.models import ModelFiles
 from verifier.cli.progress import Show
 from verifier.exact import Engine, load_program
-from verifier.exact.analysis.compare import OutputError, float_session
+from verifier.exact.analysis.compare import OutputDistance, float_session
 from verifier.exact.lowering.float_model import batches, inputs_of
 from verifier.exact.lowering.input_quantisation import integers
 
@@ -43,7 +43,7 @@ def measure(files: ModelFiles, threads: int, show: Show) -> list[Figure]:
         feeds = batches(inputs, dict(stored))
     engine, session = Engine(program, threads), float_session(model, threads)
     (output,) = program.outputs
-    error = OutputError(output.name, output.shape)
+    error = OutputDistance(output.name, output.shape)
     losses: tuple[list[Array], list[Array]] = ([], [])
     for done, feed in enumerate(feeds, 1):
         q = engine.run(integers(program, inputs, feed, {item.name: 0 for item in inputs}))[output.name]
@@ -70,14 +70,14 @@ def token_losses(logits: Array, ids: Array) -> Array:
     return np.asarray((normalisers - np.take_along_axis(before, after, axis=-1)).reshape(-1))
 
 
-def encoder_figures(error: OutputError, feeds: int) -> list[Figure]:
+def encoder_figures(error: OutputDistance, feeds: int) -> list[Figure]:
     """Return the figures of embeddings [rows, width] that were compared over `feeds` feeds."""
     assert error.cosine_min is not None
     text = f"{error.cosine_min:.7f} over {feeds * error.shape[0]:,} sentences (at least {MIN_COSINE})"
     return [Figure("lowest cosine", text, error.cosine_min >= MIN_COSINE)]
 
 
-def decoder_figures(error: OutputError, exact: Array, floating: Array) -> list[Figure]:
+def decoder_figures(error: OutputDistance, exact: Array, floating: Array) -> list[Figure]:
     """Return the figures of logits [rows, tokens, vocabulary], with the `token_losses` of both models."""
     assert error.argmax_agreement is not None
     positions = len(exact) // (error.shape[1] - 1) * error.shape[1]

@@ -172,7 +172,7 @@ def test_eval__feeds_that_are_no_npz__are_refused(program: Path, tmp_path: Path,
     path.write_bytes(content)
     result = run("eval", program, "--feeds", path)
     assert result.exit_code == 1
-    assert "is no npz file of plain arrays" in str(result.exception)
+    assert "is not an npz file of numeric arrays" in str(result.exception)
 
 
 def test_eval__pickled_feeds__are_not_unpickled(program: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_eval__pickled_feeds__are_not_unpickled(program: Path, tmp_path: Path) -
     np.savez(path, x=np.array([{"a": 1}], object))
     result = run("eval", program, "--feeds", path)
     assert result.exit_code == 1
-    assert "is no npz file of plain arrays" in str(result.exception)
+    assert "is not an npz file of numeric arrays" in str(result.exception)
 
 
 def test_selftest__this_machine__counts_the_vectors() -> None:

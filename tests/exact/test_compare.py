@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.lowering.compare import node
 from verifier.cli.main import cli
 from verifier.exact import load_program
-from verifier.exact.analysis.compare import OutputError
+from verifier.exact.analysis.compare import OutputDistance
 from verifier.exact.analysis.inspect import inspect
 from verifier.exact.analysis.layer_map import LayerMap
 from verifier.exact.lowering.float_model import batches, inputs_of
@@ -245,11 +245,11 @@ def test_compare__program_with_other_names__is_refused(folder: Path, tmp_path: P
     onnx.save(model, tmp_path / "f.onnx")
     result = run("compare", tmp_path / "f.onnx", folder / "exact.onnx", "--feeds", folder / "feeds.npz")
     assert result.exit_code == 1
-    assert str(result.exception) == "the float model has no output 'logits': the program was lowered from another"
+    assert str(result.exception) == "the float model has no output 'logits': the program was lowered from another model"
 
 
-def test_output_error__rows_of_zeros_and_infinities__have_figures() -> None:
-    error = OutputError("y", (3, 2))
+def test_output_distance__rows_of_zeros_and_infinities__have_figures() -> None:
+    error = OutputDistance("y", (3, 2))
     error.add(np.array([[0.0, 0.0], [3.0, 4.0], [1.0, -65536.0]]), np.array([[0.0, 0.0], [4.0, 3.0], [1.5, -np.inf]]))
     assert error.cosine_min == pytest.approx(24 / 25)
     assert error.max_abs_error == 1.0
@@ -258,8 +258,8 @@ def test_output_error__rows_of_zeros_and_infinities__have_figures() -> None:
     assert (error.cosine_min, error.argmax_agreement) == (0.0, 5 / 6)
 
 
-def test_output_error__rows_of_one_element__have_no_cosine() -> None:
-    error = OutputError("score", ())
+def test_output_distance__rows_of_one_element__have_no_cosine() -> None:
+    error = OutputDistance("score", ())
     error.add(np.array(5.0), np.array(4.5))
     assert (error.cosine_min, error.max_abs_error, error.argmax_agreement) == (None, 0.5, None)
 
@@ -285,9 +285,11 @@ def test_compare__map_of_another_program__is_refused(folder: Path, tmp_path: Pat
     files = (folder / "float.onnx", folder / "exact.onnx", "--feeds", folder / "feeds.npz")
     wrong = tmp_path / "map.json"
     wrong.write_text((folder / "map.json").read_text().replace('"exact": "v', '"exact": "w'))
-    assert "the map belongs to another program: tensor 'w" in str(run("compare", *files, "--map", wrong).exception)
+    assert "the map is not this program's: it has no tensor 'w" in str(run("compare", *files, "--map", wrong).exception)
     wrong.write_text("[]")
-    assert "this is no map that `touchstone lower --map` wrote" in str(run("compare", *files, "--map", wrong).exception)
+    assert "this is not a map that `touchstone lower --map` wrote" in str(
+        run("compare", *files, "--map", wrong).exception
+    )
 
 
 def test_inspect__operand_beyond_its_clip__is_counted_and_named(folder: Path) -> None:

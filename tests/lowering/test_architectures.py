@@ -15,7 +15,7 @@ from tests.lowering import architectures
 from tests.lowering.architectures import ADAPTER_GRIDS, Architecture, Feeds, exported, input_specs
 from verifier.artifacts.evidence import outputs_digest
 from verifier.exact import Engine, Program, load_program, reference
-from verifier.exact.analysis.compare import OutputError, Pair, float_session
+from verifier.exact.analysis.compare import OutputDistance, Pair, float_session
 from verifier.exact.lowering import lower
 
 CALIBRATION, UNSEEN = range(1, 9), range(100, 116)  # seeds
@@ -81,7 +81,7 @@ class Case:
         """What a seed draws, for the float model."""
         return self.draw(np.random.default_rng(seed))
 
-    def errors(self) -> OutputError:
+    def errors(self) -> OutputDistance:
         """Over feeds that calibration has not seen."""
         (found,) = self.pair.errors([self.feeds(seed) for seed in UNSEEN], lambda *_: None)
         return found
@@ -138,7 +138,7 @@ def test_run__architecture__engine_and_reference_and_plain_onnxruntime_have_one_
     engine, grids = Engine(found.program), [output.grid for output in found.program.outputs]
     digests = set()
     for seed in UNSEEN[:2]:
-        feeds = found.pair.arrived(found.feeds(seed))
+        feeds = found.pair.quantised(found.feeds(seed))
         expected = outputs_digest(reference.run(found.program, feeds).values())
         assert outputs_digest(engine.run(feeds).values()) == expected
         assert digest_of_plain_run(found.exact_file, grids, feeds) == expected
@@ -188,7 +188,7 @@ def test_lower__adapter_among_the_inputs__every_value_of_its_dtype_is_within_the
     program = case("lora", True, 18).program
     declared = {item.name: item.dtype for item in program.inputs}
     assert declared == dict.fromkeys(("x", *ADAPTER_GRIDS), "int16")
-    real = case("lora", True, 18).pair.arrived(case("lora", True, 18).feeds(UNSEEN[0]))
+    real = case("lora", True, 18).pair.quantised(case("lora", True, 18).feeds(UNSEEN[0]))
     engine, rng, digests = Engine(program), np.random.default_rng(0), set()
     limits = np.array([-(2**15), 2**15 - 1])
     # Each tensor alone at a limit beside real ones, then all of them, then signs at random.

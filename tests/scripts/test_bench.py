@@ -18,7 +18,7 @@ from tests.machines.models import ROWS, TOKENS, VOCABULARY, Model, decoder
 from verifier.artifacts.digests import to_hex
 from verifier.artifacts.evidence import outputs_digest
 from verifier.exact import Engine, load_program, reference
-from verifier.exact.analysis.compare import OutputError
+from verifier.exact.analysis.compare import OutputDistance
 
 UNSEEN = 24
 
@@ -118,7 +118,7 @@ def test_bench__figure_exceeds_its_limit__is_marked_and_the_command_fails(
 
 @pytest.mark.parametrize(("cosine", "passed"), [(0.99996, True), (0.99994, False)])
 def test_accuracy__an_encoder__is_held_to_its_lowest_cosine(cosine: float, passed: bool) -> None:
-    error = OutputError("embedding", (2, 2))
+    error = OutputDistance("embedding", (2, 2))
     rotated = [cosine, (1 - cosine**2) ** 0.5]
     error.add(np.array([rotated, [1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.0]]))
     (figure,) = accuracy.encoder_figures(error, 3)

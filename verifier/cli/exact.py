@@ -1,4 +1,4 @@
-"""Commands for exact programs: lower, check, eval, compare, selftest."""
+"""Commands for exact programs: lower, check, eval, compare, selftest. Results are printed as JSON."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from verifier.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from verifier.exact import Program
+    from verifier.exact.analysis.compare import Comparison
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -28,13 +29,13 @@ _THREADS = click.IntRange(1, 256)
 
 
 class _Input(click.ParamType):
-    """NAME=DTYPE or NAME=DTYPE:GRID."""
+    """The encoding of an input: NAME=DTYPE or NAME=DTYPE:GRID."""
 
     name = "NAME=DTYPE[:GRID]"
     _FORM = re.compile(r"(.+)=(int8|uint8|int16|int32)(?::(-?[0-9]{1,4}))?")
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str, int | None]:
-        """The three parts; None for a grid that is left out."""
+        """Return name, dtype and grid; the grid is None where it is left out."""
         form = self._FORM.fullmatch(value)
         if form is None:
             self.fail(f"{value!r} is not like x=int16:-10, with int8, uint8, int16 or int32", param, ctx)
@@ -45,25 +46,29 @@ class _Input(click.ParamType):
 @click.command()
 @click.argument("model", metavar="FLOAT.onnx", type=_FILE)
 @click.option("--calibrate", "feeds", type=_FILE, required=True, help="An npz file of sample inputs, by name.")
-@click.option("--input", "inputs", type=_Input(), multiple=True, help="How an input arrives. Repeatable.")
-@click.option("--out", type=_NEW_FILE, required=True, help="A new file.")
-@click.option("--map", "map_file", type=_NEW_FILE, help="A new file: which float tensor became which, for compare.")
+@click.option("--input", "inputs", type=_Input(), multiple=True, help="How an input is encoded. Repeatable.")
+@click.option("--out", type=_NEW_FILE, required=True, help="The exact program, a new file.")
+@click.option(
+    "--map", "map_file", type=_NEW_FILE, help="A new file that maps float tensors to exact ones, for compare."
+)
 def lower(
     model: Path, feeds: Path, inputs: tuple[tuple[str, str, int | None], ...], out: Path, map_file: Path | None
 ) -> None:
-    """Lower FLOAT.onnx to an exact program, prove it, and write it. Shapes have to be fixed at export.
+    """Lower FLOAT.onnx to an exact program, prove it, and write it.
 
-    FEEDS.npz holds an array for each graph input, of any number of batches stacked along the first axis; an array of
-    one batch alone goes with all others. Tensors saturate at twice what they reach on these samples: give some dozens
-    that look like what will be evaluated.
+    FLOAT.onnx must have static shapes and at most 2 GiB of weights. External data is read from its folder.
 
-    Exact programs take integers q that mean q * 2**GRID. Token ids, masks and bools arrive as int32; those that are
-    only 0 or 1 in the samples are clipped to 0..1, other integers are taken as they come. Floats arrive as int16, on
-    a grid that covers twice the samples' range. --input x=int8:-6 declares otherwise; also for adapters or weights that
-    are graph inputs, for which the proof then holds whatever their integers are.
+    The npz file for --calibrate holds an array for each graph input: several batches stacked along the first axis, or
+    one batch, which is used with all batches of the others. Tensors saturate at twice the range that they reach on
+    these samples, so give some dozens that look like what will be evaluated.
 
-    A model may have 2 GiB of weights; external data is read from its folder. Prints JSON: `bytes`, `share_of_float`,
-    `inputs` (name, dtype, shape, grid), what `touchstone check` prints, and `seconds`.
+    An exact program takes integers q that mean q * 2**GRID. By default floats are encoded as int16 on a grid that
+    covers twice the samples' range, and token ids, masks and bools as int32. Those that are only 0 or 1 in the samples
+    are clipped to 0..1; other integers are not clipped. --input x=int8:-6 declares another encoding, also for adapters
+    and weights that are graph inputs: the proof then holds for all integers of that dtype.
+
+    Prints `file`, `bytes`, `share_of_float` (of the float model's bytes), `inputs` (name, dtype, shape, grid), what
+    `touchstone check` prints, and `seconds`.
     """
     from verifier.exact import load_program
     from verifier.exact.analysis.layer_map import LayerMap
@@ -114,9 +119,10 @@ def lower(
 def check(program: Path) -> None:
     """Prove that EXACT.onnx is exact, without running it.
 
-    Prints JSON. For an exact program: `exact` true, `instructions` (how often each operator occurs), `macs`
+    For an exact program it prints `exact` true, `instructions` (how often each operator occurs), `macs`
     (multiply-accumulates of one run), `peak_bits` (of the largest intermediate integer) with its `peak_node`, and
-    `memory_bytes` (of one run). Otherwise: `exact` false, the `node` at fault and the `reason`; exit status 1.
+    `memory_bytes` (of one run). Otherwise it prints `exact` false, the `node` at fault and the `reason`, and exits with
+    status 1.
     """
     from verifier.exact import NotExactError, load_program
 
@@ -142,15 +148,14 @@ def _facts(program: Program) -> dict[str, Any]:
 @click.command(name="eval")
 @click.argument("program", metavar="EXACT.onnx", type=_FILE)
 @click.option("--feeds", type=_FILE, required=True, help="An npz file with an array for each input, by name.")
-@click.option("--threads", default=1, show_default=True, type=_THREADS, help="They cannot change a bit.")
+@click.option("--threads", default=1, show_default=True, type=_THREADS, help="Threads for one operator.")
 def evaluate(program: Path, feeds: Path, threads: int) -> None:
-    """Run EXACT.onnx and print the digest of its outputs. Prints JSON: `outputs` (name, shape, grid), `digest` and
-    `outputs_sha256`.
+    """Run EXACT.onnx and print the digest of its outputs.
 
-    Both digests are over all outputs in graph order, each as its integers value / 2**grid: int64, little-endian, C
-    order. `digest` is the one that the evidence of a verdict records for a batch: the digest (see `touchstone digest`)
-    of the outputs file, in which each output is padded with zeros to a multiple of 1,024 bytes. `outputs_sha256` is the
-    SHA-256 of the integers without padding.
+    Prints `outputs` (name, shape, grid), `digest` and `outputs_sha256`. Both digests are over all outputs in graph
+    order, each as its integers value / 2**grid: int64, little-endian, C order. `digest` is the one that a verdict's
+    evidence records for a batch: the digest (see `touchstone digest`) of the outputs file, in which each output is
+    padded with zeros to a multiple of 1,024 bytes. `outputs_sha256` is the SHA-256 of the integers without padding.
     """
     from verifier.artifacts.digests import to_hex
     from verifier.artifacts.evidence import outputs_digest
@@ -169,57 +174,62 @@ def evaluate(program: Path, feeds: Path, threads: int) -> None:
 @click.argument("model", metavar="FLOAT.onnx", type=_FILE)
 @click.argument("program", metavar="EXACT.onnx", type=_FILE)
 @click.option("--feeds", type=_FILE, required=True, help="An npz file of inputs of the float model, by name.")
-@click.option("--threads", default=1, show_default=True, type=_THREADS, help="Of both, for the time ratio.")
+@click.option("--threads", default=1, show_default=True, type=_THREADS, help="Threads of both, for the time ratio.")
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 1000), help="Pairs of timed runs.")
-@click.option("--map", "map_file", type=_FILE, help="What `lower --map` wrote: the report then shows every layer.")
-@click.option("--report", type=_NEW_FILE, help="A new HTML file: worst layers, ranges, saturation, time, as plots.")
+@click.option("--map", "map_file", type=_FILE, help="The file of `lower --map`, so that the report shows every layer.")
+@click.option("--report", type=_NEW_FILE, help="A new HTML file with plots of layers, ranges, saturation and time.")
 def compare(
     model: Path, program: Path, feeds: Path, threads: int, runs: int, map_file: Path | None, report: Path | None
 ) -> None:
-    """Compare EXACT.onnx with the FLOAT.onnx it was lowered from. Both run on the same feeds.
+    """Compare EXACT.onnx with the FLOAT.onnx that it was lowered from.
 
-    FEEDS.npz is as for `touchstone lower`: inputs of the float model, batches stacked along the first axis. Prints
-    JSON over all batches: `cosine_min` (the least of the rows along an output's last axis), `max_abs_error`,
-    `argmax_agreement` (share of those rows), each the worst of the `outputs`, null where rows have one element;
-    and `time_ratio`: seconds of a batch, exact to float32 onnxruntime with its default options, the median over pairs
-    of runs, one right after the other.
+    Both run on the same feeds: inputs of the float model in an npz file as for `touchstone lower`. Without --map the
+    grids of the program's inputs are read from the program, which first multiplies each input by its grid; for float
+    inputs declared on grid 0 give the map.
 
-    Floats are rounded to the grids on which the program takes them. Without --map they are read from the program, which
-    first multiplies an input with its grid; for floats declared on grid 0 give the map.
+    Prints figures over all batches, each the worst of the `outputs`: `cosine_min` (the smallest cosine of two rows
+    along an output's last axis), `max_abs_error`, and `argmax_agreement` (the share of rows with the same largest
+    element); cosine and agreement are null where rows have one element. `time_ratio` is the time of a batch, exact to
+    float32 onnxruntime with its default options: the median over pairs of runs, one right after the other.
     """
-    import onnxruntime  # type: ignore[import-untyped]
-
+    from verifier.exact import compare as compare_models
     from verifier.exact import load_program
-    from verifier.exact.analysis.compare import Pair
     from verifier.exact.analysis.inspect import inspect, operator_times
     from verifier.exact.analysis.layer_map import LayerMap
     from verifier.exact.analysis.report import page
-    from verifier.exact.lowering.float_model import batches, load_float_model
-    from verifier.exact.lowering.input_quantisation import grid_of_input
+    from verifier.exact.lowering.float_model import batches, inputs_of, load_float_model
+    from verifier.exact.lowering.input_quantisation import grids_of_inputs, integers
 
     check_new(report)
     proven = load_program(program.read_bytes())
     known = LayerMap.from_json(map_file.read_text("utf-8", "replace"), proven) if map_file is not None else None
-    # Without a map what first becomes of an input tells: a program multiplies it with its grid.
-    grids = known.grids if known else {item.name: grid_of_input(proven, item.name) for item in proven.inputs}
+    grids = known.grids if known is not None else grids_of_inputs(proven)
     floats = load_float_model(model)
-    pair = Pair(floats, proven, grids, threads)
-    samples = batches(pair.inputs, _read(feeds))
+    inputs = inputs_of(floats)
+    samples = batches(inputs, _read(feeds))
     with progress_bar() as show:
-        errors = pair.errors(samples, show)
-        timing = pair.timing(samples, runs, show)
+        found = compare_models(floats, proven, samples, grids=grids, threads=threads, runs=runs, on_step=show)
+        summary = _summary(found, len(samples), runs, threads)
         if report is not None:
-            arrived = [pair.arrived(sample) for sample in samples]
-            pairs = list(zip(samples, arrived, strict=True))
-            layers, saturations = inspect(floats, proven, known.layers if known else {}, pairs, show)
-            times = operator_times(proven, arrived, threads)
-    cosines = [item.cosine_min for item in errors if item.cosine_min is not None]
-    agreements = [item.argmax_agreement for item in errors if item.argmax_agreement is not None]
-    summary = {
-        "cosine_min": min(cosines, default=None),
-        "max_abs_error": max(item.max_abs_error for item in errors),
-        "argmax_agreement": min(agreements, default=None),
-        "time_ratio": round(timing.ratio, 3),
+            quantised = [integers(proven, inputs, sample, grids) for sample in samples]
+            pairs = list(zip(samples, quantised, strict=True))
+            layers, saturations = inspect(floats, proven, known.layers if known is not None else {}, pairs, show)
+            times = operator_times(proven, quantised, threads)
+            title = f"{program.name} against {model.name}"
+            html = page(title, summary, layers if known is not None else None, saturations, times)
+            write_new(report, html.encode())
+    _print(**summary)
+
+
+def _summary(found: Comparison, batches: int, runs: int, threads: int) -> dict[str, Any]:
+    """What `compare` prints."""
+    import onnxruntime  # type: ignore[import-untyped]
+
+    return {
+        "cosine_min": found.cosine_min,
+        "max_abs_error": found.max_abs_error,
+        "argmax_agreement": found.argmax_agreement,
+        "time_ratio": round(found.timing.ratio, 3),
         "outputs": [
             {
                 "name": item.name,
@@ -228,21 +238,17 @@ def compare(
                 "max_abs_error": item.max_abs_error,
                 "argmax_agreement": item.argmax_agreement,
             }
-            for item in errors
+            for item in found.outputs
         ],
         "measured": {
-            "batches": len(samples),
+            "batches": batches,
             "runs": runs,
             "threads": threads,
-            "float_seconds": timing.float_seconds,
-            "exact_seconds": timing.exact_seconds,
+            "float_seconds": found.timing.float_seconds,
+            "exact_seconds": found.timing.exact_seconds,
             "onnxruntime": onnxruntime.__version__,
         },
     }
-    if report is not None:
-        title = f"{program.name} against {model.name}"
-        write_new(report, page(title, summary, layers if known else None, saturations, times).encode())
-    _print(**summary)
 
 
 @click.command()
@@ -266,7 +272,7 @@ def _read(feeds: Path) -> dict[str, NDArray[Any]]:
         with np.load(feeds, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise FeedError(f"{feeds} is no npz file of plain arrays: {error}") from error
+        raise FeedError(f"{feeds} is not an npz file of numeric arrays: {error}") from error
 
 
 def _sha256(outputs: Mapping[str, NDArray[np.int64]]) -> str:

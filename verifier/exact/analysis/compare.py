@@ -1,4 +1,4 @@
-"""How far an exact program is from its float model, and how much longer it takes."""
+"""Measure how far an exact program is from its float model, and how much longer it takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from verifier.exact.errors import FeedError, LoweringError
 from verifier.exact.lowering.float_model import FloatInput, inputs_of
-from verifier.exact.lowering.input_quantisation import integers
+from verifier.exact.lowering.input_quantisation import grids_of_inputs, integers
 from verifier.exact.program import Program
 from verifier.exact.runtime.engine import Engine
 from verifier.exact.runtime.session import PROVIDER
@@ -25,12 +25,12 @@ OnStep = Callable[[str, int, int], None]  # (what is being done, steps done, ste
 
 
 @dataclass
-class OutputError:
-    """The distance of one output over all feeds; a row is what the last axis holds.
+class OutputDistance:
+    """The distance between exact and float results of one output, over all feeds; a row is along the last axis.
 
-    cosine_min: of the rows, the least cosine between exact and float. argmax_agreement: the share of rows whose largest
-    element is the same. Both are None where rows have fewer than two elements. What is infinite or NaN in the float
-    output is left out.
+    cosine_min: the smallest cosine between an exact row and the float row. argmax_agreement: the share of rows whose
+    largest element is at the same place. Both are None where rows have fewer than two elements. Elements that are
+    infinite or NaN in the float output are left out.
     """
 
     name: str
@@ -42,9 +42,9 @@ class OutputError:
     _agreeing: int = 0
 
     def add(self, exact: Array, real: Array) -> None:
-        """Take another pair of float64 results of the output's shape into account."""
-        telling = np.isfinite(real)
-        exact, real = np.where(telling, exact, 0.0), np.where(telling, real, 0.0)
+        """Take another pair of results into account, both float64 in the output's shape."""
+        finite = np.isfinite(real)
+        exact, real = np.where(finite, exact, 0.0), np.where(finite, real, 0.0)
         self.max_abs_error = max(self.max_abs_error, float(np.abs(exact - real).max(initial=0)))
         if not self.shape or self.shape[-1] < 2:
             return
@@ -58,58 +58,105 @@ class OutputError:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one feed, and their ratio: medians over paired runs, the float model right before the program."""
+    """Seconds for one feed, and their ratio, exact to float.
+
+    All are medians over pairs of runs, in each of which the float model runs right before the program.
+    """
 
     float_seconds: float
     exact_seconds: float
     ratio: float
 
 
-def _cosines(a: Array, b: Array) -> Array:
-    """Of each row; two rows of zeros are alike, zeros and others are not."""
-    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    alike = ((a == 0).all(axis=-1) & (b == 0).all(axis=-1)).astype(np.float64)
-    return np.asarray(np.where(norms > 0, (a * b).sum(axis=-1) / np.where(norms > 0, norms, 1.0), alike))
+@dataclass(frozen=True)
+class Comparison:
+    """The distance of every output, and the times of both."""
+
+    outputs: tuple[OutputDistance, ...]
+    timing: Timing
+
+    @property
+    def cosine_min(self) -> float | None:
+        """The smallest of the outputs' cosines; None where none has rows of two elements."""
+        return min((item.cosine_min for item in self.outputs if item.cosine_min is not None), default=None)
+
+    @property
+    def max_abs_error(self) -> float:
+        """The largest absolute error of any output."""
+        return max(item.max_abs_error for item in self.outputs)
+
+    @property
+    def argmax_agreement(self) -> float | None:
+        """The smallest agreement of any output; None where none has rows of two elements."""
+        return min((item.argmax_agreement for item in self.outputs if item.argmax_agreement is not None), default=None)
+
+
+def compare(
+    model: onnx.ModelProto,
+    program: Program,
+    feeds: Sequence[Mapping[str, Array]],
+    *,
+    grids: Mapping[str, int] | None = None,
+    threads: int = 1,
+    runs: int = 5,
+    on_step: OnStep = lambda what, done, total: None,
+) -> Comparison:
+    """Run a float model and the program lowered from it on the same feeds.
+
+    `feeds` are feeds of the float model: an array for each input, in the dtype and shape that the model declares.
+    `grids` are the exponents of the grids on which the program takes its inputs, by name; by default they are read from
+    the program (see `grids_of_inputs`). `runs` pairs of runs are timed, and `threads` compute one operator in both.
+
+    Errors: FeedError when the feeds are not the model's, or the program was lowered from another model. LoweringError
+    when onnxruntime cannot load the float model.
+    """
+    pair = Pair(model, program, grids_of_inputs(program) if grids is None else grids, threads)
+    return Comparison(tuple(pair.errors(feeds, on_step)), pair.timing(feeds, runs, on_step))
 
 
 class Pair:
-    """A float model and its exact program, both loaded into onnxruntime with as many threads."""
+    """A float model and its exact program, both loaded into onnxruntime with the same number of threads."""
 
     def __init__(self, model: onnx.ModelProto, program: Program, grids: Mapping[str, int], threads: int = 1) -> None:
-        """`grids`: of the program's inputs. Errors: LoweringError where onnxruntime cannot load the float model."""
+        """Load both; `grids` are those of the program's inputs.
+
+        Errors: LoweringError when onnxruntime cannot load the float model. FeedError when it lacks an output.
+        """
         self.inputs: Sequence[FloatInput] = inputs_of(model)
         self.program, self.grids, self.threads = program, grids, threads
         names = [item.name for item in program.outputs]
-        strangers = sorted(set(names) - {info.name for info in model.graph.output})
-        if strangers:
-            raise FeedError(f"the float model has no output {strangers[0]!r}: the program was lowered from another")
+        missing = sorted(set(names) - {info.name for info in model.graph.output})
+        if missing:
+            raise FeedError(f"the float model has no output {missing[0]!r}: the program was lowered from another model")
         self._names = names
         self._float = float_session(model, threads)
         self._engine = Engine(program, threads)
 
-    def errors(self, feeds: Sequence[Mapping[str, Array]], on_step: OnStep) -> list[OutputError]:
-        """Run both on every feed; one result for each output. Errors: FeedError."""
-        found = [OutputError(item.name, item.shape) for item in self.program.outputs]
+    def errors(self, feeds: Sequence[Mapping[str, Array]], on_step: OnStep) -> list[OutputDistance]:
+        """Run both on every feed; returns one distance for each output. Errors: FeedError."""
+        found = [OutputDistance(item.name, item.shape) for item in self.program.outputs]
         for done, feed in enumerate(feeds, 1):
-            exact = self._engine.run(self.arrived(feed))
+            exact = self._engine.run(self.quantised(feed))
             floats = self._float.run(self._names, dict(feed))
-            for error, item, real in zip(found, self.program.outputs, floats, strict=True):
+            for distance, item, real in zip(found, self.program.outputs, floats, strict=True):
                 if np.shape(real) != item.shape:
-                    raise FeedError(f"output {item.name!r} is {list(item.shape)}, of floats it is {list(real.shape)}")
-                error.add(np.ldexp(exact[item.name].astype(np.float64), item.grid), np.asarray(real, np.float64))
+                    raise FeedError(
+                        f"output {item.name!r} has shape {list(item.shape)}, in the float model {list(real.shape)}"
+                    )
+                distance.add(np.ldexp(exact[item.name].astype(np.float64), item.grid), np.asarray(real, np.float64))
             on_step("compare", done, len(feeds))
         return found
 
     def timing(self, feeds: Sequence[Mapping[str, Array]], runs: int, on_step: OnStep) -> Timing:
-        """Both on the same feed, one right after the other, `runs` times over feeds that have been run before."""
+        """Time both on the same feed, one right after the other, `runs` times over feeds that have run before."""
         pairs = []
         for run in range(runs):
             feed = dict(feeds[run % len(feeds)])
-            arrived = self.arrived(feed)
+            quantised = self.quantised(feed)
             start = time.perf_counter()
             self._float.run(self._names, feed)
             between = time.perf_counter()
-            self._engine.run(arrived)
+            self._engine.run(quantised)
             pairs.append((between - start, time.perf_counter() - between))
             on_step("time", run + 1, runs)
         return Timing(
@@ -118,17 +165,24 @@ class Pair:
             median(exact / floats for floats, exact in pairs),
         )
 
-    def arrived(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        """A feed of the float model as the program takes it."""
+    def quantised(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Convert a feed of the float model to integers that the program takes. Errors: FeedError."""
         return integers(self.program, self.inputs, feed, self.grids)
 
 
 def float_session(model: onnx.ModelProto, threads: int) -> Any:
-    """onnxruntime as people run float models: its default options, all optimisations on."""
+    """Load a float model into onnxruntime with its default options, all optimisations on. Errors: LoweringError."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
-    except Exception as error:  # onnxruntime raises many kinds
+    except Exception as error:  # onnxruntime raises exceptions of many types
         raise LoweringError("the float model", f"onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+
+
+def _cosines(a: Array, b: Array) -> Array:
+    """The cosine of each pair of rows: 1 where both are zero, 0 where one of them is."""
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    both_zero = ((a == 0).all(axis=-1) & (b == 0).all(axis=-1)).astype(np.float64)
+    return np.asarray(np.where(norms > 0, (a * b).sum(axis=-1) / np.where(norms > 0, norms, 1.0), both_zero))

@@ -1,4 +1,4 @@
-"""A look inside a program while it runs: its layers beside the float model's, what saturates, and where time goes."""
+"""Look inside a program while it runs: its tensors beside the float model's, what saturates, and where time goes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ from verifier.exact.runtime.session import PROVIDER, session_options
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
-# So much of what a model computes is held at once; larger ones are run again for the rest.
+# Bytes of tensors, exact and float, that one run returns at most. A model with more is run once for each group of them.
 GROUP_BYTES = 2**29
+# Bytes that an element takes in such a run: an int64 and a float32.
+_ELEMENT_BYTES = 12
 
 
 @dataclass
-class LayerError:
-    """A float tensor over all feeds: its distance from the exact one in its place, and its extremes.
+class LayerDistance:
+    """The distance between a float tensor and the exact one in its place, over all feeds, and the float one's extremes.
 
-    relative is the root of the summed squared errors over that of the summed squares. Masked elements are left out.
+    Elements that are not finite, or that a mask has set to a large negative number, are left out.
     """
 
     name: str
@@ -47,15 +49,15 @@ class LayerError:
 
     @property
     def relative(self) -> float:
-        """0 for a tensor of zeros that is met."""
+        """The relative error: the root of the sum of squared errors over the sum of squares; 0 for exact zeros."""
         return float(np.sqrt(self._errors / max(self._squares, 1e-30)))
 
     def add(self, exact: Array, real: Array) -> None:
-        """Take another pair into account."""
-        telling = np.isfinite(real) & (real > MASKED)
-        if telling.any():
-            seen = real[telling].astype(np.float64)
-            error = exact[telling] - seen
+        """Take another pair of tensors of one shape into account."""
+        compared = np.isfinite(real) & (real > MASKED)
+        if compared.any():
+            seen = real[compared].astype(np.float64)
+            error = exact[compared] - seen
             self.max_abs_error = max(self.max_abs_error, float(np.abs(error).max()))
             self.lo, self.hi = min(self.lo, float(seen.min())), max(self.hi, float(seen.max()))
             self._errors += float((error**2).sum())
@@ -64,18 +66,27 @@ class LayerError:
 
 @dataclass
 class Saturation:
-    """How many elements a Clip left at a limit that its operand could pass."""
+    """How many elements a Clip left at a limit that its operand could pass.
+
+    `tensor` is the nearest float tensor that the operand was computed from, or the operand where none is known.
+    """
 
     node: str
-    tensor: str  # the nearest float tensor before it, or the exact one where none is known
+    tensor: str
     low: int = 0
     high: int = 0
     elements: int = 0
 
+    def add(self, q: Array, low: int, high: int) -> None:
+        """Count the elements of another result that are at the limits, in steps of the result's grid."""
+        self.low += int((q == low).sum())
+        self.high += int((q == high).sum())
+        self.elements += q.size
+
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """Milliseconds that a feed takes in one operator of the engine's graph, for results of one shape."""
+    """The milliseconds that a feed takes in one operator of the engine's graph, for results of one shape."""
 
     op: str
     shape: str
@@ -89,40 +100,38 @@ def inspect(
     layers: Mapping[str, Layer],
     feeds: Sequence[tuple[Feeds, Feeds]],
     on_step: OnStep,
-) -> tuple[list[LayerError], list[Saturation]]:
-    """Run both with everything they compute as outputs. `feeds` are pairs: of the float model, of the program."""
-    errors = {name: LayerError(name, layer) for name, layer in layers.items()}
-    clips = {item.outputs[0]: item for item in program.live_instructions if _saturates(program, item)}
+) -> tuple[list[LayerDistance], list[Saturation]]:
+    """Run both with their intermediate tensors as outputs; returns the layers that could be compared, and the Clips.
+
+    `layers` maps float tensors to exact ones. `feeds` are pairs of a feed of the float model and the same feed of the
+    program.
+    """
+    distances = {name: LayerDistance(name, layer) for name, layer in layers.items()}
+    clips = {item.outputs[0]: item for item in program.live_instructions if _can_saturate(program, item)}
     origins = _origins(program, layers)
     found = {name: Saturation(clip.node, origins[clip.inputs[0]]) for name, clip in clips.items()}
     groups = list(_groups(program, dict.fromkeys([layer.exact for layer in layers.values()] + list(clips))))
     for done, group in enumerate(groups, 1):
         names = [name for name, layer in layers.items() if layer.exact in group]
         engine = Engine(replace(program, outputs=tuple(_tensor(program, name) for name in group)))
-        session = float_session(_probed(model, names), 1)
-        for floats, arrived in feeds:
-            exact = engine.run(arrived)
-            reals = {name: floats[name] for name in names if name in floats}
-            asked = [name for name in names if name not in floats]
-            if asked:
-                reals |= zip(asked, session.run(asked, dict(floats)), strict=True)
-            for name, real in reals.items():
+        session = float_session(_with_outputs(model, names), 1)
+        for floats, quantised in feeds:
+            exact = engine.run(quantised)
+            for name, real in _float_tensors(session, names, floats).items():
                 q, grid = exact[layers[name].exact], program.values[layers[name].exact].grid
                 if q.shape == real.shape:
-                    errors[name].add(np.ldexp(q.astype(np.float64), grid), real)
-            for name in group:
-                if name in clips:
-                    low, high = _limits(program, clips[name])
-                    found[name].low += int((exact[name] == low).sum())
-                    found[name].high += int((exact[name] == high).sum())
-                    found[name].elements += exact[name].size
+                    distances[name].add(np.ldexp(q.astype(np.float64), grid), real)
+            for name in (name for name in group if name in clips):
+                found[name].add(exact[name], *_limits(program, clips[name]))
         on_step("look inside", done, len(groups))
-    compared = [error for error in errors.values() if error.lo <= error.hi]
-    return compared, list(found.values())
+    return [item for item in distances.values() if item.lo <= item.hi], list(found.values())
 
 
 def operator_times(program: Program, feeds: Sequence[Feeds], threads: int) -> list[OperatorTime]:
-    """Where the engine's time goes, by onnxruntime's own profile; the longest first. The first feed warms up."""
+    """Measure where the engine's time goes, by onnxruntime's profile; the longest first. The first feed warms up.
+
+    Every product is computed in float64.
+    """
     graph, constants = emit(program)
     found: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -131,8 +140,8 @@ def operator_times(program: Program, feeds: Sequence[Feeds], threads: int) -> li
         options.profile_file_prefix = str(Path(folder) / "engine")
         session = ort.InferenceSession(graph.SerializeToString(), options, providers=[PROVIDER])
         for feed in (feeds[0], *feeds):
-            arrived = {f"in{at}": array for at, array in enumerate(check_feeds(program, feed).values())}
-            session.run(None, arrived | constants)
+            inputs = {f"in{number}": array for number, array in enumerate(check_feeds(program, feed).values())}
+            session.run(None, inputs | constants)
         events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
     kernels = [event for event in events if event.get("name", "").endswith("_kernel_time")]
     nodes = len(kernels) // (len(feeds) + 1)
@@ -147,31 +156,35 @@ def operator_times(program: Program, feeds: Sequence[Feeds], threads: int) -> li
     return sorted(times, key=lambda item: -item.milliseconds)
 
 
+def _float_tensors(session: Any, names: Sequence[str], feed: Feeds) -> Feeds:
+    """The float tensors of these names for one feed: inputs as they are fed, others computed."""
+    fed = {name: feed[name] for name in names if name in feed}
+    computed = [name for name in names if name not in feed]
+    return fed | dict(zip(computed, session.run(computed, dict(feed)), strict=True)) if computed else fed
+
+
 def _tensor(program: Program, name: str) -> Tensor:
     value = program.values[name]
     return Tensor(name, value.dtype, value.shape, value.grid)
 
 
-def _limits(program: Program, clip: Instruction) -> tuple[int | None, int | None]:
-    """A Clip's limits in steps of its result's grid; None where it has none."""
+def _limits(program: Program, clip: Instruction) -> tuple[int, int]:
+    """A Clip's limits in steps of its result's grid."""
     grid = program.values[clip.outputs[0]].grid
-    limits: list[int | None] = [None, None]
-    for at, name in enumerate(clip.inputs[1:]):
-        if name:
-            limits[at] = program.values[name].aligned(grid)[0]
-    return limits[0], limits[1]
+    low, high = (program.values[name].aligned(grid)[0] for name in clip.inputs[1:])
+    return low, high
 
 
-def _saturates(program: Program, item: Instruction) -> bool:
-    """Whether it is a Clip whose limits are constant and can be passed by its operand."""
-    if item.op != "Clip" or any(name and program.values[name].constant is None for name in item.inputs[1:]):
+def _can_saturate(program: Program, item: Instruction) -> bool:
+    """Whether an instruction is a Clip that its operand's interval passes."""
+    if item.op != "Clip":
         return False
     operand, result = (program.values[name] for name in (item.inputs[0], item.outputs[0]))
     return operand.aligned(result.grid) != (result.lo, result.hi)
 
 
 def _origins(program: Program, layers: Mapping[str, Layer]) -> dict[str, str]:
-    """For every exact tensor the float tensor that it is or that it was computed from, else its own name."""
+    """Map every exact tensor to the float tensor in its place, or that it was computed from; else to its own name."""
     origins = {layer.exact: name for name, layer in reversed(list(layers.items()))}
     for item in program.live_instructions:
         origin = next((origins[name] for name in item.inputs if name in origins), None)
@@ -182,11 +195,11 @@ def _origins(program: Program, layers: Mapping[str, Layer]) -> dict[str, str]:
 
 
 def _groups(program: Program, names: Mapping[str, None]) -> Iterator[list[str]]:
-    """The names in parts whose tensors take GROUP_BYTES, exact and float."""
+    """Cut the names of exact tensors into groups that take at most GROUP_BYTES, or are one tensor."""
     group: list[str] = []
     size = 0
     for name in names:
-        needed = 12 * program.values[name].size
+        needed = _ELEMENT_BYTES * program.values[name].size
         if group and size + needed > GROUP_BYTES:
             yield group
             group, size = [], 0
@@ -196,10 +209,10 @@ def _groups(program: Program, names: Mapping[str, None]) -> Iterator[list[str]]:
         yield group
 
 
-def _probed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """The model with more outputs."""
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
-    known = {info.name for info in (*probed.graph.output, *probed.graph.input)}
-    probed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-    return probed
+def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """A copy of the model in which these tensors are outputs too."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    known = {info.name for info in (*copy.graph.output, *copy.graph.input)}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    return copy

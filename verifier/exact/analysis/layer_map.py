@@ -1,6 +1,6 @@
-"""Which tensor of an exact program stands for which of the float model: what `touchstone lower --map` writes.
+"""The map from float tensors to exact ones that `touchstone lower --map` writes.
 
-A program file has no place for it: nothing but what is evaluated may be part of what is hashed.
+It is a file of its own: a program file holds nothing but what is evaluated, because all of it is hashed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from verifier.exact.program.values import FLOAT
 
 @dataclass(frozen=True)
 class Layer:
-    """A float tensor: the exact one in its place, and the extremes that calibration saw."""
+    """The exact tensor in the place of a float one, and the extremes that calibration saw of the float one."""
 
     exact: str
     lo: float
@@ -27,14 +27,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerMap:
-    """`grids` of the inputs by name, and the float tensors that survive in the program, in the float graph's order."""
+    """The grids of the inputs by name, and the float tensors with an exact counterpart, in the float graph's order."""
 
     grids: Mapping[str, int]
     layers: Mapping[str, Layer]
 
     @classmethod
     def of(cls, lowered: Lowered, specs: Mapping[str, InputSpec], program: Program) -> LayerMap:
-        """Of what was just lowered, and the program that was written of it."""
+        """Make the map of a lowered model and the program that was written from it."""
         layers = {}
         for name, value in lowered.tensors.items():
             known = program.values.get(value.name)
@@ -44,13 +44,13 @@ class LayerMap:
         return cls({name: spec.grid for name, spec in specs.items()}, layers)
 
     def to_json(self) -> str:
-        """As it is kept in a file."""
+        """The text of the file."""
         layers = {name: asdict(layer) for name, layer in self.layers.items()}
         return json.dumps({"grids": dict(self.grids), "layers": layers}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, program: Program) -> LayerMap:
-        """Errors: ExactError for what is no such file, or one of another program."""
+        """Read the text of a file. Errors: ExactError when it is not such a map, or the map of another program."""
         try:
             raw: Any = json.loads(text)
             grids = {str(name): int(grid) for name, grid in raw["grids"].items()}
@@ -59,9 +59,9 @@ class LayerMap:
                 for name, layer in raw["layers"].items()
             }
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ExactError(f"this is no map that `touchstone lower --map` wrote: {error!r}") from error
-        strangers = sorted({layer.exact for layer in layers.values()} - set(program.values))
-        if strangers or set(grids) != {item.name for item in program.inputs}:
-            what = f"tensor {strangers[0]!r} is not in it" if strangers else "their inputs differ"
-            raise ExactError(f"the map belongs to another program: {what}")
+            raise ExactError(f"this is not a map that `touchstone lower --map` wrote: {error!r}") from error
+        unknown = sorted({layer.exact for layer in layers.values()} - set(program.values))
+        if unknown or set(grids) != {item.name for item in program.inputs}:
+            what = f"it has no tensor {unknown[0]!r}" if unknown else "its inputs differ"
+            raise ExactError(f"the map is not this program's: {what}")
         return cls(grids, layers)

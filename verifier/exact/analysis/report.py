@@ -1,4 +1,4 @@
-"""One self-contained page about a comparison: no scripts, nothing from the network, plots as inline SVG."""
+"""Write a comparison as one self-contained HTML page: no scripts, nothing from the network, plots as inline SVG."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from verifier.exact.analysis.inspect import LayerError, OperatorTime, Saturation
+from verifier.exact.analysis.inspect import LayerDistance, OperatorTime, Saturation
 
+# Maximum number of rows of a table.
 ROWS = 25
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #667085; --line: #d9dee7; --page: #fbfcfe; --bar: #3b6fd4;
@@ -35,18 +36,21 @@ td.plot { width: 14rem; } svg { display: block; } rect, circle { fill: var(--bar
 def page(
     title: str,
     summary: dict[str, Any],
-    layers: Sequence[LayerError] | None,
+    layers: Sequence[LayerDistance] | None,
     saturations: Sequence[Saturation],
     times: Sequence[OperatorTime],
 ) -> str:
-    """The HTML. `layers` in the graph's order; None without a map of them. `summary` is what `compare` prints."""
+    """Write the page.
+
+    `summary` is what `touchstone compare` prints. `layers` are in the graph's order; None where no map names them.
+    """
     figures = "".join(
         f"<div><b>{_number(summary[name])}</b>{label}</div>"
         for name, label in (
-            ("cosine_min", "least cosine"),
+            ("cosine_min", "smallest cosine"),
             ("max_abs_error", "largest error"),
             ("argmax_agreement", "argmax agreement"),
-            ("time_ratio", "times float32's time"),
+            ("time_ratio", "time, exact to float32"),
         )
     )
     measured = ", ".join(f"{escape(name)} {_number(value)}" for name, value in summary["measured"].items())
@@ -55,7 +59,7 @@ def page(
         _outputs(summary["outputs"]),
     ]
     if layers is None:
-        body.append("<h2>Layers</h2><p>Lower with --map FILE and compare with --map FILE to see every layer here.</p>")
+        body.append("<h2>Layers</h2><p>Give --map FILE to `lower` and to `compare` to see every layer here.</p>")
     else:
         body += [_errors(layers), _ranges(layers)]
     body += [_saturations(saturations), _times(times)]
@@ -79,7 +83,7 @@ def _short(value: float) -> str:
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Cells are HTML; a cell that is a plot has no padding of its own."""
+    """An HTML table. Cells are HTML; the column of a cell that is an SVG plot has a fixed width."""
     lines = (
         "".join(f"<td class=plot>{cell}</td>" if cell.startswith("<svg") else f"<td>{cell}</td>" for cell in row)
         for row in rows
@@ -89,7 +93,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _bar(share: float, hot: bool = False) -> str:
-    """A bar of `share` of the column, 0 to 1."""
+    """A bar that takes a share, 0 to 1, of the column's width."""
     width = 200 * min(max(share, 0.0), 1.0)
     return (
         f"<svg width=200 height=12><rect x=0 y=1 height=10 rx=2 width={width:.1f}{' class=hot' if hot else ''} /></svg>"
@@ -109,10 +113,12 @@ def _outputs(outputs: Sequence[dict[str, Any]]) -> str:
         ]
         for item in outputs
     )
-    return "<h2>Outputs</h2>" + _table(["output", "shape", "least cosine", "largest error", "argmax agreement"], rows)
+    return "<h2>Outputs</h2>" + _table(
+        ["output", "shape", "smallest cosine", "largest error", "argmax agreement"], rows
+    )
 
 
-def _errors(layers: Sequence[LayerError]) -> str:
+def _errors(layers: Sequence[LayerDistance]) -> str:
     worst = sorted(layers, key=lambda item: -item.relative)[:ROWS]
     most = max((item.relative for item in worst), default=0.0) or 1.0
     rounded = [item for item in layers if item.relative > 0]
@@ -121,13 +127,13 @@ def _errors(layers: Sequence[LayerError]) -> str:
         for item in worst
     )
     return (
-        f"<h2>Worst layers</h2><p>Relative error (root mean square) of {len(layers)} float tensors, in the graph's "
-        f"order, and the worst {len(worst)}; {len(layers) - len(rounded)} are met exactly.</p>{_course(rounded)}"
+        f"<h2>Worst layers</h2><p>Relative error (root mean square) of {len(layers)} float tensors in the graph's "
+        f"order, then the worst {len(worst)}; {len(layers) - len(rounded)} have no error.</p>{_plot(rounded)}"
         + _table(["float tensor", "relative", "largest error", ""], rows)
     )
 
 
-def _course(layers: Sequence[LayerError]) -> str:
+def _plot(layers: Sequence[LayerDistance]) -> str:
     """Relative errors along the graph, on a logarithmic axis."""
     width, height, left = 1000, 190, 48
     logs = [math.log10(item.relative) for item in layers]
@@ -149,8 +155,8 @@ def _course(layers: Sequence[LayerError]) -> str:
     return f"<svg viewBox='0 0 {width} {height}' width='100%'>{lines}{dots}</svg>"
 
 
-def _ranges(layers: Sequence[LayerError]) -> str:
-    def reach(item: LayerError) -> float:
+def _ranges(layers: Sequence[LayerDistance]) -> str:
+    def reach(item: LayerDistance) -> float:
         return max(abs(item.lo), abs(item.hi)) / max(abs(item.layer.lo), abs(item.layer.hi), 1e-30)
 
     furthest = sorted(layers, key=lambda item: -reach(item))[:ROWS]
@@ -165,8 +171,8 @@ def _ranges(layers: Sequence[LayerError]) -> str:
         for item in furthest
     )
     return (
-        "<h2>Ranges against calibration</h2><p>How large tensors are here, as a multiple of what calibration saw; the "
-        "full bar is 2. Above 1 means samples were missing; an operand that is rounded saturates further up.</p>"
+        "<h2>Ranges against calibration</h2><p>How large tensors are here, as a multiple of what calibration saw; a "
+        "full bar is 2. Above 1, calibration lacked such samples. A tensor saturates at the headroom it was given.</p>"
         + _table(["float tensor", "calibrated", "here", "multiple", ""], rows)
     )
 
@@ -187,8 +193,8 @@ def _saturations(saturations: Sequence[Saturation]) -> str:
         for item in hit[:ROWS]
     )
     return (
-        f"<h2>Saturation</h2><p>Elements at a limit, in {len(hit)} of {len(saturations)} clips. Tables and masks are "
-        "meant to end; what a product or a sum reads is not.</p>"
+        f"<h2>Saturation</h2><p>Elements at a limit, in {len(hit)} of {len(saturations)} clips. The inputs of tables "
+        "and masks may saturate; the operands of products and sums should not.</p>"
         + _table(["nearest float tensor before it", "clip", "at the low limit", "at the high limit", "share", ""], rows)
     )
 
@@ -207,7 +213,7 @@ def _times(times: Sequence[OperatorTime]) -> str:
         for item in times[:ROWS]
     )
     return (
-        f"<h2>Time by instruction</h2><p>{total:.2f} ms a batch in the engine's operators, by onnxruntime's profile; "
-        f"the first {min(ROWS, len(times))} of {len(times)} kinds.</p>"
+        f"<h2>Time by instruction</h2><p>{total:.2f} ms for a batch in the engine's operators, by onnxruntime's "
+        f"profile; the longest {min(ROWS, len(times))} of {len(times)} kinds.</p>"
         + _table(["operator and shape of its result", "nodes", "ms", "share", ""], rows)
     )

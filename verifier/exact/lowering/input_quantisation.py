@@ -72,6 +72,11 @@ def _spec(item: FloatInput, calibration: Sequence[Feeds], dtype: str | None, gri
     return InputSpec(dtype, grid)
 
 
+def grids_of_inputs(program: Program) -> dict[str, int]:
+    """Return the grids on which a program takes its inputs, by name, as `grid_of_input` finds them."""
+    return {item.name: grid_of_input(program, item.name) for item in program.inputs}
+
+
 def grid_of_input(program: Program, name: str) -> int:
     """Return the exponent of the power of two by which a program first multiplies an integer input, otherwise 0."""
     while True:

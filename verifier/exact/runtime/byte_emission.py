@@ -48,7 +48,7 @@ class ByteOperand:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _TermSum:
     """A tensor of int32 that counts BASE**order, and a bound on its magnitude."""
 
     name: str
@@ -92,7 +92,7 @@ class ByteProductEmitter:
         for term in split.terms:
             weight = self._writer.constant(split.rows(term))
             operands = [self._operand(x, digits, term), weight, self._writer.scalar(OFFSET, np.uint8)]
-            parts.append(_Part(self._writer.node("MatMulInteger", operands), term.order, term.bound))
+            parts.append(_TermSum(self._writer.node("MatMulInteger", operands), term.order, term.bound))
         return self._joined(parts, scales)
 
     def _operand(self, x: ByteOperand, digits: int, term: ByteTerm) -> str:
@@ -133,7 +133,7 @@ class ByteProductEmitter:
                 self._digits[key] = [node("Cast", [number], to_uint8)]
         return self._digits[key]
 
-    def _joined(self, parts: list[_Part], scales: NDArray[Any]) -> str:
+    def _joined(self, parts: list[_TermSum], scales: NDArray[Any]) -> str:
         """Add up parts, each times BASE**order, and scale the sum's columns; returns a float64 tensor.
 
         The parts are ordered from the most significant. They are joined from the least significant one in int32 as
@@ -147,7 +147,7 @@ class ByteProductEmitter:
             if bound >= 2**31:
                 break
             raised = node("Mul", [high.name, self._writer.scalar(weight, np.int32)])
-            parts[-2:] = [_Part(node("Add", [raised, low.name]), low.order, bound)]
+            parts[-2:] = [_TermSum(node("Add", [raised, low.name]), low.order, bound)]
         total = ""
         for part in parts:
             number = node("Cast", [part.name], {"to": TensorProto.DOUBLE})

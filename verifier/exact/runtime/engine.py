@@ -1,8 +1,8 @@
-"""The engine: an exact program on onnxruntime.
+"""The engine: run an exact program on onnxruntime.
 
-It emits its own graph from the Program, so that a stranger's bytes never reach the runtime, and pins the session: with
-graph optimisations on, stock onnxruntime returns wrong integers on exact graphs (a fused transposed product with a
-vector, scales rounded to float32), so they are off; that costs nothing measurable.
+The engine emits its own graph from the Program, so that untrusted bytes never reach onnxruntime, and it pins the
+session's options. With graph optimisations on, stock onnxruntime returns wrong integers for exact graphs: it fuses a
+transposed product with a vector wrongly, and rounds scales to float32. They are off, which costs no measurable time.
 """
 
 from __future__ import annotations
@@ -25,25 +25,30 @@ from verifier.exact.runtime.session import PROVIDER, ort, session_options
 
 
 class Engine:
-    """A program loaded into onnxruntime. Not for use from several threads at once."""
+    """A program loaded into onnxruntime. One engine must not be used by several threads at once."""
 
     def __init__(self, program: Program, threads: int = 1, bytes_exact: BytesExact | None = None) -> None:
-        """Emit and load. `threads` computes one operator in parallel; it cannot change a bit.
+        """Emit the program's graph and load it.
 
-        `bytes_exact` says in which shapes products of bytes are right; left out, this machine is asked.
+        `threads` is the number of threads that compute one operator; the results are the same for any number.
+        `bytes_exact` tells in which shapes products of bytes are right; by default this machine is tested.
 
-        Errors: SelfTestError when this onnxruntime does not offer what a pinned session needs.
+        Errors: SelfTestError when onnxruntime does not run on its CPU provider alone.
         """
         self.program = program
         model, constants = emit(program, bytes_exact or partial(exact_here, threads=threads))
-        # Values over these arrays, not copies of them; initialisers, even external ones, onnxruntime would copy.
+        # OrtValues use these arrays in place. onnxruntime would copy initialisers, even those of an external file.
         self._constants = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in constants.items()}
         self._session = ort.InferenceSession(model.SerializeToString(), session_options(threads), providers=[PROVIDER])
         if self._session.get_providers() != [PROVIDER]:
             raise SelfTestError(f"onnxruntime runs on {self._session.get_providers()}, not on {PROVIDER} alone")
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
-        """Evaluate. `feeds` as for the reference; returns each output's q as int64. Errors: FeedError."""
+        """Evaluate the program.
+
+        `feeds` maps input names to arrays of the declared dtype and shape. Returns the integers q of each output as
+        int64, in the program's order: a float64 output has the values q * 2**grid. Errors: FeedError.
+        """
         checked = check_feeds(self.program, feeds)
         names = [f"out{number}" for number in range(len(self.program.outputs))]
         inputs = {
@@ -55,7 +60,7 @@ class Engine:
 
 
 def _q(item: Tensor, array: NDArray[Any]) -> NDArray[np.int64]:
-    """Integers of an output; -0.0 becomes 0 here, before anything is hashed."""
+    """The integers of an output. -0.0 becomes 0 here, before anything is hashed."""
     if item.dtype != FLOAT:
         return array.astype(np.int64)
     return np.ldexp(array, -item.grid).astype(np.int64)

@@ -1,7 +1,8 @@
-"""Whether this machine computes exactly: every literal vector, on the installed onnxruntime and on the reference.
+"""The self-test: does this machine compute exactly?
 
-Division and square root are among them: they alone notice a changed rounding mode. Who would sign a verdict runs this
-first.
+It runs every literal vector on the installed onnxruntime and on the reference interpreter. The vectors include edge
+cases of division and square root, the only ones that notice a changed rounding mode. A verifier runs it before it signs
+anything.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from verifier.exact.vectors import Vector, load_vectors
 
 
 def self_test() -> int:
-    """Run every vector, in about a second; returns how many there are. Errors: SelfTestError naming the vector."""
+    """Run every literal vector, which takes about a second; returns how many there are.
+
+    Errors: SelfTestError names the vector that comes out differently; this machine must not sign anything.
+    """
     vectors = load_vectors()
     if not vectors:
-        raise SelfTestError("no vectors are installed: install Touchstone again")
+        raise SelfTestError("no vectors are installed: reinstall Touchstone")
     for vector in vectors:
         try:
             _examine(vector)
         except SelfTestError:
             raise
-        except Exception as error:  # a runtime that cannot even load or run it is as broken as one that is wrong
+        except Exception as error:  # a runtime that cannot load or run a vector is as unusable as one that is wrong
             raise SelfTestError(f"vector {vector.name!r}: {type(error).__name__}: {error}") from error
     return len(vectors)
 

@@ -1,6 +1,7 @@
-"""How onnxruntime is run: one provider and one configuration, for programs and for the probes of a machine.
+"""The pinned configuration of onnxruntime, for programs and for the tests of a machine.
 
-Import onnxruntime from this module: a variable that would let a model file override the options goes first.
+Import onnxruntime from this module: it first removes an environment variable that lets a model file override the
+options of a session.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 
 __all__ = ["PROVIDER", "ort", "session_options"]
 
+# The only execution provider that programs run on.
 PROVIDER = "CPUExecutionProvider"
 
 
 def session_options(threads: int) -> Any:
-    """The one configuration in which programs are run."""
+    """Make the options with which every program runs; `threads` compute one operator in parallel."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL

@@ -1,9 +1,9 @@
-"""Literal vectors: small programs with inputs and the integers they must give, the same for every implementation.
+"""Literal vectors: small programs with inputs and the integers that every implementation must compute from them.
 
-Each JSON file holds one family of instructions. Nodes read `[operator, inputs, outputs, attributes]`; a tensor is its
-dtype, shape and integers `values`, a float64 one with its `grid`, and "-0" in it is the negative zero. What is expected
-of an output are its integers q. The files are written by `python -m tests.vectors.write`, which computes every number
-without this package.
+Each JSON file holds one family of instructions. A node is `[operator, inputs, outputs, attributes]`. A tensor has a
+dtype, a shape and the integers `values`; a float64 tensor also has its `grid`, and "-0" stands for negative zero. The
+values of an output are its integers q. `python -m tests.vectors.write` writes the files; it computes every number
+without this package. They are part of the package because the self-test reads them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Raw = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Vector:
-    """One program with its inputs and expected integers; `name` is family/case."""
+    """One program with its inputs and expected outputs. `name` is family/case, `raw` the parsed JSON."""
 
     name: str
     raw: Raw
 
     def model(self) -> bytes:
-        """The program as an ONNX file."""
+        """The program as the bytes of an ONNX file."""
         nodes = []
         for op, inputs, outputs, attributes in self.raw["nodes"]:
             known: dict[str, Any] = {key: PROTO_OF[item] if key == "to" else item for key, item in attributes.items()}
@@ -49,22 +49,22 @@ class Vector:
         return bytes(model.SerializeToString())
 
     def feeds(self) -> dict[str, NDArray[Any]]:
-        """The inputs."""
+        """The inputs by name, in their dtype and shape."""
         return {name: _array(raw) for name, raw in self.raw["inputs"].items()}
 
     def expected(self) -> dict[str, NDArray[np.int64]]:
-        """The integers q of every output."""
+        """The integers q of every output by name, int64."""
         return {
             name: np.array(raw["values"], np.int64).reshape(raw["shape"]) for name, raw in self.raw["outputs"].items()
         }
 
     def grids(self) -> dict[str, int]:
-        """The grid of every output."""
+        """The grid of every output by name."""
         return {name: raw.get("grid", 0) for name, raw in self.raw["outputs"].items()}
 
 
 def load_vectors() -> tuple[Vector, ...]:
-    """All vectors, in the order of file and case."""
+    """Read all vectors, ordered by file name and case."""
     folder = resources.files(__name__)
     files = sorted((item for item in folder.iterdir() if item.name.endswith(".json")), key=lambda item: item.name)
     return tuple(
