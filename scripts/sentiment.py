@@ -1,4 +1,4 @@
-"""Make a two-class data set of the rated film-review sentences in data/: `python -m scripts.sentiment --out FILE`."""
+"""Make a two-class data set from the rated film-review sentences in data/: `python -m scripts.sentiment --out FILE`."""
 
 import csv
 from pathlib import Path
@@ -9,8 +9,9 @@ from verifier.artifacts.errors import ArtifactError
 from verifier.artifacts.new_files import write_new
 
 SENTENCES = Path(__file__).resolve().parent.parent / "data" / "vader-movie-reviews" / "sentences.tsv"
-# A mean rating nearer to zero than this is neither positive nor negative.
-LEAST_RATING = 0.8
+# Minimum |mean rating|, on a scale from -4 to 4, of a sentence that is used: one nearer to zero is neither positive nor
+# negative.
+MIN_RATING = 0.8
 
 
 @click.command()
@@ -21,7 +22,7 @@ def main(out: Path) -> None:
     with SENTENCES.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
             rating = float(row["mean_rating"])
-            if abs(rating) >= LEAST_RATING:
+            if abs(rating) >= MIN_RATING:
                 lines.append(f"{'positive' if rating > 0 else 'negative'}\t{row['text']}")
     try:
         write_new(out, ("\n".join(lines) + "\n").encode())

@@ -47,13 +47,16 @@ class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for, and lists commands under headings."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, in the order of GROUPS."""
-        return list(COMMANDS)
+        """Return the names of all commands, in the order of GROUPS, and those that installed kinds add."""
+        return [*COMMANDS, *kind_commands()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command; None when there is no command of that name."""
+        """Import and return a command; None when there is no command of that name.
+
+        A kind's command never replaces one of COMMANDS.
+        """
         if cmd_name not in COMMANDS:
-            return None
+            return kind_commands().get(cmd_name)
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
@@ -61,14 +64,23 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each heading of GROUPS with its commands and the first sentence of each command's help."""
         name_width = max(len(name) for name in COMMANDS)
-        for heading, group in GROUPS.items():
+        names = {heading: list(group) for heading, group in GROUPS.items()}
+        for heading, group in (names | {"Of the installed kinds": list(kind_commands())}).items():
             rows = []
             for name in group:
                 command = self.get_command(ctx, name)
                 assert command is not None
                 rows.append((name.ljust(name_width), command.get_short_help_str(formatter.width)))
-            with formatter.section(heading):
-                formatter.write_dl(rows)
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+
+def kind_commands() -> dict[str, click.Command]:
+    """Return the command groups that installed kinds of tasks add, by the name of the kind."""
+    from verifier.cli.tasks import commands_of_kinds
+
+    return {name: command for name, command in commands_of_kinds().items() if name not in COMMANDS}
 
 
 @click.group(cls=LazyGroup)

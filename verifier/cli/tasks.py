@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,21 @@ def kinds_command() -> None:
         click.echo(f"{name:<16}  {registration.package:<24}  {summary}")
     if broken:
         raise SystemExit(1)
+
+
+def commands_of_kinds() -> dict[str, click.Command]:
+    """Return the command groups of the installed kinds that have one; `touchstone kinds` reports a broken kind."""
+    from verifier.tasks import registrations
+    from verifier.tasks.errors import KindError
+
+    found: dict[str, click.Command] = {}
+    with suppress(KindError):
+        for name, registration in registrations().items():
+            with suppress(KindError):
+                commands = registration.load().commands
+                if commands is not None:
+                    found[name] = commands
+    return found
 
 
 @click.group(name="task")

@@ -67,6 +67,18 @@ class Packed:
     report: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Trainer(Generic[OptionsType]):
+    """An example trainer, which `python -m scripts.train --task …` runs.
+
+    `train(manifest, options, out)` writes what `pack` takes into the new folder `out` and returns a line that says what
+    it did. Its options become flags as those of a builder do.
+    """
+
+    options: type[OptionsType]
+    train: Callable[[Manifest, OptionsType, Path], str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind(Generic[OptionsType, SettingsType]):
     """A kind of task: how it is built, and how submissions to it are made and read.
@@ -85,7 +97,7 @@ class Kind(Generic[OptionsType, SettingsType]):
     pack: Callable[[Path, Manifest], Packed]
     describe: Callable[[int, int, Manifest], str]
     commands: click.Group | None = None  # further commands, reachable as `touchstone NAME …`
-    trainer: str | None = None  # the command line of an example trainer, up to the options it needs
+    trainer: Trainer[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,7 @@ class Registration:
             reason = str(error).splitlines()[0] if str(error) else "no message"
             raise KindError(f"{where} cannot be imported: {type(error).__name__}: {reason}") from error
         if not isinstance(found, Kind):
-            raise KindError(f"{where}: {self.target} is a {type(found).__name__}, not a verifier.tasks.Kind")
+            raise KindError(f"{where}: {self.target} is of the type {type(found).__name__}, not a verifier.tasks.Kind")
         if found.name != self.name:
             raise KindError(f"{where} calls itself {found.name!r}: both names have to be the same")
         return found

@@ -5,15 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from verifier.tasks.kinds.classify.options import ClassifyOptions, ClassifySettings
+from verifier.tasks.kinds.classify.options import ClassifyOptions, ClassifySettings, ClassifyTraining
 from verifier.tasks.manifest import Manifest
-from verifier.tasks.registry import Kind, OnStep, Packed
+from verifier.tasks.registry import Kind, OnStep, Packed, Trainer
 
 
 def _build(options: ClassifyOptions, out: Path, on_step: OnStep) -> dict[str, Any]:
     from verifier.tasks.kinds.classify.build import build
 
     return build(options, out, on_step)
+
+
+def _train(manifest: Manifest, options: ClassifyTraining, out: Path) -> str:
+    from verifier.tasks.kinds.classify.train import train
+
+    return train(manifest, options, out)
 
 
 def _pack(path: Path, manifest: Manifest) -> Packed:
@@ -34,5 +40,5 @@ KIND = Kind(
     build=_build,
     pack=_pack,
     describe=_describe,
-    trainer="python -m scripts.train",
+    trainer=Trainer(ClassifyTraining, _train),
 )

@@ -49,6 +49,16 @@ class ClassifyOptions(KindOptions):
     url: str = Field("http://127.0.0.1:8080", description="URL of the server that will serve the files.")
 
 
+class ClassifyTraining(KindOptions):
+    """The options of the example trainer."""
+
+    base: Path = Field(description="The model folder that the task was built from.")
+    data: Path = Field(description="Rows to train on: label<TAB>text under that header.")
+    epochs: int = Field(2, ge=1, description="Passes over the rows.")
+    limit: int | None = Field(None, ge=1, description="Train on at most so many rows, to stop early.")
+    seed: int = Field(0, ge=0, description="Decides the order of the rows and the first weights.")
+
+
 class ClassifySettings(KindSettings):
     """The manifest settings of a `classify` task."""
 

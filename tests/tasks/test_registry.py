@@ -1,0 +1,144 @@
+"""Installed kinds: where they are registered, and what is said about one that cannot be used."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from verifier.cli.main import cli
+from verifier.tasks import Registration, build, find_kind, registrations
+from verifier.tasks.errors import BuildError, KindError
+
+KIND = """
+from verifier.tasks import Kind, KindOptions, KindSettings
+
+KIND = Kind(
+    name={name!r},
+    summary="A kind of a test.",
+    options=KindOptions,
+    settings=KindSettings,
+    build=lambda options, out, on_step: {{}},
+    pack=lambda path, manifest: None,
+    describe=lambda score, count, manifest: str(score),
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of installed packages."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+def install(site: Path, package: str, kind: str, source: str, target: str | None = None) -> None:
+    """Install a package of one module that registers a kind."""
+    module = package.replace("-", "_")
+    (site / f"{module}.py").write_text(source)
+    sys.modules.pop(module, None)
+    info = site / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[touchstone.kinds]\n{kind} = {target or f'{module}:KIND'}\n")
+
+
+def test_registrations__nothing_else_installed__are_the_kinds_of_this_package() -> None:
+    assert registrations() == {
+        "classify": Registration("classify", "verifier.tasks.kinds.classify.kind:KIND", "touchstone-verifier")
+    }
+
+
+def test_find_kind__of_another_package__is_found_by_its_name(site: Path) -> None:
+    install(site, "other-kinds", "other", KIND.format(name="other"))
+    assert list(registrations()) == ["classify", "other"]
+    assert find_kind("other").summary == "A kind of a test."
+
+
+def test_find_kind__not_installed__names_the_installed_ones(site: Path) -> None:
+    install(site, "other-kinds", "other", KIND.format(name="other"))
+    with pytest.raises(KindError) as caught:
+        find_kind("unknown")
+    assert str(caught.value) == (
+        "no installed kind is called 'unknown'; installed: classify, other. "
+        "Other packages add kinds through the entry-point group touchstone.kinds"
+    )
+
+
+def test_registrations__two_kinds_of_one_name__names_both_packages(site: Path) -> None:
+    install(site, "other-kinds", "classify", KIND.format(name="classify"))
+    with pytest.raises(KindError) as caught:
+        registrations()
+    assert str(caught.value) == (
+        "the kind 'classify' is registered twice, by 'other-kinds' and 'touchstone-verifier': uninstall one of them"
+    )
+
+
+BROKEN = "the kind 'broken' of the package 'broken-kinds'"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        (
+            "import a_module_that_is_missing",
+            None,
+            f"{BROKEN} cannot be imported: ModuleNotFoundError: No module named 'a_module_that_is_missing'",
+        ),
+        ("raise ValueError('first line\\nsecond')", None, f"{BROKEN} cannot be imported: ValueError: first line"),
+        ("raise ValueError", None, f"{BROKEN} cannot be imported: ValueError: no message"),
+        (
+            "",
+            None,
+            f"{BROKEN} cannot be imported: AttributeError: module 'broken_kinds' has no attribute 'KIND'",
+        ),
+        ("KIND = 1", None, f"{BROKEN}: broken_kinds:KIND is of the type int, not a verifier.tasks.Kind"),
+        (KIND.format(name="whole"), None, f"{BROKEN} calls itself 'whole': both names have to be the same"),
+        (
+            "",
+            "another_module:KIND",
+            f"{BROKEN} cannot be imported: ModuleNotFoundError: No module named 'another_module'",
+        ),
+    ],
+)
+def test_find_kind__that_cannot_be_used__names_package_and_reason(
+    site: Path, source: str, target: str | None, reason: str
+) -> None:
+    install(site, "broken-kinds", "broken", source, target)
+    with pytest.raises(KindError) as caught:
+        find_kind("broken")
+    assert str(caught.value) == reason
+
+
+def test_kinds_command__with_a_broken_kind__lists_all_and_exits_with_1(site: Path) -> None:
+    install(site, "broken-kinds", "broken", "KIND = 1")
+    install(site, "other-kinds", "other", KIND.format(name="other"))
+    result = CliRunner().invoke(cli, ["kinds"])
+    assert result.exit_code == 1
+    assert [line.split(maxsplit=2) for line in result.output.splitlines()] == [
+        ["broken", "broken-kinds", f"error: {BROKEN}: broken_kinds:KIND is of the type int, not a verifier.tasks.Kind"],
+        ["classify", "touchstone-verifier", "Text classification by LoRA adapters and a head."],
+        ["other", "other-kinds", "A kind of a test."],
+    ]
+
+
+def test_help__with_a_broken_kind__is_printed(site: Path) -> None:
+    install(site, "broken-kinds", "broken", "KIND = 1")
+    assert CliRunner().invoke(cli, ["--help"]).exit_code == 0
+
+
+def test_task_build__kind_that_is_not_installed__is_a_usage_error() -> None:
+    result = CliRunner(mix_stderr=False).invoke(cli, ["task", "build", "unknown"])
+    assert result.exit_code == 2
+    assert "No such command 'unknown'." in result.stderr
+
+
+def test_build__wrong_option__is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        BuildError, match="^classify: base: Field required; dataset: Field required; rank: Input should"
+    ):
+        build("classify", {"rank": 0}, tmp_path / "task")

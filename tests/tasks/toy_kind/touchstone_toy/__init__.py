@@ -1,0 +1,1 @@
+"""A task kind outside Touchstone's package: a submission is the integer weights of a linear scorer."""
