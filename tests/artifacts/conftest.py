@@ -1,4 +1,4 @@
-"""What the artifacts' tests share: a store, strangers with web servers, a certificate."""
+"""Fixtures for the tests of artifacts: a store, untrusted hosts, a TLS certificate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from strangers import Stranger
+from untrusted_host import UntrustedHost
 
 from verifier.artifacts.store import Store
 
@@ -22,22 +22,22 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def stranger() -> Iterator[Stranger]:
-    server = Stranger()
+def untrusted() -> Iterator[UntrustedHost]:
+    server = UntrustedHost()
     yield server
     server.close()
 
 
 @pytest.fixture
-def second_stranger() -> Iterator[Stranger]:
-    server = Stranger()
+def second_untrusted() -> Iterator[UntrustedHost]:
+    server = UntrustedHost()
     yield server
     server.close()
 
 
 @pytest.fixture
 def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A server's TLS context for files.example and 127.0.0.1, which clients in this test trust."""
+    """A server's TLS context for files.example and 127.0.0.1; clients in this test trust its certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "files.example")])
     names = x509.SubjectAlternativeName([x509.DNSName("files.example")])

@@ -1,4 +1,4 @@
-"""The commands, as a user types them."""
+"""The artifact commands, run as a user types them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The digest, against the recursion of RFC 6962 written down as it stands there."""
+"""The digest, compared with the recursive definition of RFC 6962."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +9,7 @@ from verifier.artifacts import digests
 
 
 def tree_hash(chunks: list[bytes]) -> bytes:
-    """RFC 6962, section 2.1, word for word."""
+    """RFC 6962, section 2.1, implemented literally."""
     if not chunks:
         return sha256(b"").digest()
     if len(chunks) == 1:

@@ -1,4 +1,4 @@
-"""Evidence files, byte by byte."""
+"""Outputs files and evidence files, compared byte by byte with their specification."""
 
 import numpy as np
 import pytest

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from strangers import Stranger
+from untrusted_host import UntrustedHost
 
 from verifier.artifacts import policy as policy_module
 from verifier.artifacts.digests import digest, to_hex
@@ -23,13 +23,13 @@ D = digest(DATA)
 
 
 @pytest.fixture
-def trusting(stranger: Stranger) -> Policy:
-    """A policy whose operator named the stranger's host."""
-    return Policy(allow_hosts=(stranger.host,), timeout_s=5, stall_s=5)
+def trusting(untrusted: UntrustedHost) -> Policy:
+    """The policy of an operator whose configuration names the untrusted host."""
+    return Policy(allow_hosts=(untrusted.host,), timeout_s=5, stall_s=5)
 
 
 def reason_of(uri: str, policy: Policy, store: Store, size: int | None = len(DATA)) -> str:
-    """Why that URI alone did not give the file; checks that it left nothing behind."""
+    """Return why this URI alone did not give the file, and check that no file was left behind."""
     with pytest.raises(FetchError) as caught:
         fetch([uri], D, size, policy, store)
     assert os.listdir(store.folder) == []
@@ -39,47 +39,47 @@ def reason_of(uri: str, policy: Policy, store: Store, size: int | None = len(DAT
     return reason
 
 
-def test_fetch__honest_server__file_is_in_the_store(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    path = fetch([stranger.has("/a", DATA)], D, len(DATA), trusting, store)
+def test_fetch__honest_server__file_is_in_the_store(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
+    path = fetch([untrusted.has("/a", DATA)], D, len(DATA), trusting, store)
     assert path == store.path(D)
     assert path.read_bytes() == DATA
     assert os.listdir(store.folder) == [D.hex()]
 
 
-def test_fetch__file_in_the_store__asks_nobody(stranger: Stranger, trusting: Policy, store: Store) -> None:
+def test_fetch__file_in_the_store__asks_nobody(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
     store.put(DATA)
-    assert fetch([stranger.has("/a", DATA)], D, len(DATA), trusting, store) == store.path(D)
-    assert stranger.asked == []
+    assert fetch([untrusted.has("/a", DATA)], D, len(DATA), trusting, store) == store.path(D)
+    assert untrusted.asked == []
 
 
-def test_fetch__size_not_known__digest_decides(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    assert fetch([stranger.has("/a", DATA)], D, None, trusting, store).read_bytes() == DATA
+def test_fetch__size_not_known__digest_decides(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
+    assert fetch([untrusted.has("/a", DATA)], D, None, trusting, store).read_bytes() == DATA
 
 
-def test_fetch__size_not_known_and_over_the_limit__is_refused(stranger: Stranger, store: Store) -> None:
-    policy = Policy(allow_hosts=(stranger.host,), max_unsized_bytes=1000)
-    reason = reason_of(stranger.has("/a", DATA), policy, store, size=None)
+def test_fetch__size_not_known_and_over_the_limit__is_refused(untrusted: UntrustedHost, store: Store) -> None:
+    policy = Policy(allow_hosts=(untrusted.host,), max_unsized_bytes=1000)
+    reason = reason_of(untrusted.has("/a", DATA), policy, store, size=None)
     assert reason == "announces 256000 bytes, at most 1000 are allowed"
 
 
-def test_fetch__empty_file__is_fetched(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    assert fetch([stranger.has("/a", b"")], digest(b""), 0, trusting, store).read_bytes() == b""
+def test_fetch__empty_file__is_fetched(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
+    assert fetch([untrusted.has("/a", b"")], digest(b""), 0, trusting, store).read_bytes() == b""
 
 
-def test_fetch__several_uris__first_good_one_counts(stranger: Stranger, trusting: Policy, store: Store) -> None:
+def test_fetch__several_uris__first_good_one_counts(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
     uris = [
         "file:///etc/passwd",
-        stranger.has("/other", b"something else"),
-        stranger.has("/good", DATA),
-        stranger.has("/unneeded", DATA),
+        untrusted.has("/other", b"something else"),
+        untrusted.has("/good", DATA),
+        untrusted.has("/unneeded", DATA),
     ]
     fetch(uris, D, len(DATA), trusting, store)
     assert store.get(D) == DATA
-    assert stranger.asked == ["/other", "/good"]
+    assert untrusted.asked == ["/other", "/good"]
 
 
-def test_fetch__no_uri_works__names_every_reason(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    uris = ["file:///etc/passwd", stranger.has("/other", b"something else"), "file:///etc/passwd", "ftp://x.example/a"]
+def test_fetch__no_uri_works__names_every_reason(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
+    uris = ["file:///etc/passwd", untrusted.has("/other", b"something else"), "file:///etc/passwd", "ftp://x.example/a"]
     with pytest.raises(FetchError) as caught:
         fetch(uris, D, len(DATA), trusting, store)
     assert caught.value.reasons == (
@@ -105,33 +105,33 @@ def test_fetch__uri_with_control_characters__is_shown_harmlessly(store: Store) -
 
 
 def test_fetch__loopback_not_named_in_the_configuration__is_never_asked(
-    stranger: Stranger, store: Store, certified: ssl.SSLContext
+    untrusted: UntrustedHost, store: Store, certified: ssl.SSLContext
 ) -> None:
-    assert "127.0.0.1, not on the public internet" in reason_of(f"https://{stranger.host}/a", Policy(), store)
-    assert stranger.asked == []
+    assert "127.0.0.1, not on the public internet" in reason_of(f"https://{untrusted.host}/a", Policy(), store)
+    assert untrusted.asked == []
 
 
-def test_fetch__name_that_resolves_to_loopback__is_never_asked(stranger: Stranger, store: Store) -> None:
-    reason = reason_of(f"https://localhost:{stranger.port}/a", Policy(), store)
+def test_fetch__name_that_resolves_to_loopback__is_never_asked(untrusted: UntrustedHost, store: Store) -> None:
+    reason = reason_of(f"https://localhost:{untrusted.port}/a", Policy(), store)
     assert reason.startswith("localhost is at ")
     assert reason.endswith("not on the public internet")
-    assert stranger.asked == []
+    assert untrusted.asked == []
 
 
 def test_fetch__another_port_of_a_named_host__is_never_asked(
-    stranger: Stranger, second_stranger: Stranger, trusting: Policy, store: Store
+    untrusted: UntrustedHost, second_untrusted: UntrustedHost, trusting: Policy, store: Store
 ) -> None:
-    reason = reason_of(second_stranger.has("/a", DATA), trusting, store)
+    reason = reason_of(second_untrusted.has("/a", DATA), trusting, store)
     assert reason == "http is followed only to hosts that the configuration names"
-    assert second_stranger.asked == []
+    assert second_untrusted.asked == []
 
 
 def test_fetch__name_changes_its_address_after_the_check__the_checked_address_is_used(
     store: Store, certified: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """127.0.0.2 plays the public internet; every later look-up of the name says 127.0.0.1."""
-    public = Stranger("127.0.0.2", context=certified)
-    internal = Stranger("127.0.0.1", public.port, context=certified)
+    """127.0.0.2 stands for the public internet; every later look-up of the name gives 127.0.0.1."""
+    public = UntrustedHost("127.0.0.2", context=certified)
+    internal = UntrustedHost("127.0.0.1", public.port, context=certified)
     public.has("/a", DATA)
     internal.has("/a", b"secret")
     lookups = []
@@ -154,7 +154,7 @@ def test_fetch__name_changes_its_address_after_the_check__the_checked_address_is
 
 
 def test_fetch__certificate_of_another_name__is_refused(store: Store, certified: ssl.SSLContext) -> None:
-    impostor = Stranger(context=certified)
+    impostor = UntrustedHost(context=certified)
     impostor.has("/a", DATA)
     try:
         reason = reason_of(f"https://{impostor.host}/a", Policy(allow_hosts=(impostor.host,), timeout_s=5), store)
@@ -171,10 +171,10 @@ def test_fetch__nobody_listens__says_so(store: Store) -> None:
         assert "Cannot connect" in reason_of(f"http://{host}/a", Policy(allow_hosts=(host,)), store)
 
 
-def test_fetch__ipfs__comes_through_the_gateway(stranger: Stranger, store: Store) -> None:
+def test_fetch__ipfs__comes_through_the_gateway(untrusted: UntrustedHost, store: Store) -> None:
     cid = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
-    stranger.has(f"/ipfs/{cid}/adapter", DATA)
-    policy = Policy(ipfs_gateway=f"http://{stranger.host}", timeout_s=5)
+    untrusted.has(f"/ipfs/{cid}/adapter", DATA)
+    policy = Policy(ipfs_gateway=f"http://{untrusted.host}", timeout_s=5)
     assert fetch([f"ipfs://{cid}/adapter"], D, len(DATA), policy, store).read_bytes() == DATA
 
 
@@ -183,79 +183,83 @@ def test_fetch__ipfs__comes_through_the_gateway(stranger: Stranger, store: Store
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_fetch__redirect_on_the_named_host__is_followed(
-    status: int, stranger: Stranger, trusting: Policy, store: Store
+    status: int, untrusted: UntrustedHost, trusting: Policy, store: Store
 ) -> None:
-    stranger.has("/there", DATA)
-    fetch([stranger.redirects("/here", "/there", status)], D, len(DATA), trusting, store)
-    assert stranger.asked == ["/here", "/there"]
+    untrusted.has("/there", DATA)
+    fetch([untrusted.redirects("/here", "/there", status)], D, len(DATA), trusting, store)
+    assert untrusted.asked == ["/here", "/there"]
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:{port}/a", "http://localhost:{port}/a", "http://[::1]:{port}/a"])
 def test_fetch__redirect_to_loopback__is_never_followed(
-    target: str, stranger: Stranger, second_stranger: Stranger, trusting: Policy, store: Store
+    target: str, untrusted: UntrustedHost, second_untrusted: UntrustedHost, trusting: Policy, store: Store
 ) -> None:
-    location = target.format(port=second_stranger.port)
-    reason = reason_of(stranger.redirects("/here", location), trusting, store)
+    location = target.format(port=second_untrusted.port)
+    reason = reason_of(untrusted.redirects("/here", location), trusting, store)
     assert reason == f"redirects to {location}: http is followed only to hosts that the configuration names"
-    assert second_stranger.asked == []
+    assert second_untrusted.asked == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_fetch__redirect_to_loopback_over_https__is_never_followed(
-    host: str, stranger: Stranger, second_stranger: Stranger, trusting: Policy, store: Store
+    host: str, untrusted: UntrustedHost, second_untrusted: UntrustedHost, trusting: Policy, store: Store
 ) -> None:
-    uri = stranger.redirects("/here", f"https://{host}:{second_stranger.port}/a")
+    uri = untrusted.redirects("/here", f"https://{host}:{second_untrusted.port}/a")
     assert reason_of(uri, trusting, store).endswith("not on the public internet")
-    assert second_stranger.asked == []
+    assert second_untrusted.asked == []
 
 
-def test_fetch__redirect_to_a_file__is_never_followed(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    reason = reason_of(stranger.redirects("/here", "file:///etc/passwd"), trusting, store)
+def test_fetch__redirect_to_a_file__is_never_followed(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
+    reason = reason_of(untrusted.redirects("/here", "file:///etc/passwd"), trusting, store)
     assert reason == "redirects to file:///etc/passwd: the scheme file is not followed"
 
 
-def test_fetch__redirect_loop__ends(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    stranger.redirects("/there", "/here")
-    assert reason_of(stranger.redirects("/here", "/there"), trusting, store) == "redirects more than 5 times"
-    assert len(stranger.asked) == 6
+def test_fetch__redirect_loop__ends(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
+    untrusted.redirects("/there", "/here")
+    assert reason_of(untrusted.redirects("/here", "/there"), trusting, store) == "redirects more than 5 times"
+    assert len(untrusted.asked) == 6
 
 
-def test_fetch__redirect_without_location__is_no_answer(stranger: Stranger, trusting: Policy, store: Store) -> None:
+def test_fetch__redirect_without_location__is_no_answer(
+    untrusted: UntrustedHost, trusting: Policy, store: Store
+) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=302)
 
-    stranger.answers["/here"] = answer
-    assert reason_of(stranger.url("/here"), trusting, store) == "answers with status 302"
+    untrusted.answers["/here"] = answer
+    assert reason_of(untrusted.url("/here"), trusting, store) == "answers with status 302"
 
 
 # Bodies
 
 
 @pytest.mark.parametrize("status", [204, 206, 403, 404, 500])
-def test_fetch__other_status__is_named(status: int, stranger: Stranger, trusting: Policy, store: Store) -> None:
+def test_fetch__other_status__is_named(status: int, untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, body=DATA if status != 204 else None)
 
-    stranger.answers["/a"] = answer
-    assert reason_of(stranger.url("/a"), trusting, store) == f"answers with status {status}"
+    untrusted.answers["/a"] = answer
+    assert reason_of(untrusted.url("/a"), trusting, store) == f"answers with status {status}"
 
 
-def test_fetch__wrong_bytes_of_the_right_size__are_refused(stranger: Stranger, trusting: Policy, store: Store) -> None:
+def test_fetch__wrong_bytes_of_the_right_size__are_refused(
+    untrusted: UntrustedHost, trusting: Policy, store: Store
+) -> None:
     other = DATA[:-1] + b"?"
-    reason = reason_of(stranger.has("/a", other), trusting, store)
+    reason = reason_of(untrusted.has("/a", other), trusting, store)
     assert reason == f"the bytes have digest {to_hex(digest(other))}, not {to_hex(D)}"
 
 
 @pytest.mark.parametrize("body", [DATA + b"!", DATA[:-1], b""])
 def test_fetch__other_size_announced__is_refused_before_the_body(
-    body: bytes, stranger: Stranger, trusting: Policy, store: Store
+    body: bytes, untrusted: UntrustedHost, trusting: Policy, store: Store
 ) -> None:
-    reason = reason_of(stranger.has("/a", body), trusting, store)
+    reason = reason_of(untrusted.has("/a", body), trusting, store)
     assert reason == f"announces {len(body)} bytes, 256000 are expected"
 
 
-def streaming(stranger: Stranger, pieces: list[bytes], announced: int | None = None, stall_s: float = 0.0) -> str:
-    """Answer with these pieces, whatever length was announced (None: chunked), then perhaps stay silent."""
+def streaming(untrusted: UntrustedHost, pieces: list[bytes], announced: int | None = None, stall_s: float = 0.0) -> str:
+    """Answer with these pieces, announcing any length (None: chunked), then send nothing for `stall_s` seconds."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -269,16 +273,18 @@ def streaming(stranger: Stranger, pieces: list[bytes], announced: int | None = N
             request.transport.close()
         return response
 
-    stranger.answers["/stream"] = answer
-    return stranger.url("/stream")
+    untrusted.answers["/stream"] = answer
+    return untrusted.url("/stream")
 
 
-def test_fetch__unannounced_size__is_fetched(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    uri = streaming(stranger, [DATA[:1000], DATA[1000:]])
+def test_fetch__unannounced_size__is_fetched(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
+    uri = streaming(untrusted, [DATA[:1000], DATA[1000:]])
     assert fetch([uri], D, len(DATA), trusting, store).read_bytes() == DATA
 
 
-def test_fetch__body_longer_than_it_may_be__stops_there(stranger: Stranger, trusting: Policy, store: Store) -> None:
+def test_fetch__body_longer_than_it_may_be__stops_there(
+    untrusted: UntrustedHost, trusting: Policy, store: Store
+) -> None:
     sent = 0
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -290,47 +296,53 @@ def test_fetch__body_longer_than_it_may_be__stops_there(stranger: Stranger, trus
             sent += 1 << 16
         return response
 
-    stranger.answers["/a"] = endless
-    assert reason_of(stranger.url("/a"), trusting, store) == "sends too many bytes, 256000 are expected"
+    untrusted.answers["/a"] = endless
+    assert reason_of(untrusted.url("/a"), trusting, store) == "sends too many bytes, 256000 are expected"
     assert sent < 64 << 20
 
 
-def test_fetch__unannounced_body_too_short__is_refused(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    reason = reason_of(streaming(stranger, [DATA[:1000]]), trusting, store)
+def test_fetch__unannounced_body_too_short__is_refused(
+    untrusted: UntrustedHost, trusting: Policy, store: Store
+) -> None:
+    reason = reason_of(streaming(untrusted, [DATA[:1000]]), trusting, store)
     assert reason == "ends after 1000 bytes, 256000 are expected"
 
 
-def test_fetch__body_shorter_than_announced__is_refused(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    reason = reason_of(streaming(stranger, [DATA[:1000]], announced=len(DATA)), trusting, store)
+def test_fetch__body_shorter_than_announced__is_refused(
+    untrusted: UntrustedHost, trusting: Policy, store: Store
+) -> None:
+    reason = reason_of(streaming(untrusted, [DATA[:1000]], announced=len(DATA)), trusting, store)
     assert "not enough data" in reason.lower() or "payload is not completed" in reason.lower()
 
 
-def test_fetch__compressed_body__is_refused(stranger: Stranger, trusting: Policy, store: Store) -> None:
-    uri = stranger.has("/a", gzip.compress(DATA), **{"Content-Encoding": "gzip"})
+def test_fetch__compressed_body__is_refused(untrusted: UntrustedHost, trusting: Policy, store: Store) -> None:
+    uri = untrusted.has("/a", gzip.compress(DATA), **{"Content-Encoding": "gzip"})
     assert reason_of(uri, trusting, store) == "answers with content encoding gzip, which was not asked for"
 
 
-def test_fetch__server_says_nothing__is_left(stranger: Stranger, store: Store) -> None:
-    policy = Policy(allow_hosts=(stranger.host,), timeout_s=10, stall_s=0.3)
+def test_fetch__server_says_nothing__is_left(untrusted: UntrustedHost, store: Store) -> None:
+    policy = Policy(allow_hosts=(untrusted.host,), timeout_s=10, stall_s=0.3)
 
     async def silent(_: web.Request) -> web.Response:
         await asyncio.sleep(60)
         return web.Response()
 
-    stranger.answers["/a"] = silent
+    untrusted.answers["/a"] = silent
     started = time.monotonic()
-    assert reason_of(stranger.url("/a"), policy, store) == "no data for 0.3 s"
+    assert reason_of(untrusted.url("/a"), policy, store) == "no data for 0.3 s"
     assert time.monotonic() - started < 5
 
 
-def test_fetch__server_stalls_in_the_middle__is_left(stranger: Stranger, store: Store) -> None:
-    policy = Policy(allow_hosts=(stranger.host,), timeout_s=10, stall_s=0.3)
-    uri = streaming(stranger, [DATA[:1000]], stall_s=60)
+def test_fetch__server_stalls_in_the_middle__is_left(untrusted: UntrustedHost, store: Store) -> None:
+    policy = Policy(allow_hosts=(untrusted.host,), timeout_s=10, stall_s=0.3)
+    uri = streaming(untrusted, [DATA[:1000]], stall_s=60)
     assert reason_of(uri, policy, store) == "no data for 0.3 s"
 
 
-def test_fetch__server_sends_a_byte_now_and_then__is_left_when_time_is_up(stranger: Stranger, store: Store) -> None:
-    policy = Policy(allow_hosts=(stranger.host,), timeout_s=0.6, stall_s=0.5)
+def test_fetch__server_sends_a_byte_now_and_then__is_left_when_time_is_up(
+    untrusted: UntrustedHost, store: Store
+) -> None:
+    policy = Policy(allow_hosts=(untrusted.host,), timeout_s=0.6, stall_s=0.5)
 
     async def drip(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -339,11 +351,11 @@ def test_fetch__server_sends_a_byte_now_and_then__is_left_when_time_is_up(strang
             await response.write(b"x")
             await asyncio.sleep(0.1)
 
-    stranger.answers["/a"] = drip
-    assert reason_of(stranger.url("/a"), policy, store) == "not complete after 0.6 s"
+    untrusted.answers["/a"] = drip
+    assert reason_of(untrusted.url("/a"), policy, store) == "not complete after 0.6 s"
 
 
-def test_fetch__no_http__is_one_line(stranger: Stranger, store: Store) -> None:
+def test_fetch__no_http__is_one_line(untrusted: UntrustedHost, store: Store) -> None:
     async def garbage(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         request.transport.write(b"\x1b[31mthis is\r\nno HTTP\r\n\r\n")
@@ -351,21 +363,21 @@ def test_fetch__no_http__is_one_line(stranger: Stranger, store: Store) -> None:
         request.transport.close()
         return web.Response()
 
-    stranger.answers["/a"] = garbage
-    reason = reason_of(stranger.url("/a"), Policy(allow_hosts=(stranger.host,), timeout_s=5), store)
+    untrusted.answers["/a"] = garbage
+    reason = reason_of(untrusted.url("/a"), Policy(allow_hosts=(untrusted.host,), timeout_s=5), store)
     assert reason.isprintable()
     assert len(reason) <= 161
 
 
 def test_fetch__store_that_cannot_be_written__is_no_fault_of_the_uri(
-    stranger: Stranger, trusting: Policy, store: Store, monkeypatch: pytest.MonkeyPatch
+    untrusted: UntrustedHost, trusting: Policy, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(StoreError, match=r"^cannot write in .*: No space left on device$"):
-        fetch([stranger.has("/a", DATA)], D, len(DATA), trusting, store)
+        fetch([untrusted.has("/a", DATA)], D, len(DATA), trusting, store)
     assert os.listdir(store.folder) == []
 
 

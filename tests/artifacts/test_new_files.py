@@ -1,4 +1,4 @@
-"""New files and folders: nothing that exists is ever overwritten, and nothing half-written stays behind."""
+"""New files and folders: nothing that exists is overwritten, and no partial file is left behind."""
 
 import os
 from collections.abc import Callable

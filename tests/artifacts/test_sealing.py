@@ -1,4 +1,4 @@
-"""Sealing, against the test vectors of RFC 8439."""
+"""Sealing, compared with the test vectors of RFC 8439, and key files."""
 
 from pathlib import Path
 

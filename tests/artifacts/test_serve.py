@@ -1,4 +1,4 @@
-"""The server of artifacts, spoken to over real sockets."""
+"""The server of artifacts, requested over real sockets."""
 
 import asyncio
 import http.client
@@ -24,7 +24,7 @@ ENDED = digest(b"a file of a task that has ended")
 
 
 class Mirror:
-    """An artifact server in a thread of its own; `live` holds the digests it serves."""
+    """An artifact server in a thread of its own; `live` has the digests that it serves."""
 
     def __init__(self, store: Store, per_minute: int = 1000) -> None:
         self.live = {D}
@@ -41,7 +41,7 @@ class Mirror:
         self._runner, self.port = starting.result()
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
-        """Send the path as it is, without any client's normalisation."""
+        """Send the path unchanged, without the normalisation that a client library would do."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.putrequest(method, path)

@@ -1,4 +1,4 @@
-"""The store: whole files or none, and never rotten ones."""
+"""The store: only complete files, and never a corrupted one."""
 
 import os
 import time

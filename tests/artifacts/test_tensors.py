@@ -1,4 +1,4 @@
-"""Tensor files: one possible file per content, and what is not it is a misfit."""
+"""Tensor files: exactly one file for each content, and every other file is a misfit."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def content() -> dict[str, Any]:
 
 
 def with_header(text: str, data: bytes) -> bytes:
-    """A safetensors file with that header, padded as ours are."""
+    """A safetensors file with that header, padded as in a tensor file."""
     padded = text.encode() + b" " * (-(8 + len(text)) % 1024)
     return len(padded).to_bytes(8, "little") + padded + data
 

@@ -1,4 +1,4 @@
-"""The local chain as a client in another process sees it."""
+"""The local chain, used by a client in another process."""
 
 import subprocess
 import sys
@@ -124,7 +124,7 @@ def test_transaction__that_reverts__is_included_and_failed(w3: Web3, user: Local
 
 
 def test_replacement__with_higher_fees__takes_the_place_and_with_lower_is_refused(w3: Web3, user: LocalAccount) -> None:
-    nonce = w3.eth.get_transaction_count(user.address) + 1  # a gap keeps it in the pool
+    nonce = w3.eth.get_transaction_count(user.address) + 1  # a gap in the nonces keeps it in the pool
     base = {"to": user.address, "value": 0, "gas": 21_000, "nonce": nonce, "chainId": 31337, "type": 2}
     fees = {"maxFeePerGas": 10**11, "maxPriorityFeePerGas": 10**9}
     w3.eth.send_raw_transaction(user.sign_transaction({**base, **fees}).raw_transaction)
@@ -152,7 +152,7 @@ def test_method__that_is_unknown__is_an_error_and_the_chain_goes_on(w3: Web3) ->
 
 
 def test_clock__put_forward__moves_the_blocks_to_come_and_never_back(w3: Web3) -> None:
-    for _ in range(5):  # faster than the clock: the blocks are ahead of it
+    for _ in range(5):  # faster than one a second, so that the blocks are ahead of the clock
         w3.provider.make_request(RPCEndpoint("evm_mine"), [])
     before = w3.eth.get_block("latest")["timestamp"]
     assert w3.provider.make_request(RPCEndpoint("evm_increaseTime"), [3_600])["result"] >= 3_600

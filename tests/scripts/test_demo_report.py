@@ -1,4 +1,4 @@
-"""What the demo says happened: everything from events and journals, and an error where two of them differ."""
+"""The demo's summary: everything comes from events and journals, and two sources that differ are an error."""
 
 import sqlite3
 from dataclasses import replace
@@ -17,7 +17,7 @@ NAMES = {SPONSOR: "sponsor", WINNER: "solver1", LOSER: "solver2", "0xoperator1":
 
 
 def facts() -> Facts:
-    """A task of two submissions, judged by three seats."""
+    """A task with two submissions, judged by three seats."""
     stakes = [bytes([number] * 32) for number in range(3)]
     return Facts(
         created={"task": TASK, "sponsor": SPONSOR, "terms": SimpleNamespace(threshold=160, reward=300)},

@@ -1,4 +1,4 @@
-"""The demo's commands are shown, and Ctrl-C leaves no process behind."""
+"""The demo prints its commands, and Ctrl-C leaves no process behind."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from rich.console import Console
 from scripts.demo.shell import DemoError, Shell
 from tests.end_to_end.node import ROOT, wait_for
 
-# A demo of two services, one of which starts a child that does not listen to SIGTERM, and a command that takes long.
+# A demo with two services, of which one starts a child that ignores SIGTERM, and a command that takes long.
 DEMO = """
 import sys
 from pathlib import Path
@@ -38,7 +38,7 @@ finally:
 
 
 def alive(pid: int) -> bool:
-    """Whether that process still runs; one that only waits to be collected does not."""
+    """Return whether that process is running; a zombie is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def shell(console: Console, tmp_path: Path) -> Iterator[Shell]:
     handlers = [signal.getsignal(number) for number in numbers]
     opened = Shell(console, tmp_path, {"GREETING": "hello"})
     yield opened
-    opened.stop()  # which is not to be interrupted
+    opened.stop()  # it ignores these signals from here on
     for number, handler in zip(numbers, handlers, strict=True):
         signal.signal(number, handler)
 

@@ -1,4 +1,4 @@
-"""A web server on loopback that plays a stranger whose URIs a verifier follows."""
+"""A web server on loopback that acts as an untrusted host whose URIs a verifier follows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aiohttp import web
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Stranger:
-    """A web server in a thread of its own. Paths answer as `answers` says; `asked` lists what was requested."""
+class UntrustedHost:
+    """A web server in a thread of its own: `answers` has the handler of each path, `asked` the requested paths."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Handler] = {}
@@ -33,7 +33,7 @@ class Stranger:
         return int(self._runner.addresses[0][1])
 
     async def _stop(self) -> None:
-        """Also ends handlers that are still busy stalling somebody."""
+        """End the server, and the handlers that still keep a client waiting."""
         await self._runner.cleanup()
         busy = asyncio.all_tasks() - {asyncio.current_task()}
         for task in busy:
