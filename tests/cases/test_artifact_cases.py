@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from tests.artifacts.strangers import Stranger
+from tests.artifacts.untrusted_host import UntrustedHost
 from verifier.artifacts.digests import digest
 from verifier.artifacts.errors import UriRefused
 from verifier.artifacts.fetch import fetch
@@ -35,8 +35,8 @@ SIGNED = {
 
 
 @pytest.fixture
-def host() -> Iterator[Stranger]:
-    server = Stranger()
+def host() -> Iterator[UntrustedHost]:
+    server = UntrustedHost()
     yield server
     server.close()
 
@@ -49,7 +49,7 @@ def host() -> Iterator[Stranger]:
     reason="A URL is asked for in another quoting than it was written in, so a host that signs URLs refuses it.",
 )
 def test_fetch__quoted_url__is_asked_for_byte_for_byte(
-    host: Stranger, tmp_path: Path, name: str, redirected: bool
+    host: UntrustedHost, tmp_path: Path, name: str, redirected: bool
 ) -> None:
     signed = SIGNED[name]
     asked = []
