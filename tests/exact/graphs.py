@@ -1,4 +1,4 @@
-"""Exact graphs, and not quite exact ones, in a line or two."""
+"""Write small ONNX graphs in a few lines, and run files on stock onnxruntime."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def model(
     opset: int = 18,
     ir_version: int = 8,
 ) -> onnx.ModelProto:
-    """A model; inputs are name: (dtype, shape), constants name: array. Outputs' types are left out."""
+    """Make a model; inputs are name: (dtype, shape), constants name: array. The outputs' types are left out."""
     protos = []
     for op, reads, writes, *rest in nodes:
         names = ["" if name == "-" else name for name in reads.split()]
@@ -44,19 +44,19 @@ def model(
 
 
 def constant(name: str, array: np.ndarray[Any, Any]) -> onnx.TensorProto:
-    """An initialiser in raw bytes."""
+    """Make an initialiser with raw bytes."""
     return helper.make_tensor(name, PROTO_OF[array.dtype.name], array.shape, array.tobytes(), raw=True)
 
 
 def data(*arguments: Any, **named: Any) -> bytes:
-    """`model` as a file."""
+    """Make a model and return it as the bytes of a file."""
     return bytes(model(*arguments, **named).SerializeToString())
 
 
-def plain_run(
+def stock_run(
     file: bytes, feeds: Mapping[str, np.ndarray[Any, Any]], optimised: bool = False, threads: int = 1
 ) -> list[Any]:
-    """What stock onnxruntime makes of the file itself."""
+    """Run the file itself on stock onnxruntime; returns its outputs in order."""
     options = ort.SessionOptions()
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -66,12 +66,12 @@ def plain_run(
     return list(session.run(None, dict(feeds)))
 
 
-def digest_of_plain_run(
+def digest_of_stock_run(
     file: bytes, grids: Sequence[int], feeds: Mapping[str, np.ndarray[Any, Any]], **how: Any
 ) -> bytes:
     """The digest of the outputs file that stock onnxruntime's outputs make, computed without the package."""
     parts = []
-    for grid, array in zip(grids, plain_run(file, feeds, **how), strict=True):
+    for grid, array in zip(grids, stock_run(file, feeds, **how), strict=True):
         q = np.ldexp(array, -grid) if array.dtype == np.float64 else array
         parts.append(np.ascontiguousarray(q.astype("<i8")).tobytes())
     return digest_of_outputs(parts)

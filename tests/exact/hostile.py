@@ -1,4 +1,4 @@
-"""A good model to be spoiled, and what the check says of the spoiled one."""
+"""A valid model to alter, and the reason for which the altered one is refused."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from verifier.exact import NotExactError, load_program
 DOUBLE = TensorProto.DOUBLE
 
 
-def plain() -> onnx.ModelProto:
-    """y = x * w, in floats that are proven whole: a good model, to be spoiled."""
+def valid_model() -> onnx.ModelProto:
+    """y = x * w in float64 on whole numbers: a model that is proven, to be altered."""
     return model(
         [("Cast", "x", "f", {"to": DOUBLE}), ("Mul", "f w", "y")],
         {"x": ("int16", [2, 2])},
@@ -23,7 +23,7 @@ def plain() -> onnx.ModelProto:
 
 
 def refused(file: onnx.ModelProto | bytes) -> str:
-    """Node and reason."""
+    """The node and the reason for which a file is refused."""
     with pytest.raises(NotExactError) as caught:
         load_program(file if isinstance(file, bytes) else file.SerializeToString())
     assert len(str(caught.value)) < 1000
@@ -31,7 +31,7 @@ def refused(file: onnx.ModelProto | bytes) -> str:
 
 
 def field(number: int, payload: bytes) -> bytes:
-    """A length-delimited field."""
+    """Encode a length-delimited field of protobuf."""
     return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 

@@ -1,4 +1,4 @@
-"""A real encoder, all-MiniLM-L6-v2, as exported by torch and as lowered, for batches of several sizes."""
+"""A real encoder, all-MiniLM-L6-v2, as exported by torch and as lowered, for several batch sizes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Feeds = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Encoder:
-    """One batch size: the float model, and the exact file lowered from it. Both return logits and embeddings."""
+    """The float model and the exact file lowered from it for one batch size. Both return logits and embeddings."""
 
     batch: int
     float_model: onnx.ModelProto
@@ -36,7 +36,7 @@ class Encoder:
     program: Program
 
     def batches(self, rows: Feeds, ids: str, mask: str) -> list[Feeds]:
-        """Encoded rows cut into batches, in the given dtypes."""
+        """Cut encoded rows into batches, in the given dtypes."""
         return [
             {
                 "input_ids": rows["input_ids"][start : start + self.batch].astype(ids),
@@ -47,14 +47,14 @@ class Encoder:
 
 
 def encoded() -> Feeds:
-    """The first sentences, padded to SEQUENCE tokens: input_ids and attention_mask [ROWS, SEQUENCE]."""
+    """Encode the first sentences, padded to SEQUENCE tokens: input_ids and attention_mask [ROWS, SEQUENCE]."""
     lines = SENTENCES.read_text("utf-8").splitlines()[1 : ROWS + 1]
     rows = [Row(text=line.rpartition("\t")[2], label="any") for line in lines]
     return Encoding(MODEL, SEQUENCE, ["any"]).encode(rows)
 
 
 def encoder(batch: int) -> Encoder:
-    """Export and lower for one batch size, calibrated on the same rows whatever it is."""
+    """Export and lower for one batch size, calibrated on the same rows for every size."""
     torch.manual_seed(0)
     model = load_classifier(MODEL, 2).eval()
     ids, mask = (torch.ones((batch, SEQUENCE), dtype=torch.long) for _ in range(2))

@@ -1,7 +1,7 @@
-"""What an ONNX graph of the exact operators means in rational numbers: slow, with no limit on any size.
+"""Evaluate an ONNX graph of the exact operators in rational numbers: slow, and with no limit on any size.
 
-It reads the file by itself and shares nothing with the package, so it stays right where the check, the reference
-interpreter and the engine might all be wrong together.
+The oracle reads the file itself and shares nothing with the package, so that it stays right where the proof, the
+reference interpreter and the engine are all wrong together.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _exact = _each(lambda x: Fraction(x) if isinstance(x, float) else int(x), 1, 1)
 
 
 class Root:
-    """A square root that a Floor will take the whole number of."""
+    """A square root before its Floor."""
 
     def __init__(self, square: Any) -> None:
         self.square = square
 
 
 def evaluate(model: onnx.ModelProto, feeds: Mapping[str, Any]) -> dict[str, Rational]:
-    """Every tensor of a graph by name."""
+    """Compute every tensor of a graph, by name."""
     tensors = {name: rational(array) for name, array in feeds.items()}
     for initializer in model.graph.initializer:
         tensors[initializer.name] = rational(numpy_helper.to_array(initializer))
@@ -42,12 +42,12 @@ def evaluate(model: onnx.ModelProto, feeds: Mapping[str, Any]) -> dict[str, Rati
 
 
 def rational(array: Any) -> Rational:
-    """Exactly the numbers of an array."""
+    """Convert an array to exact rational numbers."""
     return _array(_exact(np.asarray(array).astype(object)))
 
 
 def same(array: np.ndarray[Any, Any], truth: Rational) -> bool:
-    """Whether floats or integers of a runtime are exactly these rational numbers."""
+    """Whether the numbers that a runtime returned are exactly these rational numbers."""
     return array.shape == truth.shape and bool(np.all(rational(array) == truth))
 
 
@@ -148,7 +148,7 @@ def _view(op: str, x: list[Any], attributes: dict[str, Any], outputs: int) -> li
 
 
 def _slice(data: Any, lists: list[Any]) -> Any:
-    """By the text of the standard: negative counts from the end, then everything is clamped into the axis."""
+    """Slice as the ONNX standard says: negative bounds count from the end, then all are clamped to the axis."""
     starts, ends = lists[0], lists[1]
     axes = lists[2] if len(lists) > 2 and lists[2] is not None else range(len(starts))
     steps = lists[3] if len(lists) > 3 and lists[3] is not None else [1] * len(starts)

@@ -1,4 +1,4 @@
-"""Random exact programs: a few numbers decide each node, so that Hypothesis can shrink them."""
+"""Random exact programs. A few numbers decide each node, so that Hypothesis can shrink a program."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SHAPES: tuple[tuple[int, ...], ...] = (
 )
 
 
-class Grown:
-    """A program under construction; `grow` adds what a number says, or nothing where that would not be exact."""
+class GrowingProgram:
+    """A program under construction. `grow` adds what a number decides, or nothing where that would not be exact."""
 
     def __init__(self, seed: int) -> None:
         choose = random.Random(seed)
@@ -42,7 +42,7 @@ class Grown:
         self.pool += [self._usable(value, choose) for value in list(self.pool)]
 
     def grow(self, kind: str, number: int) -> None:
-        """One more node of a kind, or two or three where an operator needs others around it."""
+        """Add a node of a kind, with the nodes around it that its operator needs."""
         choose = random.Random(number)
         for _ in range(8):  # other operands may fit where these do not
             try:
@@ -53,25 +53,25 @@ class Grown:
             return
 
     def model(self) -> onnx.ModelProto:
-        """With everything that was computed as an output."""
+        """Return the program, with everything that it computes as an output."""
         made = [value for value in self.pool if not value.name.startswith("x")]
         return self.builder.model({f"y{number}": value for number, value in enumerate(made)})
 
     # Operands
 
     def pick(self, choose: random.Random, *dtypes: str) -> Value:
-        """A tensor of one of some dtypes. Errors: NotExactError where there is none."""
+        """Choose a tensor with one of these dtypes. Errors: NotExactError where there is none."""
         fitting = [value for value in self.pool if value.dtype in dtypes]
         if not fitting:
             raise NotExactError("the pool", f"it has no {dtypes}")
-        # Recent ones more often, so that programs grow deep.
+        # Recent tensors are chosen more often, so that programs become deep.
         return fitting[-1 - min(int(choose.expovariate(0.3)), len(fitting) - 1)]
 
     def number(self, choose: random.Random) -> Value:
         return self.pick(choose, FLOAT)
 
     def partner(self, choose: random.Random, value: Value) -> Value:
-        """Something of the same dtype: another tensor, or a constant."""
+        """Choose an operand of the same dtype: another tensor, or a constant."""
         if choose.random() < 0.6:
             return self.pick(choose, value.dtype)
         return self.constant(choose, value.dtype, choose.choice(((), (1,), (3,), value.shape)), value.grid)
@@ -88,7 +88,7 @@ class Grown:
         return self.builder.constant(np.array(values, dtype).reshape(shape))
 
     def narrowed(self, choose: random.Random, value: Value, bits: int) -> Value:
-        """Within `bits` bits: clipped, rounded or shifted into them."""
+        """Clip, round or shift a tensor into `bits` bits."""
         if value.magnitude <= 2**bits:
             return value
         if choose.random() < 0.5 or value.grid + value.magnitude.bit_length() - bits > 300:
@@ -99,7 +99,7 @@ class Grown:
         return self.builder.scale(self.builder.op("Floor", self.builder.scale(value, -grid)), grid)
 
     def _usable(self, value: Value, choose: random.Random) -> Value:
-        """An input as float64, clipped where it could exceed 53 bits."""
+        """Cast an input to float64, clipped where it could exceed 53 bits."""
         if value.dtype == "int64":
             limit = 2 ** choose.choice((10, 31, 52, 53))
             value = self.builder.op(
@@ -108,10 +108,10 @@ class Grown:
         return self.builder.scale(self.builder.cast(value, FLOAT), choose.choice((0, 0, -4, -20, 3)))
 
 
-Make = Callable[[Grown, random.Random], list[Value]]
+Make = Callable[[GrowingProgram, random.Random], list[Value]]
 
 
-def _sum(g: Grown, choose: random.Random) -> list[Value]:
+def _sum(g: GrowingProgram, choose: random.Random) -> list[Value]:
     a = g.pick(choose, FLOAT, *WIDE_INTEGERS)
     b = g.partner(choose, a)
     if a.dtype == FLOAT and choose.random() < 0.7:
@@ -124,35 +124,35 @@ def _sum(g: Grown, choose: random.Random) -> list[Value]:
     return [g.builder.op(choose.choice(("Add", "Sub")), a, b)]
 
 
-def _mul(g: Grown, choose: random.Random) -> list[Value]:
+def _mul(g: GrowingProgram, choose: random.Random) -> list[Value]:
     a = g.number(choose)
     b = g.partner(choose, a)
     bits = choose.randint(2, 51)
     return [g.builder.op("Mul", g.narrowed(choose, a, bits), g.narrowed(choose, b, 53 - bits))]
 
 
-def _single(g: Grown, choose: random.Random) -> list[Value]:
+def _single(g: GrowingProgram, choose: random.Random) -> list[Value]:
     return [g.builder.op(choose.choice(("Neg", "Round", "Floor")), g.number(choose))]
 
 
-def _scaled(g: Grown, choose: random.Random) -> list[Value]:
+def _scaled(g: GrowingProgram, choose: random.Random) -> list[Value]:
     value = g.builder.scale(g.number(choose), choose.choice((-30, -9, -2, -1, 1, 7)))
     return [value, g.builder.op(choose.choice(("Round", "Floor")), value)]
 
 
-def _extreme(g: Grown, choose: random.Random) -> list[Value]:
+def _extreme(g: GrowingProgram, choose: random.Random) -> list[Value]:
     a = g.pick(choose, FLOAT, *WIDE_INTEGERS)
     operands = [a, *(g.partner(choose, a) for _ in range(choose.randint(1, 2)))]
     return [g.builder.op(choose.choice(("Max", "Min")), *operands)]
 
 
-def _clip(g: Grown, choose: random.Random) -> list[Value]:
+def _clip(g: GrowingProgram, choose: random.Random) -> list[Value]:
     value = g.number(choose)
     bits = choose.choice((0, 1, 7, 15, 29))
     return [g.builder.clipped(value, -(2**bits), 2**bits - 1), g.narrowed(choose, value, choose.choice((8, 24, 40)))]
 
 
-def _div(g: Grown, choose: random.Random) -> list[Value]:
+def _div(g: GrowingProgram, choose: random.Random) -> list[Value]:
     a, b = g.number(choose), g.number(choose)
     divisor = g.builder.op("Max", b, g.builder.constant(np.float64(2.0**b.grid * choose.choice((1, 2, 3)))))
     grid = min(a.grid, divisor.grid)
@@ -160,7 +160,7 @@ def _div(g: Grown, choose: random.Random) -> list[Value]:
     return [g.builder.quotient(a, divisor)]
 
 
-def _sqrt(g: Grown, choose: random.Random) -> list[Value]:
+def _sqrt(g: GrowingProgram, choose: random.Random) -> list[Value]:
     whole = g.builder.op("Floor", g.number(choose))
     limit = g.builder.constant(np.float64(2**52 - 1))
     return [
@@ -170,7 +170,7 @@ def _sqrt(g: Grown, choose: random.Random) -> list[Value]:
     ]
 
 
-def _matmul(g: Grown, choose: random.Random) -> list[Value]:
+def _matmul(g: GrowingProgram, choose: random.Random) -> list[Value]:
     a = g.number(choose)
     if not a.shape:
         raise NotExactError("MatMul", "a scalar")
@@ -184,7 +184,7 @@ def _matmul(g: Grown, choose: random.Random) -> list[Value]:
     return [g.builder.op("MatMul", a, g.narrowed(choose, b, 53 - bits - depth.bit_length()))]
 
 
-def _reduce(g: Grown, choose: random.Random) -> list[Value]:
+def _reduce(g: GrowingProgram, choose: random.Random) -> list[Value]:
     value = g.pick(choose, FLOAT, *WIDE_INTEGERS)
     axes = sorted(choose.sample(range(len(value.shape)), choose.randint(0, len(value.shape))))
     op = choose.choice(("ReduceSum", "ReduceMax", "ReduceMin"))
@@ -194,7 +194,7 @@ def _reduce(g: Grown, choose: random.Random) -> list[Value]:
     return [g.builder.op(op, value, *lists, keepdims=choose.randint(0, 1))]
 
 
-def _lookup(g: Grown, choose: random.Random) -> list[Value]:
+def _lookup(g: GrowingProgram, choose: random.Random) -> list[Value]:
     data = g.pick(choose, *DTYPES)
     if not data.shape:
         raise NotExactError("Gather", "a scalar")
@@ -208,23 +208,23 @@ def _lookup(g: Grown, choose: random.Random) -> list[Value]:
     return [g.builder.op("GatherElements", data, index, axis=axis)]
 
 
-def _where(g: Grown, choose: random.Random) -> list[Value]:
+def _where(g: GrowingProgram, choose: random.Random) -> list[Value]:
     condition, a = g.pick(choose, BOOL), g.pick(choose, FLOAT, *WIDE_INTEGERS)
     return [g.builder.op("Where", condition, a, g.partner(choose, a))]
 
 
-def _compare(g: Grown, choose: random.Random) -> list[Value]:
+def _compare(g: GrowingProgram, choose: random.Random) -> list[Value]:
     a = g.pick(choose, FLOAT, *WIDE_INTEGERS)
     op = choose.choice(("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"))
     return [g.builder.op(op, a, g.partner(choose, a))]
 
 
-def _logic(g: Grown, choose: random.Random) -> list[Value]:
+def _logic(g: GrowingProgram, choose: random.Random) -> list[Value]:
     a, b = g.pick(choose, BOOL), g.pick(choose, BOOL)
     return [g.builder.op("Not", a), g.builder.op(choose.choice(("And", "Or")), a, b)]
 
 
-def _cast(g: Grown, choose: random.Random) -> list[Value]:
+def _cast(g: GrowingProgram, choose: random.Random) -> list[Value]:
     value, dtype = g.pick(choose, *DTYPES), choose.choice(DTYPES)
     if value.dtype == FLOAT and dtype in INTEGER_RANGES:
         value = g.builder.op("Floor", value)
@@ -233,7 +233,7 @@ def _cast(g: Grown, choose: random.Random) -> list[Value]:
     return [g.builder.op("Cast", value, to=PROTO_OF[dtype])]
 
 
-def _move(g: Grown, choose: random.Random) -> list[Value]:
+def _move(g: GrowingProgram, choose: random.Random) -> list[Value]:
     value = g.pick(choose, *DTYPES)
     rank = len(value.shape)
     axis = choose.randrange(rank) if rank else 0
@@ -259,7 +259,7 @@ def _move(g: Grown, choose: random.Random) -> list[Value]:
     return [g.builder.op(op, value)]
 
 
-def _slice(g: Grown, choose: random.Random) -> list[Value]:
+def _slice(g: GrowingProgram, choose: random.Random) -> list[Value]:
     value = g.pick(choose, *DTYPES)
     axis = choose.randrange(len(value.shape)) if value.shape else 0
     bounds = (-(2**63), -4, -2, -1, 0, 1, 2, 5, 2**63 - 1)
@@ -268,7 +268,7 @@ def _slice(g: Grown, choose: random.Random) -> list[Value]:
     return [g.builder.op("Slice", value, *(g.builder.constant(np.array(item, np.int64)) for item in lists))]
 
 
-def _concat(g: Grown, choose: random.Random) -> list[Value]:
+def _concat(g: GrowingProgram, choose: random.Random) -> list[Value]:
     value = g.pick(choose, *DTYPES)
     if not value.shape:
         raise NotExactError("Concat", "a scalar")
@@ -302,16 +302,16 @@ Step = tuple[str, int]
 STEPS = st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.integers(0, 2**32)), min_size=8, max_size=24)
 
 
-def grown(seed: int, steps: list[Step]) -> onnx.ModelProto:
-    """The program that these numbers describe."""
-    program = Grown(seed)
+def random_program(seed: int, steps: list[Step]) -> onnx.ModelProto:
+    """Build the program that these numbers describe."""
+    program = GrowingProgram(seed)
     for kind, number in steps:
         program.grow(kind, number)
     return program.model()
 
 
 def feeds_of(model: onnx.ModelProto, seed: int) -> list[dict[str, Any]]:
-    """Inputs: the ends of their types, alternating, random extremes, random."""
+    """Make six feeds: all smallest, all largest, both in turn, random extremes twice, and random numbers."""
     generator = np.random.default_rng(seed)
     feeds: list[dict[str, Any]] = [{} for _ in range(6)]
     for info in model.graph.input:

@@ -1,11 +1,11 @@
-"""Inputs that follow the largest weights: they reach the proven bound of a product to the unit, and never pass it."""
+"""Inputs chosen against the largest weights reach the proven bound of a product exactly, and never pass it."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.exact.graphs import data, plain_run
+from tests.exact.graphs import data, stock_run
 from verifier.exact import Engine, NotExactError, load_program, reference
 
 DEPTH, WIDTH = 384, 7
@@ -57,13 +57,13 @@ def test_product__rows_that_follow_the_largest_column__reach_the_bound_and_no_mo
             reference.run(shuffled, feeds)["y"],
             Engine(shuffled).run(feeds)["y"],
             Engine(shuffled, threads=2).run(feeds)["y"],
-            plain_run(file, feeds)[0].astype(np.int64),
+            stock_run(file, feeds)[0].astype(np.int64),
         ):
             assert (found.astype(object) == truth).all()
 
 
 def test_product__one_unit_too_many__really_rounds() -> None:
-    """The rule is not stricter than it has to be: what it refuses by one unit is wrong by one unit."""
+    """The rule is not stricter than necessary: a product that is refused by one unit is wrong by one unit."""
     weights = np.ones((DEPTH, WIDTH), np.int16)
     limit = 2**53 // DEPTH + 1
     file = product(weights, limit)
@@ -71,6 +71,6 @@ def test_product__one_unit_too_many__really_rounds() -> None:
         load_program(file)
     rows = np.full((4, DEPTH), limit, np.int64)
     rows[:, 0] -= 1 - (limit * DEPTH) % 2  # an odd total above 2**53
-    (found,) = plain_run(file, {"x": rows})
+    (found,) = stock_run(file, {"x": rows})
     assert int(rows[0].astype(object).sum()) % 2 == 1
     assert int(found[0, 0]) != int(rows[0].astype(object).sum())

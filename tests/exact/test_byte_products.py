@@ -1,4 +1,4 @@
-"""Products in bytes: to the bit what float64 gives, and only where this machine's bytes are right."""
+"""Products in bytes equal those in float64 bit for bit, and are used only where this machine computes them right."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from verifier.exact.runtime.emission import emit, never
 
 ROWS, DEPTH, COLUMNS = 64, 96, 48
 SCALES = np.array([1 + column % 31 for column in range(COLUMNS)]) * 2.0**-9
-WORDS = (-(2**15), MAX_TWO_DIGITS)  # what is stored has no more bits below
+WORDS = (-(2**15), MAX_TWO_DIGITS)  # int16 holds nothing smaller
 BYTES = (-128, 127)
 
 
 def product(operand: tuple[int, int], weight: np.ndarray[Any, Any], scaled: bool = True, rows: int = ROWS) -> Program:
-    """Clip(x) * 2**-3 times a weight, its columns scaled or not."""
+    """A program that multiplies Clip(x) * 2**-3 by a weight, its columns scaled or not."""
     nodes = [
         ("Cast", "x", "f", {"to": 11}),
         ("Clip", "f low high", "c"),
@@ -46,7 +46,7 @@ def product(operand: tuple[int, int], weight: np.ndarray[Any, Any], scaled: bool
 
 
 def extremes(limits: tuple[int, int], dtype: Any, *shape: int) -> np.ndarray[Any, Any]:
-    """Numbers at and near the limits, and some in between."""
+    """Random numbers, half of them at and near the limits."""
     rng = np.random.default_rng(11)
     drawn = rng.integers(limits[0], limits[1] + 1, shape)
     near = rng.choice([limits[0], limits[0] + 1, -129, -128, -1, 0, 1, 127, 128, limits[1] - 1, limits[1]], shape)
@@ -106,7 +106,7 @@ def test_product__of_integers_of_one_or_two_bytes__is_what_the_reference_says(
 def test_product__of_any_shape_and_spread__is_what_float64_gives(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("verifier.exact.runtime.byte_emission.MIN_MULTIPLICATIONS", 0)
     rng = np.random.default_rng(seed)
-    rows, depth, columns = (int(rng.integers(1, most)) for most in (70, 600, 90))
+    rows, depth, columns = (int(rng.integers(1, limit)) for limit in (70, 600, 90))
     limits = rng.choice([3, 127, 128, 5000, MAX_TWO_DIGITS], 2)
     weight = rng.choice([-1, 1], (depth, columns)) * rng.integers(0, limits[0] + 1, (depth, columns))
     weight[:, 0] = limits[0]

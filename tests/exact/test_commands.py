@@ -1,4 +1,4 @@
-"""touchstone check, eval, selftest: as a user types them."""
+"""The commands check, eval and selftest, as a user types them."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.exact.graphs import data, digest_of_outputs, digest_of_plain_run
+from tests.exact.graphs import data, digest_of_outputs, digest_of_stock_run
 from verifier.cli.main import cli
 from verifier.exact import Engine, load_program
 from verifier.exact.vectors import load_vectors
@@ -22,7 +22,7 @@ FLOAT = 11  # TensorProto.DOUBLE
 
 
 def scorer() -> bytes:
-    """score = sum of x * w / 16, rounded down; a second output holds the products."""
+    """score = sum of x * w / 16, rounded down; a second output holds the scaled products."""
     return data(
         [
             ("Cast", "x", "xf", {"to": FLOAT}),
@@ -100,7 +100,7 @@ def test_check__graph_that_could_round__names_node_and_reason(tmp_path: Path) ->
     }
 
 
-def test_check__no_onnx_at_all__is_a_rejection_too(tmp_path: Path) -> None:
+def test_check__file_that_is_not_onnx__is_refused_with_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
     path.write_text("not a model")
     result = run("check", path)
@@ -148,10 +148,10 @@ def test_eval__digest__is_the_one_that_evidence_records_for_the_same_run(program
     assert as_json(run("eval", program, "--feeds", feeds))["digest"] == "0x" + record.outputs.hex()
 
 
-def test_eval__pinned_file_on_plain_onnxruntime__has_the_same_digest(program: Path, feeds: Path) -> None:
+def test_eval__program_file_on_stock_onnxruntime__has_the_same_digest(program: Path, feeds: Path) -> None:
     printed = as_json(run("eval", program, "--feeds", feeds))
     with np.load(feeds) as arrays:
-        plain = digest_of_plain_run(program.read_bytes(), [item["grid"] for item in printed["outputs"]], dict(arrays))
+        plain = digest_of_stock_run(program.read_bytes(), [item["grid"] for item in printed["outputs"]], dict(arrays))
     assert "0x" + plain.hex() == printed["digest"]
 
 
@@ -167,7 +167,7 @@ def test_eval__real_process__prints_json_and_one_line_for_an_error(program: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 broken"])
-def test_eval__feeds_that_are_no_npz__are_refused(program: Path, tmp_path: Path, content: bytes) -> None:
+def test_eval__feeds_that_are_not_an_npz_file__are_refused(program: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.npz"
     path.write_bytes(content)
     result = run("eval", program, "--feeds", path)

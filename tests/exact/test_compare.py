@@ -1,4 +1,4 @@
-"""touchstone lower, compare: from a float model and its feeds to an exact program and its distance, as a user types."""
+"""The commands lower and compare, as a user types them."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ BATCHES = 6
 
 
 def embedder() -> onnx.ModelProto:
-    """Masked mean of token embeddings, moved by a vector that is fed, then tanh and a classifier."""
+    """Masked sum of token embeddings, plus a vector that is an input, then tanh and a linear classifier."""
     rng = np.random.default_rng(3)
     constants = {
         "table": rng.normal(0, 1, (40, WIDTH)),
@@ -60,7 +60,7 @@ def embedder() -> onnx.ModelProto:
 
 
 def arrays(seed: int) -> dict[str, Any]:
-    """Stacked batches; of the shift there is one for all."""
+    """Stacked batches of ids and masks, and one shift for all of them."""
     rng = np.random.default_rng(seed)
     shape = (BATCHES * BATCH, TOKENS)
     mask = rng.integers(0, 2, shape)
@@ -83,7 +83,7 @@ def as_json(result: Result) -> Any:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """float.onnx, calibrate.npz, feeds.npz (other samples), and exact.onnx with what `lower` said in lower.json."""
+    """A folder with float.onnx, calibrate.npz, feeds.npz (other samples), exact.onnx, and lower's output lower.json."""
     path = tmp_path_factory.mktemp("lowered")
     onnx.save(embedder(), path / "float.onnx")
     np.savez(path / "calibrate.npz", **arrays(1))
@@ -129,7 +129,7 @@ def test_lower__mask_that_is_only_0_or_1_in_calibration__is_clipped(folder: Path
     assert (clip.op, program.interval(clip.outputs[0])) == ("Clip", (0, 1))
 
 
-def test_lower__declared_input__arrives_as_declared(folder: Path, tmp_path: Path) -> None:
+def test_lower__declared_input__is_encoded_as_declared(folder: Path, tmp_path: Path) -> None:
     said = as_json(lowered(folder, tmp_path / "e.onnx", "--input", "shift=int8:-4", "--input", "ids=int16"))
     assert [(item["dtype"], item["grid"]) for item in said["inputs"]] == [("int16", 0), ("int32", 0), ("int8", -4)]
     program = load_program((tmp_path / "e.onnx").read_bytes())

@@ -1,4 +1,4 @@
-"""What the engine writes instead of a program's own nodes: fewer, and to the bit the same."""
+"""The engine emits fewer nodes than a program has, with the same results bit for bit."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def program(nodes: list[Row], outputs: str = "y", **constants: Any) -> Program:
 
 
 def emitted(found: Program) -> Counter[str]:
-    """How often each operator is emitted, the outputs' Identity apart."""
+    """How often each operator is emitted, without Identity."""
     return Counter(node.op_type for node in emit(found)[0].graph.node if node.op_type != "Identity")
 
 
 def agrees(found: Program) -> None:
-    """The engine equals the reference on extreme and on random rows."""
+    """Check that the engine equals the reference on extreme and on random rows."""
     rng = np.random.default_rng(5)
     engine = Engine(found)
     for x in (
@@ -82,7 +82,7 @@ def test_scales__of_a_product_that_is_needed_itself__stay_apart(nodes: list[Row]
 def test_scales__of_any_shape__give_the_references_integers(
     rows: tuple[int, ...], weight: tuple[int, ...], scales: tuple[int, ...]
 ) -> None:
-    """Scales of rows, of a single number or of other shapes are no column scales of the weight."""
+    """Factors of rows, single factors and factors of other shapes do not scale the weight's columns."""
     rng = np.random.default_rng(3)
     constants = {"w": rng.integers(-9, 9, weight).astype(float), "s": rng.integers(2, 9, scales).astype(float)}
     nodes: list[Row] = [("Cast", "x", "f", {"to": 11}), ("MatMul", "f w", "p"), ("Mul", "p s", "y")]
@@ -94,22 +94,22 @@ def test_scales__of_any_shape__give_the_references_integers(
 def test_power_of_two__in_front_of_rounding__costs_nothing() -> None:
     nodes: list[Row] = [("Mul", "f down", "g"), ("Round", "g", "r"), ("Mul", "r up", "y")]
     found = program(nodes, down=np.float64(2.0**-3), up=np.float64(2.0**5))
-    # The two that round, and one that brings the output back to its real size.
+    # Add and Sub round; one Mul brings the output back to its value.
     assert emitted(found) == {"Cast": 1, "Add": 1, "Sub": 1, "Mul": 1}
     agrees(found)
 
 
 def test_round__largest_numbers_and_ties__to_even() -> None:
-    most = float(2**37 - 1)  # odd: halves of odd numbers are ties
+    largest = float(2**37 - 1)  # odd: halves of odd numbers are ties
     nodes: list[Row] = [("Mul", "f k", "g"), ("Mul", "g half", "h"), ("Round", "h", "y")]
-    found = program(nodes, k=np.float64(most), half=np.float64(0.5))
+    found = program(nodes, k=np.float64(largest), half=np.float64(0.5))
     assert max(map(abs, found.interval("y"))) > 2**50
     agrees(found)
 
 
 def test_shifts__driven_up_product_by_product__never_leave_float64() -> None:
     nodes: list[Row] = [("Clip", "f low high", "a"), ("Mul", "a large", "b0")]
-    for step in range(3):  # were scalings never carried out, each square would stand twice as far from its real size
+    for step in range(3):  # if scalings were never carried out, each square would double the shift
         nodes += [
             ("Mul", f"b{step} down", f"c{step}"),
             ("Mul", f"c{step} c{step}", f"d{step}"),

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from tests.exact.graphs import data, plain_run
+from tests.exact.graphs import data, stock_run
 from verifier.exact import Engine, FeedError, Program, SelfTestError, load_program, reference
 from verifier.exact.runtime import engine
 
@@ -47,10 +47,10 @@ TRUE = [630, 741, 852]  # 0·1 + 3·10 + 6·100 and so on
 def test_optimised_runtime__transposed_operand_and_a_vector__is_wrong_where_the_engine_is_right(
     program: Program, feeds: dict[str, Any]
 ) -> None:
-    """MatmulTransposeFusion of stock onnxruntime takes the vector for a row: an optimiser's fault, not a kernel's."""
-    (optimised,) = plain_run(product_with_transposed(), feeds, optimised=True)
-    assert optimised.ravel().tolist() != TRUE, "this onnxruntime is repaired: the fault can be struck from the design"
-    (unoptimised,) = plain_run(product_with_transposed(), feeds)
+    """Stock onnxruntime's MatmulTransposeFusion takes the vector for a row: its optimiser is at fault, not a kernel."""
+    (optimised,) = stock_run(product_with_transposed(), feeds, optimised=True)
+    assert optimised.ravel().tolist() != TRUE, "repaired in this onnxruntime: update the documentation"
+    (unoptimised,) = stock_run(product_with_transposed(), feeds)
     assert unoptimised.tolist() == TRUE
     assert Engine(program).run(feeds)["y"].tolist() == TRUE
     assert reference.run(program, feeds)["y"].tolist() == TRUE
@@ -81,7 +81,7 @@ def test_session__every_option__is_pinned(program: Program, monkeypatch: pytest.
         with pytest.raises(RuntimeError):
             options.get_session_config_entry(entry)
     assert model != product_with_transposed()
-    assert b"zf" not in model  # no name of the stranger's
+    assert b"zf" not in model  # no name from the file
 
 
 def test_session__another_provider__is_refused(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_environment__lets_a_model_override_options__is_cleared_before_onnxrunti
     assert child.stdout == "None\n"
 
 
-def test_emitted_graph__of_a_stranger__holds_only_what_runs_under_new_names() -> None:
+def test_emitted_graph__of_an_untrusted_file__holds_only_what_runs_under_new_names() -> None:
     file = data(
         [
             ("Cast", "weight", "w", {"to": DOUBLE}),
@@ -129,7 +129,7 @@ def test_emitted_graph__of_a_stranger__holds_only_what_runs_under_new_names() ->
 
 
 def test_emitted_graph__order_of_int64__is_found_by_comparisons() -> None:
-    """Some onnxruntimes take the wrong one of two int64 whose upper halves are alike, in Max, Min and Clip."""
+    """Some onnxruntime versions take the wrong one of two int64 with equal upper halves in Max, Min and Clip."""
     file = data(
         [("Clip", "x low high", "c"), ("Max", "c z", "m"), ("Min", "m z x", "y")],
         {"x": ("int64", [2]), "z": ("int64", [2])},

@@ -1,4 +1,4 @@
-"""ONNX files made to exhaust whoever checks them, or that are no ONNX at all: refused soon and in little memory."""
+"""Files made to exhaust the machine that checks them, or that are not ONNX: refused soon and in little memory."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.exact.graphs import data
-from tests.exact.hostile import DOUBLE, field, plain, refused, varint
+from tests.exact.hostile import DOUBLE, field, refused, valid_model, varint
 from verifier.exact import NotExactError, load_program
 
 # Encoding
@@ -17,7 +17,7 @@ from verifier.exact import NotExactError, load_program
 
 @pytest.mark.parametrize("claim", [2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**69])
 def test_encoding__field_claiming_2_gigabytes__is_refused(claim: int) -> None:
-    found = refused(plain().SerializeToString() + varint(7 << 3 | 2) + varint(claim) + b"abc")
+    found = refused(valid_model().SerializeToString() + varint(7 << 3 | 2) + varint(claim) + b"abc")
     assert found.startswith("the file: it is not an ONNX model")
 
 
@@ -39,15 +39,15 @@ def test_encoding__nested_a_thousand_times__is_refused() -> None:
     assert refused(field(7, nested)) == "the file: it is nested deeper than 12 levels"
 
 
-def test_encoding__every_cut_and_a_thousand_changed_bytes__never_surprise() -> None:
-    file = plain().SerializeToString()
+def test_encoding__every_cut_and_a_thousand_changed_bytes__are_proven_or_refused() -> None:
+    file = valid_model().SerializeToString()
     choose = np.random.default_rng(7)
     variants = [file[:length] for length in range(len(file))]
     for _ in range(1000):
-        spoiled = bytearray(file)
+        altered = bytearray(file)
         for place in choose.integers(0, len(file), choose.integers(1, 4)):
-            spoiled[place] = choose.integers(0, 256)
-        variants.append(bytes(spoiled))
+            altered[place] = choose.integers(0, 256)
+        variants.append(bytes(altered))
     refusals = 0
     for variant in variants:
         try:
@@ -57,7 +57,7 @@ def test_encoding__every_cut_and_a_thousand_changed_bytes__never_surprise() -> N
     assert len(file) < refusals < len(variants)
 
 
-# Size: each in a process of its own with an upper limit on memory, because protobuf's is not Python's to count.
+# Size. Each file is checked in a process of its own whose memory is measured: Python does not see protobuf's.
 
 LIMITED = """
 import resource, sys
@@ -75,7 +75,7 @@ print(after.ru_maxrss - before >> 10, after.ru_utime)
 
 
 def measured(tmp_path: Path, file: bytes) -> tuple[str, int, float]:
-    """What the check says, MiB it needed beside the file, and CPU seconds."""
+    """The result of the check, the MiB that it needed beside the file, and its CPU seconds."""
     path = tmp_path / "hostile.onnx"
     path.write_bytes(file)
     child = subprocess.run(
@@ -93,7 +93,7 @@ def test_size__20_million_empty_nodes__are_refused_before_they_fill_the_memory(t
 
 
 def test_size__250_thousand_nodes__are_refused(tmp_path: Path) -> None:
-    good = plain()
+    good = valid_model()
     node = field(1, good.graph.node[0].SerializeToString())
     said, mebibytes, _ = measured(tmp_path, good.SerializeToString() + field(7, node * 250_000))
     assert said == "not exact at the graph: it has 250002 nodes, at most 200000 are allowed"
@@ -103,7 +103,7 @@ def test_size__250_thousand_nodes__are_refused(tmp_path: Path) -> None:
 def test_size__list_of_100_million_numbers_in_an_attribute__is_refused(tmp_path: Path) -> None:
     attribute = field(1, b"perm") + b"\xa0\x01\x07" + field(8, b"\x00" * 100_000_000)
     node = field(1, b"f") + field(2, b"z") + field(4, b"Transpose") + field(5, attribute)
-    said, mebibytes, _ = measured(tmp_path, plain().SerializeToString() + field(7, field(1, node)))
+    said, mebibytes, _ = measured(tmp_path, valid_model().SerializeToString() + field(7, field(1, node)))
     assert said == "not exact at the file: it has a list of numbers of 100000000 bytes outside raw data"
     assert mebibytes < 100
 
@@ -136,7 +136,7 @@ def test_size__constant_copied_by_a_thousand_nodes__is_refused(op: str, tmp_path
 
 
 def test_size__weight_multiplied_in_ten_thousand_views__is_added_up_once_or_refused(tmp_path: Path) -> None:
-    """One weight read by many nodes is as good as read once; as many different slices of it are not."""
+    """One weight that many nodes read is added up once; as many different slices of it exceed the budget."""
     weight = {"w": np.ones((2**10, 2**10), np.int8), "one": np.array([1], np.int64)}
     shared: list[Any] = [("Cast", "x", "f", {"to": DOUBLE})]
     for number in range(1000):

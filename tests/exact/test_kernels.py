@@ -1,4 +1,4 @@
-"""Whatever the check accepts has a kernel in onnxruntime: every operator with every dtype, and no dtype besides."""
+"""Every operator and dtype that the proof accepts has a kernel in onnxruntime, and runs alike everywhere."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.exact.graphs import Row, data, plain_run
+from tests.exact.graphs import Row, data, stock_run
 from tests.exact.oracle import evaluate, same
 from tests.exact.programs import feeds_of
 from verifier.exact import Engine, NotExactError, Program, load_program, reference
@@ -26,7 +26,7 @@ ACCEPTED: dict[str, set[str]] = (
     | dict.fromkeys(("Gather", "GatherElements", "Cast", "Identity", "Reshape", "Transpose"), ALL)
     | dict.fromkeys(("Slice", "Split", "Concat", "Expand", "Squeeze", "Unsqueeze"), ALL)
 )
-# What an operator reads: a and b are of the dtype in question [2, 3], the rest is below.
+# The operands of each operator: a and b [2, 3] have the dtype under test, the others are defined below.
 READS = dict.fromkeys(ACCEPTED, "a b") | {
     **dict.fromkeys(("Neg", "Not", "Round", "Floor", "Sqrt", "Identity", "Transpose", "Cast"), "a"),
     "Clip": "a lo hi",
@@ -47,7 +47,7 @@ LISTS = {"list0": [0], "list1": [1], "list12": [1, 2], "list32": [3, 2], "list22
 
 
 def graph(op: str, dtype: str, shape: tuple[int, ...] = (2, 3)) -> bytes:
-    """y = op of tensors of a dtype that are computed from inputs and within 0..100."""
+    """A file with y = op of tensors of a dtype, which are computed from inputs and lie within 0..100."""
     source = {"bool": "int32", "float64": "int16"}.get(dtype, dtype)
     nodes: list[Row] = []
     for name in "ab":
@@ -91,7 +91,7 @@ def check_run(file: bytes, program: Program) -> None:
     model = onnx.load_from_string(file)
     engine = Engine(program)
     for feeds in feeds_of(model, seed=3):
-        (plain,) = plain_run(file, feeds)
+        (plain,) = stock_run(file, feeds)
         outputs = engine.run(feeds)["y"]
         assert same(plain, evaluate(model, feeds)["y"])
         np.testing.assert_array_equal(outputs, reference.run(program, feeds)["y"])

@@ -1,4 +1,4 @@
-"""A real encoder, exact: one digest whatever the batch and the threads, where float32 has several."""
+"""A real encoder has one exact digest for every batch size and number of threads, where float32 has several."""
 
 import hashlib
 from dataclasses import replace
@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from tests.exact.graphs import digest_of_plain_run
+from tests.exact.graphs import digest_of_stock_run
 from tests.exact.minilm import EMBEDDING, ROWS, Encoder, Feeds, encoded, encoder
 from verifier.artifacts.evidence import outputs_digest
 from verifier.exact import Engine, Tensor, reference
@@ -22,7 +22,7 @@ def rows() -> Feeds:
 
 @pytest.fixture(scope="module")
 def encoders() -> tuple[Encoder, Encoder]:
-    """For batches of one row and of all rows."""
+    """The encoder for batches of one row and of all rows."""
     return encoder(1), encoder(ROWS)
 
 
@@ -54,7 +54,7 @@ def test_minilm__exact_embeddings__are_those_of_float32(encoders: tuple[Encoder,
     assert cosines.min() >= 0.9999
 
 
-def test_minilm__pinned_file_on_plain_onnxruntime__has_the_engines_digest(
+def test_minilm__program_file_on_stock_onnxruntime__has_the_engines_digest(
     encoders: tuple[Encoder, Encoder], rows: Feeds
 ) -> None:
     _, item = encoders
@@ -62,7 +62,7 @@ def test_minilm__pinned_file_on_plain_onnxruntime__has_the_engines_digest(
     grids = [output.grid for output in item.program.outputs]
     expected = outputs_digest(Engine(item.program).run(feeds).values())
     for threads in THREADS:
-        assert digest_of_plain_run(item.exact_file, grids, feeds, threads=threads) == expected
+        assert digest_of_stock_run(item.exact_file, grids, feeds, threads=threads) == expected
 
 
 def test_minilm__every_tensor_on_real_and_extreme_rows__is_the_references_and_within_its_interval(

@@ -1,4 +1,4 @@
-"""A proven graph with one thing changed is proven again or refused: never accepted and inexact."""
+"""A proven graph with one change is proven again or refused, and never accepted while it is inexact."""
 
 import random
 from collections import Counter
@@ -15,20 +15,21 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from tests.exact import oracle
-from tests.exact.graphs import constant, plain_run
-from tests.exact.programs import STEPS, Step, feeds_of, grown
+from tests.exact.graphs import constant, stock_run
+from tests.exact.programs import STEPS, Step, feeds_of, random_program
 from verifier.exact import Engine, NotExactError, load_program
 from verifier.exact.program.instructions import REGISTRY, InstructionSite, products, site
 from verifier.exact.program.parse import PROTO_OF
 from verifier.exact.program.values import Value
 
-# What a seed gives depends on the modules that are loaded: batches go on until everything happened so often.
-OFTEN = 3
-MOST_BATCHES = 6
+# Every change must be accepted and refused at least this often. What a seed gives depends on the loaded modules, so
+# batches of mutants are drawn until then, up to a maximum.
+MIN_OCCURRENCES = 3
+MAX_BATCHES = 6
 
 
 def change_constant(model: onnx.ModelProto, choose: random.Random) -> None:
-    """One number becomes larger, smaller, an extreme, or a neighbour."""
+    """Change one number to a larger or smaller one, an extreme, or a neighbour."""
     tensor = choose.choice(model.graph.initializer)
     array = np.array(numpy_helper.to_array(tensor))
     if array.size == 0:
@@ -65,7 +66,7 @@ def change_operator(model: onnx.ModelProto, choose: random.Random) -> None:
 
 
 def change_operand(model: onnx.ModelProto, choose: random.Random) -> None:
-    """A node reads something else, or leaves it out."""
+    """Let a node read another tensor, or leave its operand out."""
     node = choose.choice(model.graph.node)
     known = [item.name for item in (*model.graph.input, *model.graph.initializer)]
     known += [name for other in model.graph.node for name in other.output]
@@ -99,7 +100,7 @@ def change_attribute(model: onnx.ModelProto, choose: random.Random) -> None:
 
 
 def drop_node(model: onnx.ModelProto, choose: random.Random) -> None:
-    """A clip, a round, a cast disappears: what read it reads its operand."""
+    """Remove a node, for example a clip, round or cast: its readers read its operand."""
     node = choose.choice(model.graph.node)
     for other in model.graph.node:
         for index, name in enumerate(other.input):
@@ -120,14 +121,14 @@ CHANGES = [
 
 
 def inexact_anywhere(model: onnx.ModelProto, number: int) -> str | None:
-    """What is wrong with an accepted graph: an output that the check, the engine or plain onnxruntime get otherwise."""
+    """Describe an output of an accepted graph that the proof, the engine or stock onnxruntime gets wrong; else None."""
     data = model.SerializeToString()
     program = load_program(data)
     engine = Engine(program)
     for feeds in feeds_of(model, number):
         truth = oracle.evaluate(model, feeds)
         outputs = engine.run(feeds)
-        for item, plain in zip(program.outputs, plain_run(data, feeds), strict=True):
+        for item, plain in zip(program.outputs, stock_run(data, feeds), strict=True):
             low, high = program.interval(item.name)
             unit = Fraction(2) ** item.grid
             real = truth[item.name]
@@ -143,9 +144,9 @@ def inexact_anywhere(model: onnx.ModelProto, number: int) -> str | None:
 
 
 def mutants(batch: int, count: int, first_fault: bool = False) -> tuple[Counter[str], list[str]]:
-    """How many were accepted and refused, by change; and what is wrong with those accepted, or the first of it.
+    """Count accepted and refused mutants by change, and describe the faults of the accepted ones, or the first fault.
 
-    `batch` numbers the random draws.
+    `batch` is the seed of the random draws.
     """
     fates: Counter[str] = Counter()
     wrong: list[str] = []
@@ -156,7 +157,7 @@ def mutants(batch: int, count: int, first_fault: bool = False) -> tuple[Counter[
     def mutate(number: int, steps: list[Step], changes: list[int]) -> None:
         if first_fault and wrong:
             return
-        original = grown(number, steps)
+        original = random_program(number, steps)
         for change in changes:
             choose = random.Random(change)
             mutation = choose.choice(CHANGES)
@@ -167,7 +168,7 @@ def mutants(batch: int, count: int, first_fault: bool = False) -> tuple[Counter[
             except ValueError:  # a shape that this array cannot take
                 continue
             for output in mutant.graph.output:
-                output.ClearField("type")  # else most are refused for a type that is no longer right
+                output.ClearField("type")  # otherwise most mutants are refused because a stated type is no longer right
             try:
                 fault = inexact_anywhere(mutant, number)
             except NotExactError:
@@ -184,18 +185,18 @@ def mutants(batch: int, count: int, first_fault: bool = False) -> tuple[Counter[
 def test_mutated_graph__one_thing_changed__is_proven_or_refused() -> None:
     fates: Counter[str] = Counter()
     sides = {f"{change.__name__} {side}" for change in CHANGES for side in ("accepted", "refused")}
-    for batch in range(MOST_BATCHES):
+    for batch in range(MAX_BATCHES):
         found, wrong = mutants(batch, 100)
         assert wrong == []
         fates.update(found)
-        if all(fates[side] >= OFTEN for side in sides):
+        if all(fates[side] >= MIN_OCCURRENCES for side in sides):
             break
-    # Neither side of the alternative is empty, whatever was changed.
-    assert all(fates[side] >= OFTEN for side in sides), fates
+    # Every change is sometimes accepted and sometimes refused.
+    assert all(fates[side] >= MIN_OCCURRENCES for side in sides), fates
 
 
 def mul_of_two_corners(patch: pytest.MonkeyPatch) -> None:
-    """An interval rule that forgets that a product of unlike signs is negative."""
+    """Install an interval rule that forgets the products of unlike signs."""
     right = REGISTRY["Mul"]
 
     def infer(at: InstructionSite) -> list[Value]:
@@ -216,6 +217,6 @@ WEAKENED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 @pytest.mark.parametrize("weakness", WEAKENED)
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
 def test_mutated_graph__weakened_check__is_caught(weakness: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test above can fail: it does as soon as the check lets something through."""
+    """The test above can fail: it does when the proof accepts too much."""
     WEAKENED[weakness](monkeypatch)
-    assert any(mutants(batch, 100, first_fault=True)[1] for batch in range(MOST_BATCHES))
+    assert any(mutants(batch, 100, first_fault=True)[1] for batch in range(MAX_BATCHES))

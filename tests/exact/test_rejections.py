@@ -1,4 +1,4 @@
-"""Every reason for which a node, an output or a program is not exact; and what lies just inside each rule."""
+"""Every reason for which a node, an output or a program is refused, and programs just inside each rule."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def real(value: float) -> np.ndarray[Any, Any]:
 
 
 def bounded(bits: int, name: str = "w", source: str = "x64") -> list[Row]:
-    """Nodes that make a float64 within ±2**bits of an int64 input; the limits are constants."""
+    """Nodes that compute a float64 within ±2**bits from an int64 input; the limits are constants."""
     return [("Clip", f"{source} low{bits} high{bits}", f"{name}c"), ("Cast", f"{name}c", name, {"to": DOUBLE})]
 
 
@@ -31,7 +31,7 @@ LIMITS = {f"{side}{bits}": np.int64(sign * 2**bits) for bits in (52, 53) for sid
 
 
 def reason(nodes: list[Row], inputs: Any = None, constants: Any = None, outputs: str = "y") -> str:
-    """Why a graph is refused; an empty text when it is proven."""
+    """The node and reason for which a graph is refused; an empty text when it is proven."""
     try:
         load_program(data(nodes, inputs or I16, constants or {}, outputs))
     except NotExactError as error:
@@ -98,7 +98,7 @@ ROUNDING = {
     "a quotient with two readers": (
         [*CAST, ("Div", "f two", "q"), ("Floor", "q", "y"), ("Floor", "q", "z")], I16, {"two": real(2)},
         "must be read exactly once, by a Floor"),
-    "a quotient that nobody reads": (
+    "a quotient that no node reads": (
         [*CAST, ("Div", "f two", "q"), ("Floor", "f", "y")], I16, {"two": real(2)},
         "must be read exactly once, by a Floor"),
     "a divisor that can be 0": (
@@ -117,8 +117,8 @@ ROUNDING = {
         "y")], X64, LIMITS | {"zero": real(0)},
         "its argument can be 0 to 4503599627370496: 0 to 2**52 - 1 is exact"),
     "a root of 2**52 - 1 is proven": (
-        [*bounded(52), ("Clip", "w zero most", "p"), ("Sqrt", "p", "r"), ("Floor", "r", "y")], X64,
-        LIMITS | {"zero": real(0), "most": real(2**52 - 1)}, ""),
+        [*bounded(52), ("Clip", "w zero top", "p"), ("Sqrt", "p", "r"), ("Floor", "r", "y")], X64,
+        LIMITS | {"zero": real(0), "top": real(2**52 - 1)}, ""),
     "a root off whole numbers": (
         [*CAST, ("Max", "f zero", "p"), ("Mul", "p half", "h"), ("Sqrt", "h", "r"), ("Floor", "r", "y")], I16,
         {"zero": real(0), "half": real(0.5)}, "it takes roots of float64 on grid -1: whole float64 numbers are needed"),
@@ -204,7 +204,7 @@ CHOOSING = {
         "indices of shape (1, 4) do not fit data of shape (2, 3)"),
     "indices of another rank": (
         [("GatherElements", "x i", "y")], I16, {"i": i64(0)}, "indices of shape (1,) do not fit data of shape (2, 3)"),
-    "a condition that is no bool": (
+    "a condition that is not bool": (
         [*CAST, ("Where", "f f f", "y")], I16, None, "its condition is float64: bool is needed"),
     "a choice between bools, for which onnxruntime has no kernel": (
         [*CAST, ("Less", "f f", "b"), ("Where", "b b b", "y")], I16, None, "operands are ['bool', 'bool']"),
@@ -272,9 +272,9 @@ MOVING = {
     "a split into unequal parts": (
         [("Split", "x", "y z", {"axis": 1, "num_outputs": 2})], I16, None,
         "num_outputs does not cut the axis into equal parts"),
-    "a split that says neither lengths nor parts": (
+    "a split with neither lengths nor parts": (
         [("Split", "x", "y z", {"axis": 0})], I16, None, "attribute 'num_outputs' is missing or not an integer"),
-    "a split that says both": (
+    "a split with both": (
         [("Split", "x a", "y z", {"axis": 0, "num_outputs": 2})], I16, {"a": i64(1, 1)},
         "unknown attributes ['num_outputs']"),
     "parts of different ranks": (
@@ -287,7 +287,7 @@ MOVING = {
         [("Concat", "x x", "y", {"axis": 0})], {"x": ("int8", [])}, None, "axis 0 of a tensor with 0 dimensions"),
     "a part that is empty": (
         [("Concat", "a b", "y", {"axis": 0})], I16, {"a": i64(), "b": i64(1)}, "a part is empty"),
-    "an axis that is not said": ([("Concat", "x x", "y")], I16, None, "attribute 'axis' is missing or not an integer"),
+    "an axis that is not given": ([("Concat", "x x", "y")], I16, None, "attribute 'axis' is missing or not an integer"),
     "an expansion that does not broadcast": (
         [("Expand", "x s", "y")], I16, {"s": i64(2, 2)}, "(2, 3) does not expand to [2, 2]"),
     "an expansion to nothing": ([("Expand", "x s", "y")], I16, {"s": i64(0, 1)}, "shape [0, 1]"),
@@ -301,7 +301,7 @@ MOVING = {
     "a squeeze twice of an axis": (
         [("Squeeze", "x a", "y")], {"x": ("int8", [1])}, {"a": i64(0, -1)}, "its axes repeat"),
     "new axes that repeat": ([("Unsqueeze", "x a", "y")], I16, {"a": i64(0, 0)}, "its axes repeat"),
-    "new axes that are not said": (
+    "new axes that are not given": (
         [("Unsqueeze", "x", "y")], I16, None, "the list of axes is not a constant int64 list"),
     "a ninth dimension": (
         [("Unsqueeze", "x a", "y")], {"x": ("int8", [1] * 8)}, {"a": i64(0)},
@@ -311,19 +311,19 @@ MOVING = {
 PROGRAMS = {
     "an operator that is not on the list": (
         [*CAST, ("Exp", "f", "y")], I16, None, "Exp node 'number 1': Exp is not on the list of exact operators"),
-    "a tensor that nobody makes": (
+    "a tensor that no node computes": (
         [*CAST, ("Neg", "g", "y")], I16, None, "Neg node 'number 1': its input 'g' is not computed by an earlier node"),
-    "a tensor that is made later: a cycle": (
+    "a tensor that is computed later: a cycle": (
         [("Identity", "b", "a"), ("Identity", "a", "b"), ("Identity", "b", "y")], I16, None,
         "Identity node 'number 0': its input 'b' is not computed by an earlier node"),
-    "an output that nobody makes": (CAST, I16, None, "output 'y': no node computes it"),
-    "a name that is made twice": (
+    "an output that no node computes": (CAST, I16, None, "output 'y': no node computes it"),
+    "a name that is used twice": (
         [*CAST, ("Neg", "f", "f"), ("Neg", "f", "y")], I16, None, "its output 'f' has a name that is taken"),
     "a name that an input has": (
         [("Cast", "x", "x", {"to": DOUBLE})], I16, None, "its output 'x' has a name that is taken"),
     "a name that a constant has": (
         [("Cast", "x", "k", {"to": DOUBLE})], I16, {"k": i64(1)}, "its output 'k' has a name that is taken"),
-    "attributes that an operator has not": (
+    "attributes that an operator does not have": (
         [*CAST, ("Neg", "f", "y", {"alpha": 1, "beta": 2})], I16, None, "unknown attributes ['alpha', 'beta']"),
     "two outputs of an operator that has one": (
         [*CAST, ("Neg", "f", "y z")], I16, None, "it has 2 outputs, 1 are expected"),

@@ -1,4 +1,4 @@
-"""The self-test passes here, and refuses a machine whose arithmetic differs."""
+"""The self-test passes on this machine, and refuses one whose arithmetic differs."""
 
 import platform
 import subprocess
@@ -52,7 +52,7 @@ def test_self_test__processor_rounds_otherwise__is_refused(mode: str) -> None:
 
 @pytest.fixture
 def break_kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes onnxruntime wrong in one bit of every number wherever a graph has a given operator."""
+    """Make onnxruntime wrong in one bit of every number wherever a graph has a given operator."""
 
     def broken(operator: str) -> None:
         class Session(engine.ort.InferenceSession):  # type: ignore[misc]
@@ -64,7 +64,7 @@ def break_kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
                 arrays = [np.array(value.numpy()) for value in super().run_with_ort_values(*arguments)]
                 if self.broken:
                     size = arrays[0].itemsize
-                    # Of a float64 a bit of its exponent or first digits, so that the integer differs for certain.
+                    # In float64 a bit of the exponent or of the first digits, so that the integer always differs.
                     arrays[0].reshape(-1).view(np.uint8)[6 % size :: size] ^= 1
                 return [engine.ort.OrtValue.ortvalue_from_numpy(array) for array in arrays]
 

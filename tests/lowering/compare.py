@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.exact.graphs import plain_run
+from tests.exact.graphs import stock_run
 from verifier.exact import Engine, Program, load_program, reference
 from verifier.exact.lowering import InputSpec, lower
 
@@ -88,6 +88,6 @@ def three_ways(file: bytes, feeds: Mapping[str, Array]) -> Array:
     (output,) = program.outputs
     q = reference.run(program, feeds)[output.name]
     np.testing.assert_array_equal(Engine(program).run(feeds)[output.name], q)
-    (stock,) = plain_run(file, feeds)
+    (stock,) = stock_run(file, feeds)
     np.testing.assert_array_equal(np.ldexp(stock, -output.grid) if stock.dtype == np.float64 else stock, q)
     return np.ldexp(q.astype(np.float64), output.grid)

@@ -1,1 +1,1 @@
-"""One answer everywhere: the same programs on other onnxruntimes and other processors."""
+"""Run the same programs on other onnxruntime versions and processors: they must give the same digests."""

@@ -1,4 +1,4 @@
-"""`python -m tests.machines`: one exact digest on every machine, where float32 has several."""
+"""Compare machines: `python -m tests.machines` finds one exact digest on all of them, and several of float32."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.machines.environments import FOLDER, Unavailable, everywhere
 
 ROW = "{:<26} {:<12} {:<8}" + " {:<13}" * 4
 COLUMNS = ("exact-minilm", "float-minilm", "exact-decoder", "float-decoder")
-SHOWN = 12  # hexadecimal digits
+SHOWN = 12  # hexadecimal digits of each digest
 
 
 def faults(report: Mapping[str, Any], expected: Mapping[str, str]) -> list[str]:
-    """What a machine computed otherwise than the reference: vectors, and exact digests."""
+    """List the vectors and exact programs for which a machine does not compute what the reference computes."""
     wrong = [str(name) for name in report["wrong"]]
     return wrong + [name for name, digest in expected.items() if report["digests"].get(name) != digest]
 
 
 def main() -> int:
-    """Print the table; 1 when any exact result differs from the reference's or a machine fails, 0 otherwise."""
-    logging.disable(logging.WARNING)  # what the exporter does without
+    """Print the table. Returns 1 when an exact result differs from the reference's, or a machine fails; otherwise 0."""
+    logging.disable(logging.WARNING)  # the exporter warns about optional packages
     warnings.simplefilter("ignore")
     print("lowering all-MiniLM-L6-v2 and a small Llama …", flush=True)
     expected = bundle.write(FOLDER / "bundle", [models.encoder(), models.decoder()])
@@ -48,7 +48,7 @@ def main() -> int:
         right = report["vectors"] - len(report["wrong"])
         _row(found.name, report["onnxruntime"], f"{right}/{report['vectors']}", report["digests"])
         reports.append(report)
-        failed += [f"{name}: {fault} is not what the reference computes" for fault in faults(report, expected)]
+        failed += [f"{name}: {fault} differs from the reference" for fault in faults(report, expected)]
     print()
     for column in COLUMNS:
         count = len({report["digests"][column] for report in reports})

@@ -1,7 +1,7 @@
-"""Where the bundle runs: other onnxruntimes, a processor without AVX, another architecture.
+"""Where a bundle runs: other onnxruntime versions, a processor without AVX, another architecture.
 
-Everything is unpacked under build/machines/ and kept. Nothing is installed into the system: packages of another
-architecture come from the system's own package sources through lists of our own.
+Everything is unpacked under build/machines/ and kept. Nothing is installed into the system: Debian packages come from
+the system's package sources, through package lists in that folder.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ MINUTES = 60
 
 
 class Unavailable(Exception):
-    """What this machine cannot do, and why."""
+    """This machine cannot provide a place to run, with the reason."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One place to run: an interpreter, the folder of packages it takes, and threads."""
+    """One place to run: an interpreter, the folder of its packages, the number of threads, and its environment."""
 
     name: str
     python: Sequence[str]
@@ -67,7 +67,7 @@ class Place:
 
 
 def native(version: str = INSTALLED, threads: int = 1, download: bool = False) -> Place:
-    """This machine, with the onnxruntime that is installed or another. Errors: Unavailable."""
+    """Use this machine, with the installed onnxruntime or another. Errors: Unavailable."""
     name = f"this machine, {threads} thread{'s' if threads > 1 else ''}"
     return Place(name, [sys.executable], _host_packages(version, download), threads)
 
@@ -78,14 +78,14 @@ def cached(version: str) -> bool:
 
 
 def without_avx(version: str) -> Place:
-    """This machine's Python on an emulated processor of 2008. Errors: Unavailable."""
+    """Use this machine's Python on an emulated processor of 2008. Errors: Unavailable."""
     packages = _host_packages(version, download=True)
     python = str(Path(sys.executable).resolve())  # the emulator looks for the library beside the real one
     return Place("emulated x86-64, no AVX", [_qemu("x86_64"), "-cpu", "Nehalem", python], packages)
 
 
 def aarch64(version: str) -> Place:
-    """Debian's Python for arm64, emulated. Errors: Unavailable."""
+    """Use Debian's Python for arm64, emulated. Errors: Unavailable."""
     qemu = _qemu("aarch64")
     root = _unpacked("arm64", "python3-minimal", "libpython3-stdlib", "libstdc++6")
     (python,) = (root / "usr" / "bin").glob("python3.*")
@@ -106,7 +106,7 @@ def aarch64(version: str) -> Place:
 
 
 def everywhere() -> list[tuple[str, Callable[[], Place]]]:
-    """Every place of the table, each with a name for it when it is not available."""
+    """List every place of the table: a name for messages, and the function that prepares it."""
     return [
         (f"onnxruntime {INSTALLED}", native),
         (f"onnxruntime {INSTALLED} on 2 threads", partial(native, threads=2)),
@@ -129,7 +129,7 @@ def _packages_folder(version: str, architecture: str) -> Path:
 
 
 def _packages(version: str, architecture: str, *chosen: str) -> Path:
-    """A folder with that onnxruntime and the NumPy that is installed here."""
+    """Return a folder with that onnxruntime and the installed version of NumPy; pip fills it once."""
     folder = _packages_folder(version, architecture)
     if not folder.is_dir():
         numpy = importlib.metadata.version("numpy")
@@ -148,16 +148,16 @@ def _qemu(architecture: str) -> str:
 
 
 def _unpacked(architecture: str, *packages: str) -> Path:
-    """Debian packages and all that they need, for an architecture, unpacked into a folder."""
+    """Return a folder with Debian packages and their dependencies for an architecture, unpacked."""
     folder = FOLDER / f"{packages[0]}-{architecture}"
     if folder.is_dir():
         return folder
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise Unavailable(f"{packages[0]} ({architecture}) comes from Debian's packages, and here is no apt-get")
+        raise Unavailable(f"{packages[0]} ({architecture}) is a Debian package, and this system has no apt-get")
     apt = _fresh(FOLDER / f"apt-{architecture}")
     for path in ("lists/partial", "cache/archives/partial"):
         (apt / path).mkdir(parents=True)
-    (apt / "status").touch()  # nothing is installed there, so everything that is needed is fetched
+    (apt / "status").touch()  # no package counts as installed, so that all dependencies are fetched
     settings = {
         "APT::Architecture": architecture,
         "APT::Architectures": architecture,
@@ -180,7 +180,7 @@ def _unpacked(architecture: str, *packages: str) -> Path:
 
 
 def _fresh(folder: Path) -> Path:
-    """An empty folder beside that one, to be renamed when it is whole."""
+    """Make an empty folder beside that one, to be renamed when it is complete."""
     new = folder.with_name(folder.name + ".partial")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -197,4 +197,4 @@ def _call(command: Sequence[str]) -> None:
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1]
+    return (text.strip().splitlines() or ["it printed nothing"])[-1]

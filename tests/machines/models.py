@@ -1,4 +1,4 @@
-"""What every machine evaluates besides the vectors: a real encoder, and a decoder of the Llama type."""
+"""The models that every machine evaluates besides the vectors: a real encoder, and a decoder of the Llama type."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Model:
 
 
 def encoder() -> Model:
-    """all-MiniLM-L6-v2 on two sentences."""
+    """Export and lower all-MiniLM-L6-v2, with two sentences."""
     lowered = minilm.encoder(ROWS)
     rows = minilm.encoded()
     (floats, *_), (integers, *_) = lowered.batches(rows, "int64", "int64"), lowered.batches(rows, "int16", "int8")
@@ -58,7 +58,7 @@ class Logits(torch.nn.Module):
 
 
 def decoder() -> Model:
-    """A small random Llama: RMSNorm, rotary embedding, grouped-query attention, SwiGLU."""
+    """Export and lower a small random Llama: RMSNorm, rotary embedding, grouped-query attention, SwiGLU."""
     torch.manual_seed(11)
     config = LlamaConfig(
         vocab_size=VOCABULARY,

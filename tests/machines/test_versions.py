@@ -1,4 +1,4 @@
-"""The fast part of `make test-machines`: the installed onnxruntime, and those that it fetched before. No download."""
+"""The fast part of `make test-machines`: the installed onnxruntime, and the versions that it has fetched before."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_bundle__session_options__are_the_engines(carried: Bundle) -> None:
 def test_worker__one_integer_changed_in_a_vector_and_one_token_in_a_feed__both_are_named(
     carried: Bundle, tmp_path: Path
 ) -> None:
-    """The check can fail."""
+    """The comparison can fail."""
     for file in carried.folder.iterdir():
         (tmp_path / file.name).symlink_to(file)
     for name, part in (("vector-007", "expected/out0"), ("exact-decoder", "feed/in0")):

@@ -1,1 +1,1 @@
-"""How the literal vectors of verifier/exact/vectors are made: with Python's integers alone, not with the package."""
+"""The literal vectors of verifier/exact/vectors, computed with Python's integers and without the package."""

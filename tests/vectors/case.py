@@ -1,4 +1,4 @@
-"""A case of a vector file, written down in a few lines."""
+"""Write one case of a vector file in a few lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RANGES = {
 
 
 class Case:
-    """Nodes are added in order; names of constants and of what lies between are chosen here."""
+    """One case. Nodes are added in order; the names of constants and intermediate tensors are chosen here."""
 
     def __init__(self, name: str) -> None:
         self.raw: dict[str, Any] = {"name": name, "inputs": {}, "constants": {}, "nodes": [], "outputs": {}}
@@ -30,7 +30,7 @@ class Case:
     def const(
         self, dtype: str, values: Sequence[int | str] | int, shape: Sequence[int] | None = None, grid: int = 0
     ) -> str:
-        """A constant; one integer is a scalar."""
+        """Add a constant, a scalar where one integer is given; returns its name."""
         name = f"k{len(self.raw['constants'])}"
         if isinstance(values, int):
             values, shape = [values], []
@@ -38,15 +38,15 @@ class Case:
         return name
 
     def list(self, *values: int) -> str:
-        """A constant int64 list: a shape, axes, lengths."""
+        """Add a constant int64 list, such as a shape, axes or lengths; returns its name."""
         return self.const("int64", values)
 
     def op(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
-        """A node with one output, by its name."""
+        """Add a node; returns the name of its first output."""
         return self.ops(op, *inputs, outputs=outputs, **attributes)[0]
 
     def ops(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
-        """A node, by its outputs' names."""
+        """Add a node; returns the names of its outputs."""
         names = [f"v{len(self.raw['nodes'])}" + (f"_{index}" if outputs > 1 else "") for index in range(outputs)]
         self.raw["nodes"].append([op, list(inputs), names, attributes])
         return names
@@ -54,7 +54,7 @@ class Case:
     def real(
         self, name: str, values: Sequence[int], bits: int, grid: int = 0, shape: Sequence[int] | None = None
     ) -> str:
-        """An int64 input within ±2**bits as float64 on a grid."""
+        """Add an int64 input that is clipped to ±2**bits and cast to float64 on a grid; returns the result's name."""
         limit = 2**bits
         assert all(-limit <= value <= limit for value in values)
         source = self.input(name, "int64", values, shape)
@@ -70,7 +70,7 @@ class Case:
         grid: int = 0,
         shape: Sequence[int] | None = None,
     ) -> None:
-        """What a tensor must be."""
+        """Make a tensor an output, and say which integers it must have."""
         name = f"y{len(self.raw['outputs'])}"
         self.raw["nodes"].append(["Identity", [source], [name], {}])
         self.raw["outputs"][name] = _tensor(dtype, values, shape, grid)

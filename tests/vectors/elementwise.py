@@ -1,11 +1,11 @@
-"""add, sub, mul, neg, scale, clip, max, min: at the ends of their types, over broadcasts and unequal grids."""
+"""Vectors of add, sub, mul, neg, scale, clip, max, min: the ends of their types, broadcasts and unequal grids."""
 
 from __future__ import annotations
 
 from tests.vectors.case import RANGES, Case
 
 TOP = 2**53
-# Longer than any vector register, and no multiple of one: lanes and scalar tails both compute.
+# Longer than any vector register, and not a multiple of its length, so that vector lanes and scalar tails compute.
 SIDES = [2**52, 2**52 - 1, 1, 0, -1, -(2**52) + 1, -(2**52), 3, -7, 2**51 + 1, -(2**51) - 1, 12345]
 
 
@@ -92,7 +92,7 @@ def mul() -> list[Case]:
 
 
 def saturation() -> list[Case]:
-    """clip, max, min."""
+    """Clip, Max, Min."""
     case = Case("Clip: to 16 bits in two's complement, on a grid")
     values = [2**30, -(2**30), 2**15, 2**15 - 1, -(2**15), -(2**15) - 1, 0, -1, 1, 2**15 - 2, 7, -9, 11]
     clipped = case.op(
@@ -118,15 +118,15 @@ def saturation() -> list[Case]:
         case.output(case.op("Min", x, case.const(dtype, low)), [low] * len(values), dtype)
         case.output(case.op("Max", x, case.const(dtype, low)), values, dtype)
         cases.append(case)
-        # Pairs whose upper halves are alike, the lower ones on either side of their sign bit.
+        # Pairs with equal upper halves, whose lower halves differ in the sign bit.
         a, b = _pairs(pairs if dtype == "int64" else values)
         case = Case(f"Max, Min and Clip: {dtype}, pairs that differ in any half")
         x, y = case.input("a", dtype, a), case.input("b", dtype, b)
         case.output(case.op("Max", x, y, x), [max(p, q) for p, q in zip(a, b, strict=True)], dtype)
         case.output(case.op("Min", x, y), [min(p, q) for p, q in zip(a, b, strict=True)], dtype)
-        least, most = (5, 2**31 + 7) if dtype == "int64" else (-100, 99)
-        clipped = case.op("Clip", x, case.const(dtype, least), case.const(dtype, most))
-        case.output(clipped, [max(least, min(most, p)) for p in a], dtype)
+        low, high = (5, 2**31 + 7) if dtype == "int64" else (-100, 99)
+        clipped = case.op("Clip", x, case.const(dtype, low), case.const(dtype, high))
+        case.output(clipped, [max(low, min(high, p)) for p in a], dtype)
         cases.append(case)
     case = Case("Clip: both limits alike")
     limit = case.const("float64", 5)

@@ -1,4 +1,4 @@
-"""views, and the negative zero: elements move, numbers stay."""
+"""Vectors of views, which move elements, and of negative zero."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAR = 2**63 - 1
 
 
 def views() -> list[Case]:
-    """One case for each operator, on a computed tensor of 2 x 3 x 4."""
+    """One case for each operator, on a computed tensor [2, 3, 4]."""
 
     def start(name: str) -> tuple[Case, str]:
         case = Case(name)
@@ -38,8 +38,8 @@ def views() -> list[Case]:
                 source[axis] = i
             moved.append(AT[source[0], source[1], source[2]])
         case.output(case.op("Transpose", x, perm=perm), moved, grid=-3, shape=shape)
-    plain = [AT[i, j, k] for k in range(4) for j in range(3) for i in range(2)]
-    case.output(case.op("Transpose", x), plain, grid=-3, shape=[4, 3, 2])
+    transposed = [AT[i, j, k] for k in range(4) for j in range(3) for i in range(2)]
+    case.output(case.op("Transpose", x), transposed, grid=-3, shape=[4, 3, 2])
     cases.append(case)
 
     case, x = start("Slice: to the end and beyond, from the end, backwards, with steps longer than the axis")
@@ -109,7 +109,7 @@ def views() -> list[Case]:
 
 
 def negative_zero() -> list[Case]:
-    """0 however its sign came about; an output that is -0.0 is the integer 0."""
+    """Zeros with a sign from every operator that can make one: an output -0.0 is the integer 0."""
     case = Case("-0.0: from Neg, Mul, Round, a constant; it equals 0, divides to 0, has the root 0, is false")
     values = [0] * 9
     x = case.real("x", values, 10)

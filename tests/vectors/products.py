@@ -1,4 +1,4 @@
-"""matmul, reduce_sum, reduce_max, reduce_min: sums that fill 53 bits exactly, in every layout of operands."""
+"""Vectors of matmul, reduce_sum, reduce_max, reduce_min: sums that fill 53 bits, in every layout of operands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TOP = 2**53
 
 
 def number(position: int) -> int:
-    """Some integer of 20 bits, without pattern."""
+    """An integer of 20 bits without a visible pattern."""
     return (position * 2654435761 % 2**20) - 2**19
 
 
@@ -65,7 +65,7 @@ def matmul() -> list[Case]:
 
 
 def _multiply(p: list[int], left: list[int], q: list[int], right: list[int]) -> tuple[list[int], list[int]]:
-    """The product of two row-major lists by ONNX's rules, element by element."""
+    """Multiply two row-major lists by ONNX's rules, element by element."""
     a = [1, *left] if len(left) == 1 else left
     b = [*right, 1] if len(right) == 1 else right
     batch = max(a[:-2], b[:-2], key=len)
@@ -121,11 +121,11 @@ def reduce() -> list[Case]:
             ends = [low, high, low + 1, high - 1, 0, -1, 1, low]
             case = Case(f"{op}: {dtype} at the ends of what is exact")
             x = case.input("x", dtype, ends, [4, 2])
-            if op == "ReduceSum":  # onnxruntime adds int64 in double
+            if op == "ReduceSum":  # onnxruntime adds int64 in float64
                 low, high = max(low, -TOP) // 2, min(high, TOP) // 2
                 ends = [max(low, min(high, q)) for q in ends]
                 x = case.op("Clip", x, case.const(dtype, low), case.const(dtype, high))
-            elif dtype == "int64":  # and some onnxruntimes order int64 wrongly beyond 32 bits
+            elif dtype == "int64":  # some onnxruntime versions order int64 beyond 32 bits wrongly
                 low, high = -(2**31), 2**31
                 ends = [max(low, min(high, q)) for q in ends]
                 x = case.op("Clip", x, case.const(dtype, low), case.const(dtype, high))

@@ -1,4 +1,4 @@
-"""round, floor shift, floor_div, isqrt: ties, negatives, and the arguments that notice a changed rounding mode."""
+"""Vectors of round, floor, floor_div, isqrt: ties, negatives, and arguments that reveal a changed rounding mode."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ TOP = 2**53
 
 
 def nearest_even(q: int, shift: int) -> int:
-    """q / 2**shift rounded as Python rounds a fraction: to the nearest, ties to even."""
+    """Round q / 2**shift as Python rounds a fraction: to the nearest integer, ties to even."""
     return round(Fraction(q, 2**shift))
 
 
 def around(*middles: int) -> list[int]:
-    """Each number with its neighbours, both signs."""
+    """Return each number and its neighbours, with both signs."""
     return [sign * (m + d) for m in middles for d in (-1, 0, 1) for sign in (1, -1)]
 
 
@@ -76,7 +76,7 @@ def floor_div() -> list[Case]:
     pairs = []
     for divisor in (1, 2, 3, 7, 10, 2**26 - 1, 2**26 + 1, 94906267, 2**30 - 35, 2**52 - 1, 2**53 - 1, 2**53):
         for multiple in (TOP // divisor, TOP // divisor - 1, (TOP // divisor) // 2 + 1, 1, 0):
-            # One below a multiple, the rounded quotient must not reach it; one above a negative one likewise.
+            # The rounded quotient of one below a multiple must not reach it, nor that of one above a negative multiple.
             pairs += [
                 (sign * (divisor * multiple + d), divisor)
                 for d in (-1, 0, 1)

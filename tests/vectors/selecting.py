@@ -1,4 +1,4 @@
-"""lookups, where, comparisons, logic, casts: indices at both edges, ties, and the ends of every type."""
+"""Vectors of lookups, where, comparisons, logic, casts: first and last indices, ties, and the ends of every type."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def casts() -> list[Case]:
                 values = STORED[source]
                 results = [int(value != 0) for value in values]
             else:
-                least, most = max(low, RANGES[source][0]), min(high, RANGES[source][1])
-                values = sorted({least, most, least + 1, most - 1, 0, 1}) if source != "bool" else [0, 1, 1]
+                smallest, largest = max(low, RANGES[source][0]), min(high, RANGES[source][1])
+                values = sorted({smallest, largest, smallest + 1, largest - 1, 0, 1}) if source != "bool" else [0, 1, 1]
                 results = values
             if source == "bool":
                 x = case.op("Greater", case.input("x_bool", "int32", values), case.const("int32", 0))

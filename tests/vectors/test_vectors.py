@@ -1,4 +1,4 @@
-"""The literal vectors: written from Python's integers, covering every operator, and met by both implementations."""
+"""The literal vectors are what tests.vectors writes, cover every operator, and hold for both implementations."""
 
 import numpy as np
 import pytest

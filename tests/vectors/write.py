@@ -1,4 +1,4 @@
-"""`python -m tests.vectors.write`: write every vector file anew."""
+"""Write every vector file: `python -m tests.vectors.write`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAMILIES = {
 
 
 def rendered() -> dict[str, str]:
-    """File name -> text, a line for each tensor and node, so that a difference can be read."""
+    """Return each file's name and text, with a line for each tensor and node, so that differences are readable."""
     return {f"{name}.json": _render([case.raw for case in family()]) for name, family in FAMILIES.items()}
 
 
