@@ -1,4 +1,4 @@
-"""Models as people have them, small and random: built by transformers or torch, exported by torch's two exporters."""
+"""Small models of common architectures with random weights, and their export by torch's two exporters."""
 
 from __future__ import annotations
 
@@ -54,19 +54,20 @@ TOKEN_SPECS = {
     "input_ids": InputSpec("int16", lo=0, hi=VOCABULARY - 1),
     "attention_mask": InputSpec("int8", lo=0, hi=1),
 }
-INPUT_GRID = -8  # of floats that are fed: the same number to the float model and, in steps, to the exact one
+# The grid of float inputs: the float model gets the number that the exact one gets in steps.
+INPUT_GRID = -8
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A float model, and how what it is fed is drawn."""
+    """A float model, and a function that draws its feeds."""
 
     model: nn.Module
     draw: Draw
 
 
 class Result(nn.Module):
-    """A transformers model as a function of its inputs that returns one tensor."""
+    """A transformers model that takes positional inputs and returns one tensor."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], result: str) -> None:
         super().__init__()
@@ -79,7 +80,7 @@ class Result(nn.Module):
 
 
 def seeded(build: Callable[[], nn.Module]) -> nn.Module:
-    """The model with random weights, always the same; norms and biases are drawn too, where models start at 0 and 1."""
+    """Build a model with seeded random weights; norms and biases, which start at 1 and 0, get random values too."""
     torch.manual_seed(3)
     model = build().eval()
     with torch.no_grad():
@@ -90,7 +91,7 @@ def seeded(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def settled(model: nn.Module, draw: Draw) -> Architecture:
-    """A model whose batch norms know the statistics of what is drawn, as trained ones do."""
+    """Return an architecture whose batch norms have the statistics of the drawn feeds, as after training."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
@@ -101,23 +102,23 @@ def settled(model: nn.Module, draw: Draw) -> Architecture:
 
 
 def tokens(rng: np.random.Generator) -> Feeds:
-    """Rows of random tokens."""
+    """Draw rows of random tokens."""
     return {"input_ids": rng.integers(0, VOCABULARY, (ROWS, TOKENS))}
 
 
 def padded(rng: np.random.Generator) -> Feeds:
-    """Rows of random tokens that end earlier or later."""
+    """Draw rows of random tokens of different lengths."""
     lengths = rng.integers(3, TOKENS + 1, (ROWS, 1))
     return {**tokens(rng), "attention_mask": (np.arange(TOKENS) < lengths).astype(np.int64)}
 
 
 def steps(array: np.ndarray[Any, Any], grid: int) -> np.ndarray[Any, Any]:
-    """The nearest multiples of 2**grid, float32."""
+    """Return the nearest multiples of 2**grid, as float32."""
     return np.ldexp(np.rint(np.ldexp(array, -grid)), grid).astype(np.float32)
 
 
 def reals(*shape: int) -> Draw:
-    """Normal numbers in steps of the input's grid."""
+    """Return a function that draws normal numbers on the input grid."""
     return lambda rng: {"x": steps(rng.normal(size=shape), INPUT_GRID)}
 
 
@@ -126,14 +127,14 @@ HIDDEN = "last_hidden_state"
 
 
 def language(cls: type, config: type, result: str, masked: bool, settings: dict[str, Any], **more: Any) -> Architecture:
-    """An encoder or decoder of transformers; `settings` are its config's, `more` its constructor's."""
+    """Return an encoder or decoder of transformers; `settings` are its config's, `more` its constructor's."""
     made = config(**{"attn_implementation": "eager", **settings})
     names = MASKED if masked else MASKED[:1]
     return Architecture(seeded(lambda: Result(cls(made, **more), names, result)), padded if masked else tokens)
 
 
 def sizes(width: int, vocabulary: int = VOCABULARY) -> dict[str, Any]:
-    """What most configs call these; random weights keep activations at about the size of what they are made of."""
+    """Return the sizes under the names of most configs; the weights' spread keeps activations at a constant scale."""
     return {
         "vocab_size": vocabulary,
         "hidden_size": width,
@@ -146,7 +147,7 @@ def sizes(width: int, vocabulary: int = VOCABULARY) -> dict[str, Any]:
 
 
 def special(pad: int = 0) -> dict[str, int]:
-    """Tokens that configs want inside of the vocabulary."""
+    """Return special tokens, which configs require to be inside of the vocabulary."""
     return {"pad_token_id": pad, "bos_token_id": 1, "eos_token_id": 2}
 
 
@@ -156,26 +157,26 @@ def bert(width: int = 48, vocabulary: int = VOCABULARY) -> Architecture:
 
 
 def attention() -> Architecture:
-    """The same with attention as one function, which newer opsets have as one node."""
+    """The same encoder with attention as one function, which newer opsets have as one node."""
     settings = {**sizes(48), "attn_implementation": "sdpa"}
     return language(BertModel, BertConfig, HIDDEN, True, settings, add_pooling_layer=False)
 
 
 def roberta() -> Architecture:
-    """An encoder whose positions are counted over what is no padding."""
+    """An encoder that counts positions without padding."""
     settings = {**sizes(48), **special(pad=1)}
     return language(RobertaModel, RobertaConfig, HIDDEN, True, settings, add_pooling_layer=False)
 
 
 def modernbert() -> Architecture:
-    """An encoder with rotary embeddings, gates and windows, some of which see padding alone."""
+    """An encoder with rotary embeddings, gates and windows, some of which contain padding only."""
     settings = {**sizes(48), **special(), "cls_token_id": 1, "sep_token_id": 2}
     settings |= {"global_attn_every_n_layers": 2, "local_attention": 8}
     return language(ModernBertModel, ModernBertConfig, HIDDEN, True, settings)
 
 
 def deberta() -> Architecture:
-    """An encoder whose attention looks positions up relative to one another."""
+    """An encoder whose attention looks up relative positions."""
     settings = {**sizes(48), "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0}
     return language(DebertaV2Model, DebertaV2Config, HIDDEN, True, settings)
 
@@ -201,13 +202,13 @@ def gpt2(width: int = 48, vocabulary: int = VOCABULARY) -> Architecture:
 
 
 def qwen3() -> Architecture:
-    """A decoder without a mask whose queries and keys are normalised."""
+    """A decoder with normalised queries and keys, without a padding mask."""
     settings = {**sizes(48), **special(), "num_key_value_heads": 2, "head_dim": 12}
     return language(Qwen3ForCausalLM, Qwen3Config, "logits", False, settings)
 
 
 def gemma2() -> Architecture:
-    """A decoder without a mask: norms after each part too, capped logits, a sliding window, GELU as a gate."""
+    """A decoder without a padding mask: norms around each part, capped logits, a sliding window, a GELU gate."""
     settings = {**sizes(48), **special(), "num_key_value_heads": 2, "head_dim": 12, "sliding_window": 6}
     return language(Gemma2ForCausalLM, Gemma2Config, "logits", False, settings)
 
@@ -219,7 +220,7 @@ def t5() -> Architecture:
 
 
 def vit() -> Architecture:
-    """An encoder of patches of an image."""
+    """An encoder of image patches."""
     settings = {**sizes(48), "image_size": PIXELS, "patch_size": 4, "attn_implementation": "eager"}
     settings = {key: value for key, value in settings.items() if key not in ("vocab_size", "max_position_embeddings")}
     model = seeded(lambda: Result(ViTForImageClassification(ViTConfig(**settings)), ("pixel_values",), "logits"))
@@ -241,7 +242,7 @@ def mobilenet() -> Architecture:
 
 
 def mlp() -> Architecture:
-    """Linear layers with LayerNorm, GELU, SiLU and tanh between them."""
+    """Linear layers with LayerNorm, GELU, SiLU and tanh."""
     return Architecture(
         seeded(
             lambda: nn.Sequential(
@@ -260,7 +261,7 @@ def mlp() -> Architecture:
 
 
 def cnn() -> Architecture:
-    """Convolutions in strides and groups, BatchNorm, MaxPool, AvgPool, a global mean."""
+    """Convolutions with strides and groups, BatchNorm, MaxPool, AvgPool and global average pooling."""
     return settled(
         seeded(
             lambda: nn.Sequential(
@@ -284,7 +285,7 @@ def cnn() -> Architecture:
 
 
 class Adapted(nn.Module):
-    """Attention with LoRA on its queries and values, and a head; A, B and the head's weight are inputs."""
+    """Attention with LoRA on its queries and values, and a head. A, B and the head's weight are inputs."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -313,7 +314,7 @@ ADAPTER_GRIDS = {"a_query": -15, "b_query": -15, "a_value": -15, "b_value": -15,
 
 
 def adapted() -> Architecture:
-    """The model above; half of what is drawn has a strong adapter."""
+    """The model above; half of the drawn feeds have a strong adapter."""
 
     def draw(rng: np.random.Generator) -> Feeds:
         strength = rng.choice((0.02, 0.2))
@@ -331,13 +332,13 @@ def adapted() -> Architecture:
 
 
 def input_specs(example: Feeds) -> dict[str, InputSpec]:
-    """How the inputs of these models arrive in their exact programs."""
+    """Return the encoding of these models' inputs in their exact programs."""
     specs = {name: InputSpec("int16", ADAPTER_GRIDS.get(name, INPUT_GRID)) for name in example}
     return {**specs, **{name: spec for name, spec in TOKEN_SPECS.items() if name in example}}
 
 
 def exported(architecture: Architecture, dynamo: bool, opset: int = 18) -> onnx.ModelProto:
-    """The ONNX model that torch's new or legacy exporter writes; its output is called `result`."""
+    """Export by torch.export or by torch's legacy exporter; the output is called `result`."""
     example = architecture.draw(np.random.default_rng(0))
     arguments = tuple(torch.from_numpy(array) for array in example.values())
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Lower a small float graph and run it three ways: as floats, on the engine, on the reference."""
+"""Lowers a small float graph and runs it in three ways: as floats, on the engine, on the reference interpreter."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ from verifier.exact.lowering import InputSpec, lower
 
 Array = np.ndarray[Any, Any]
 
-GRID = -10  # inputs arrive as int16 steps of 2^-10: between -32 and 32
+# The grid of inputs: they are int16 steps of 2**-10, which reach from -32 to 32.
+GRID = -10
 
 
 def node(op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> onnx.NodeProto:
-    """A node called by its operator and its first result."""
+    """Return a node whose name consists of its operator and its first output."""
     return helper.make_node(op, list(inputs), list(outputs), name=f"{op}_{outputs[0]}", **attributes)
 
 
 @dataclass(frozen=True)
 class FloatGraph:
-    """A float graph of inputs x, y … (by shape) to the output `out`; `scale` is the spread of the inputs."""
+    """A float graph from inputs x, y, … of given shapes to the output `out`.
+
+    `scale` is the standard deviation of the random inputs.
+    """
 
     nodes: Sequence[onnx.NodeProto]
     inputs: Mapping[str, tuple[int, ...]]
@@ -50,7 +54,7 @@ class FloatGraph:
         return onnx.shape_inference.infer_shapes(model)
 
     def integers(self, seed: int) -> dict[str, Array]:
-        """Random inputs in steps of the grid."""
+        """Draw random inputs, in steps of the grid."""
         rng = np.random.default_rng(seed)
         feeds = {}
         for name, shape in self.inputs.items():
@@ -59,19 +63,19 @@ class FloatGraph:
         return feeds
 
     def lowered(self) -> Program:
-        """Calibrated on other inputs than any test uses."""
+        """Lower the graph, calibrated on inputs that no test uses."""
         feeds = [real(self.integers(seed)) for seed in range(100, 108)]
         inputs = {name: InputSpec("int16", GRID) for name in self.inputs}
         return load_program(lower(self.model(), feeds, inputs).SerializeToString())
 
 
 def real(feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """The numbers that integers of the grid stand for, as the float graph takes them."""
+    """Return the floats that integers on the grid mean, as feeds of the float graph."""
     return {name: np.ldexp(q.astype(np.float32), GRID).astype(np.float32) for name, q in feeds.items()}
 
 
 def both(graph: FloatGraph, seed: int = 1) -> tuple[Array, Array]:
-    """Exact and float results at their real size. The engine has to agree with the reference to the bit."""
+    """Return the exact and the float result as floats; assert that engine and reference agree to the bit."""
     program, feeds = graph.lowered(), graph.integers(seed)
     found, expected = Engine(program).run(feeds), reference.run(program, feeds)
     (output,) = program.outputs
@@ -83,7 +87,10 @@ def both(graph: FloatGraph, seed: int = 1) -> tuple[Array, Array]:
 
 
 def three_ways(file: bytes, feeds: Mapping[str, Array]) -> Array:
-    """The only output of an exact file at its real size: engine, reference and stock onnxruntime agree to the bit."""
+    """Return the only output of an exact file as floats.
+
+    Asserts that the engine, the reference and stock onnxruntime agree to the bit.
+    """
     program = load_program(file)
     (output,) = program.outputs
     q = reference.run(program, feeds)[output.name]

@@ -1,4 +1,4 @@
-"""Whole models as torch's exporters write them: lowered, proven, near float32, the same answer however they are run."""
+"""Whole models from torch's exporters: lowered, proven, close to float32, and of one digest on every engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from verifier.exact import Engine, Program, load_program, reference
 from verifier.exact.analysis.compare import OutputDistance, Pair, float_session
 from verifier.exact.lowering import lower
 
-CALIBRATION, UNSEEN = range(1, 9), range(100, 116)  # seeds
+# Seeds of the feeds that calibrate, and of those that do not.
+CALIBRATION, UNSEEN = range(1, 9), range(100, 116)
 MODELS: dict[str, Callable[[], Architecture]] = {
     "bert": architectures.bert,
     "llama": architectures.llama,
@@ -37,20 +38,21 @@ MODELS: dict[str, Callable[[], Architecture]] = {
     "mobilenet": architectures.mobilenet,
     "lora": architectures.adapted,
 }
-# (model, by the new exporter, opset): torch.export needs some seconds for each; decoders without a mask need it.
+# (model, whether torch.export exports it, opset). torch.export takes some seconds for each model; only it can export
+# decoders without a mask.
 EXPORTS = [
     *((name, True, 18) for name in ("bert", "llama", "gpt2", "mlp", "cnn", "qwen3", "gemma2", "lora")),
     *((name, False, 17) for name in MODELS if name not in ("attention", "qwen3", "gemma2", "lora")),
-    # norms, activations and attention in pieces, and as single nodes
+    # Normalisations, activations and attention, decomposed and as single nodes.
     ("bert", False, 16),
     ("gpt2", False, 11),
     ("bert", True, 20),
     ("llama", True, 23),
     ("attention", True, 23),
 ]
-# The lowest cosine, and the largest error as a share of the largest number.
+# The minimum cosine, and the maximum error as a share of the largest output.
 BOUND = (0.999998, 1e-3)
-BOUNDS = {"mobilenet": (0.9999, 1e-2)}  # 52 layers of random weights amplify 16-bit rounding, as they do float32's
+BOUNDS = {"mobilenet": (0.9999, 1e-2)}  # its 52 layers of random weights amplify rounding errors
 every_export = pytest.mark.parametrize(
     ("name", "dynamo", "opset"),
     EXPORTS,
@@ -59,8 +61,8 @@ every_export = pytest.mark.parametrize(
 
 
 @dataclass(frozen=True)
-class Case:
-    """A float model, how its feeds are drawn, and the exact file lowered from it."""
+class LoweredModel:
+    """A float model, a function that draws its feeds, and the exact file that was lowered from it."""
 
     float_model: onnx.ModelProto
     draw: Callable[[np.random.Generator], Feeds]
@@ -68,41 +70,41 @@ class Case:
 
     @cached_property
     def program(self) -> Program:
-        """The exact file, proven."""
+        """The program that the exact file is proven to be."""
         return load_program(self.exact_file)
 
     @cached_property
     def pair(self) -> Pair:
-        """Both, loaded."""
+        """Both models, loaded for comparison."""
         grids = {name: spec.grid for name, spec in input_specs(self.feeds(0)).items()}
         return Pair(self.float_model, self.program, grids)
 
     def feeds(self, seed: int) -> Feeds:
-        """What a seed draws, for the float model."""
+        """Draw a feed of the float model by a seed."""
         return self.draw(np.random.default_rng(seed))
 
     def errors(self) -> OutputDistance:
-        """Over feeds that calibration has not seen."""
+        """Compare both models on feeds that calibration has not seen."""
         (found,) = self.pair.errors([self.feeds(seed) for seed in UNSEEN], lambda *_: None)
         return found
 
-    def loudest(self) -> float:
-        """The largest number in the float model's outputs."""
+    def max_output(self) -> float:
+        """Return the largest magnitude in the float model's outputs."""
         session = float_session(self.float_model, 1)
         return max(float(np.abs(session.run(None, self.feeds(seed))[0]).max()) for seed in UNSEEN)
 
 
-def lowered(architecture: Architecture, dynamo: bool, opset: int) -> Case:
-    """Export, calibrate, lower."""
+def lowered(architecture: Architecture, dynamo: bool, opset: int) -> LoweredModel:
+    """Export, calibrate and lower a model."""
     float_model = exported(architecture, dynamo, opset)
     feeds = [architecture.draw(np.random.default_rng(seed)) for seed in CALIBRATION]
     exact = lower(float_model, feeds, input_specs(feeds[0])).SerializeToString()
-    return Case(float_model, architecture.draw, exact)
+    return LoweredModel(float_model, architecture.draw, exact)
 
 
 @cache
-def case(name: str, dynamo: bool, opset: int) -> Case:
-    """The same for all tests."""
+def case(name: str, dynamo: bool, opset: int) -> LoweredModel:
+    """Return a lowered model, which all tests share."""
     return lowered(MODELS[name](), dynamo, opset)
 
 
@@ -110,28 +112,26 @@ def operators(name: str, dynamo: bool, opset: int) -> set[str]:
     return {node.op_type for node in case(name, dynamo, opset).float_model.graph.node}
 
 
-def everything_proven(program: Program, feeds: Feeds) -> None:
-    """Each tensor of a run on integers is within its proven interval."""
+def assert_within_intervals(program: Program, feeds: Feeds) -> None:
+    """Assert that each tensor of a run on integers is within its proven interval."""
     for name, q in reference.trace(program, feeds).items():
         lo, hi = program.interval(name)
         assert q.size == 0 or lo <= q.min() <= q.max() <= hi, name
 
 
 @every_export
-def test_lower__architecture__is_near_float32_on_what_calibration_has_not_seen(
-    name: str, dynamo: bool, opset: int
-) -> None:
+def test_lower__architecture__is_close_to_float32_on_unseen_feeds(name: str, dynamo: bool, opset: int) -> None:
     found = case(name, dynamo, opset)
     error, (cosine, share) = found.errors(), BOUNDS.get(name, BOUND)
     assert error.cosine_min is not None
     assert error.argmax_agreement is not None
     assert error.cosine_min >= cosine
     assert error.argmax_agreement >= 0.99
-    assert error.max_abs_error <= share * found.loudest()
+    assert error.max_abs_error <= share * found.max_output()
 
 
 @every_export
-def test_run__architecture__engine_and_reference_and_plain_onnxruntime_have_one_digest(
+def test_run__architecture__has_one_digest_on_engine_reference_and_onnxruntime(
     name: str, dynamo: bool, opset: int
 ) -> None:
     found = case(name, dynamo, opset)
@@ -147,23 +147,21 @@ def test_run__architecture__engine_and_reference_and_plain_onnxruntime_have_one_
 
 
 @every_export
-def test_run__architecture_on_extreme_feeds__stays_within_its_intervals_and_is_the_references(
-    name: str, dynamo: bool, opset: int
-) -> None:
+def test_run__architecture_on_extreme_feeds__stays_within_its_intervals(name: str, dynamo: bool, opset: int) -> None:
     program = case(name, dynamo, opset).program
     engine = Engine(program)
-    for pattern in ("lowest", "highest", "both in turn"):
+    for pattern in ("lowest", "highest", "alternating"):
         feeds = {}
         for item in program.inputs:
             limits = np.iinfo(item.dtype)
-            chosen = {"lowest": [limits.min], "highest": [limits.max], "both in turn": [limits.max, limits.min, -1]}
+            chosen = {"lowest": [limits.min], "highest": [limits.max], "alternating": [limits.max, limits.min, -1]}
             feeds[item.name] = np.resize(chosen[pattern], item.shape).astype(item.dtype)
-        everything_proven(program, feeds)
+        assert_within_intervals(program, feeds)
         assert outputs_digest(engine.run(feeds).values()) == outputs_digest(reference.run(program, feeds).values())
 
 
-def test_export__norms_activations_and_attention__come_in_pieces_and_as_single_nodes() -> None:
-    """Otherwise the tests above would not be about both."""
+def test_export__norms_activations_and_attention__are_decomposed_and_single_nodes() -> None:
+    """Ensures that the tests above cover both forms."""
     assert {"Erf", "ReduceMean", "Sqrt"} <= operators("bert", False, 16)
     assert "LayerNormalization" not in operators("bert", False, 16)
     assert "LayerNormalization" in operators("bert", False, 17)
@@ -174,7 +172,7 @@ def test_export__norms_activations_and_attention__come_in_pieces_and_as_single_n
 
 
 @pytest.mark.parametrize("build", [architectures.bert, architectures.llama, architectures.gpt2])
-def test_lower__model_whose_weights_dominate__takes_at_most_55_percent_of_the_float_file(
+def test_lower__model_of_mostly_weights__takes_at_most_55_percent_of_the_float_file(
     build: Callable[..., Architecture],
 ) -> None:
     found = lowered(build(width=384, vocabulary=8192), dynamo=False, opset=17)
@@ -184,14 +182,14 @@ def test_lower__model_whose_weights_dominate__takes_at_most_55_percent_of_the_fl
     assert error.cosine_min >= BOUND[0]
 
 
-def test_lower__adapter_among_the_inputs__every_value_of_its_dtype_is_within_the_proof() -> None:
+def test_lower__adapter_as_input__is_proven_for_every_value_of_its_dtype() -> None:
     program = case("lora", True, 18).program
     declared = {item.name: item.dtype for item in program.inputs}
     assert declared == dict.fromkeys(("x", *ADAPTER_GRIDS), "int16")
     real = case("lora", True, 18).pair.quantised(case("lora", True, 18).feeds(UNSEEN[0]))
     engine, rng, digests = Engine(program), np.random.default_rng(0), set()
     limits = np.array([-(2**15), 2**15 - 1])
-    # Each tensor alone at a limit beside real ones, then all of them, then signs at random.
+    # Each tensor alone at a limit beside realistic ones, then all of them, then random signs.
     adapters = [
         *({name: np.full_like(real[name], limit)} for name in ADAPTER_GRIDS for limit in limits),
         *({name: np.full_like(real[name], limit) for name in ADAPTER_GRIDS} for limit in limits),
@@ -199,7 +197,7 @@ def test_lower__adapter_among_the_inputs__every_value_of_its_dtype_is_within_the
     ]
     for adapter in adapters:
         feeds = {**real, **adapter}
-        everything_proven(program, feeds)
+        assert_within_intervals(program, feeds)
         expected = outputs_digest(reference.run(program, feeds).values())
         assert outputs_digest(engine.run(feeds).values()) == expected
         digests.add(expected)

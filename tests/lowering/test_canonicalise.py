@@ -1,4 +1,4 @@
-"""What exporters abbreviate is written out: functions, onnxruntime's fused operators, half precision."""
+"""Canonicalisation: functions are inlined, onnxruntime's fused operators split, half precision widened."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ FUSED = {
     "skip and simplified norm": skip("SkipSimplifiedLayerNormalization", "g", g=GAIN),
     "skip, bias and simplified norm": skip("SkipSimplifiedLayerNormalization", "g", "c", g=GAIN, c=ROW),
     "simplified norm": graph(node("SimplifiedLayerNormalization", ["x", "g"], ["out"], axis=-1), g=GAIN),
-    "turned product": graph(node("FusedMatMul", ["x", "y"], ["out"], transA=1, alpha=0.3, **MICROSOFT), inputs=XY),
-    "turned product with a weight": graph(
+    "transposed product": graph(node("FusedMatMul", ["x", "y"], ["out"], transA=1, alpha=0.3, **MICROSOFT), inputs=XY),
+    "transposed product with a weight": graph(
         node("FusedMatMul", ["x", "w"], ["out"], transB=1, alpha=-2.0, **MICROSOFT), w=np.outer(GAIN, ROW)
     ),
-    "norm before it was an operator": graph(node("LayerNormalization", ["x", "g", "b"], ["out"]), g=GAIN, b=ROW),
+    "layer norm before opset 17": graph(node("LayerNormalization", ["x", "g", "b"], ["out"]), g=GAIN, b=ROW),
 }
 
 
 @pytest.mark.parametrize("item", FUSED.values(), ids=FUSED.keys())
-def test_lower__operator_that_onnxruntime_fused__is_near_what_it_computes(item: FloatGraph) -> None:
+def test_lower__fused_operator_of_onnxruntime__is_close_to_float32(item: FloatGraph) -> None:
     for seed in (1, 2):
         exact, floats = both(item, seed)
         assert np.abs(exact - floats).max() <= 1e-4 * np.abs(floats).max()
@@ -83,36 +83,36 @@ DEFINED = {
         g=np.tile(GAIN, (3, 1)),
         b=np.tile(ROW, (3, 1)),
     ),
-    "norm of groups": graph(
+    "group norm": graph(
         node("GroupNormalization", ["x", "g", "b"], ["out"], num_groups=3),
         inputs={"x": (2, 6, 5)},
         opset=21,
         g=GAIN,
         b=ROW,
     ),
-    "norm of instances": graph(
+    "instance norm": graph(
         node("InstanceNormalization", ["x", "g", "b"], ["out"]), inputs={"x": (2, 6, 5, 2)}, g=GAIN, b=ROW
     ),
-    "norm of means and variances, axes left out": graph(
+    "mean-variance norm, axes omitted": graph(
         node("MeanVarianceNormalization", ["x"], ["out"]), inputs={"x": (2, 6, 5, 3)}
     ),
-    "celu, slope left out": graph(node("Celu", ["x"], ["out"])),
-    "swish, slope left out": graph(node("Swish", ["x"], ["out"]), opset=24),
-    "norm of means and variances": graph(
+    "celu, slope omitted": graph(node("Celu", ["x"], ["out"])),
+    "swish, slope omitted": graph(node("Swish", ["x"], ["out"]), opset=24),
+    "mean-variance norm": graph(
         node("MeanVarianceNormalization", ["x"], ["out"], axes=[0, 2]), inputs={"x": (2, 6, 5)}
     ),
 }
 
 
 @pytest.mark.parametrize("item", DEFINED.values(), ids=DEFINED.keys())
-def test_lower__operator_that_is_defined_by_others__is_near_its_definition(item: FloatGraph) -> None:
+def test_lower__operator_defined_as_a_function__is_close_to_float32(item: FloatGraph) -> None:
     for seed in (1, 2):
         exact, floats = both(item, seed)
         assert np.abs(exact - floats).max() <= 5e-4 * np.abs(floats).max()
 
 
 def with_functions(opset: int) -> onnx.ModelProto:
-    """As onnxscript writes it: a function of the file's own, which calls another."""
+    """Return a model as onnxscript writes it, with a function that calls another function of the file."""
     bent = onnx.parser.parse_function(
         f'<domain: "example.lib", opset_import: ["": {opset}]> bent <slope: float = 0.5> (x) => (y) '
         "{ s = Constant <value_float: float = @slope> () t = Mul(x, s) y = Tanh(t) }"
@@ -137,8 +137,8 @@ def with_functions(opset: int) -> onnx.ModelProto:
     return proto
 
 
-def computed(model: onnx.ModelProto, floats: onnx.ModelProto, inputs: dict[str, tuple[int, ...]]) -> float:
-    """The largest error of `model` lowered, relative to the largest result of `floats`."""
+def relative_error(model: onnx.ModelProto, floats: onnx.ModelProto, inputs: dict[str, tuple[int, ...]]) -> float:
+    """Lower `model` and return its largest error as a share of the largest result of `floats`."""
     shapes = FloatGraph([], inputs)
     specs = {name: InputSpec("int16", GRID) for name in inputs}
     program = load_program(
@@ -154,23 +154,23 @@ def computed(model: onnx.ModelProto, floats: onnx.ModelProto, inputs: dict[str, 
 
 
 def test_lower__functions_of_the_file__are_inlined() -> None:
-    assert computed(with_functions(18), with_functions(18), X) <= 1e-4
+    assert relative_error(with_functions(18), with_functions(18), X) <= 1e-4
 
 
-def test_lower__function_of_another_opset__is_named() -> None:
+def test_lower__function_of_another_opset__is_refused_by_name() -> None:
     reason = "its function has another opset than the model: export both with the same opset"
     with pytest.raises(LoweringError, match=f"^cannot lower twice node 'twice_out': {reason}$"):
         lower(with_functions(17), [], {"x": InputSpec("int16", GRID)})
 
 
-def test_lower__tensors_that_inlining_made__are_no_layers_of_the_model_as_it_came() -> None:
+def test_lower__tensors_from_inlining__are_not_among_the_models_tensors() -> None:
     model = with_functions(18)
     feeds = [real(FloatGraph([], X).integers(seed)) for seed in range(100, 108)]
     assert set(lower_graph(model, feeds, {"x": InputSpec("int16", GRID)}).tensors) == {"x", "out"}
 
 
 def two_layers(dtype: Any) -> onnx.ModelProto:
-    """A perceptron whose weights, input and arithmetic are of that type."""
+    """Return a perceptron whose weights, input and arithmetic have that dtype."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     rng = np.random.default_rng(3)
     weights = {
@@ -206,16 +206,16 @@ def widened(model: onnx.ModelProto, tmp_path: Any) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
-def test_lower__weights_of_half_precision__are_lowered_from_single(dtype: Any, tmp_path: Any) -> None:
+def test_lower__weights_of_half_precision__are_lowered_in_single(dtype: Any, tmp_path: Any) -> None:
     model = two_layers(dtype)
     single = widened(model, tmp_path)
     assert {tensor.data_type for tensor in single.graph.initializer} == {TensorProto.FLOAT}
-    assert computed(model, single, X) <= 3e-4
-    # The numbers are those of the file, not others of single precision.
-    assert computed(model, two_layers(np.float32), X) >= 3e-4
+    assert relative_error(model, single, X) <= 3e-4
+    # The weights are those of the file: weights drawn in single precision differ from them.
+    assert relative_error(model, two_layers(np.float32), X) >= 3e-4
 
 
-def test_load_float_model__input_of_half_precision__is_taken_in_single(tmp_path: Any) -> None:
+def test_load_float_model__input_of_half_precision__becomes_single(tmp_path: Any) -> None:
     model = two_layers(np.float16)
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     (found,) = inputs_of(widened(model, tmp_path))
@@ -223,7 +223,7 @@ def test_load_float_model__input_of_half_precision__is_taken_in_single(tmp_path:
     assert found.dtype == np.float32
 
 
-def test_lower__feeds_of_half_precision__are_taken_in_single() -> None:
+def test_lower__feeds_of_half_precision__become_single() -> None:
     model = graph(node("Neg", ["x"], ["out"])).model()
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     del model.graph.value_info[:]

@@ -1,4 +1,4 @@
-"""Convolutions, poolings, batch normalisation and padding against onnxruntime's float32."""
+"""Convolutions, poolings, batch normalisations and padding against onnxruntime's float32."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pool(op: str, *kernel: int, opset: int = 18, **attributes: object) -> FloatG
 
 
 def statistics(channels: int) -> dict[str, Array]:
-    """Scale, offset, mean and variance of a batch normalisation; the channels differ in size by a hundred."""
+    """Return the parameters of a batch normalisation; its channels differ in scale by a factor of a hundred."""
     return {
         "g": np.geomspace(0.1, 10, channels).astype(np.float32),
         "o": drawn(channels, scale=1.0),
@@ -61,24 +61,24 @@ CONVOLUTIONS = {
     "padded to the same size, more below": conv(2, 4, auto_pad="SAME_UPPER", strides=[2, 1]),
     "unpadded": conv(2, 2, auto_pad="VALID"),
 }
-LARGEST = {
+MAX_POOLS = {
     "of an image": pool("MaxPool", 2, 2, strides=[2, 2]),
     "of a line": pool("MaxPool", 3),
     "padded": pool("MaxPool", 3, 3, pads=[1, 1, 1, 1], strides=[2, 2]),
     "dilated": pool("MaxPool", 2, 2, dilations=[2, 3]),
-    "rounded up": pool("MaxPool", 3, 2, strides=[3, 4], ceil_mode=1),
-    "of all": FloatGraph([node("GlobalMaxPool", ["x"], ["out"])], IMAGE),
+    "with ceil_mode": pool("MaxPool", 3, 2, strides=[3, 4], ceil_mode=1),
+    "global": FloatGraph([node("GlobalMaxPool", ["x"], ["out"])], IMAGE),
 }
-MEANS = {
+AVERAGE_POOLS = {
     "of an image": pool("AveragePool", 2, 2, strides=[2, 2]),
     "of a line": pool("AveragePool", 3),
-    "padded, of what is there": pool("AveragePool", 3, 3, pads=[1, 1, 1, 1]),
-    "padded, of all": pool("AveragePool", 3, 3, pads=[1, 1, 1, 1], count_include_pad=1),
-    "rounded up": pool("AveragePool", 3, 2, strides=[3, 4], ceil_mode=1),
-    "rounded up and padded": pool("AveragePool", 3, 3, strides=[3, 2], pads=[1] * 4, ceil_mode=1, count_include_pad=1),
+    "padded, without padding in the count": pool("AveragePool", 3, 3, pads=[1, 1, 1, 1]),
+    "padded, with padding in the count": pool("AveragePool", 3, 3, pads=[1, 1, 1, 1], count_include_pad=1),
+    "with ceil_mode": pool("AveragePool", 3, 2, strides=[3, 4], ceil_mode=1),
+    "with ceil_mode, padded": pool("AveragePool", 3, 3, strides=[3, 2], pads=[1] * 4, ceil_mode=1, count_include_pad=1),
     "dilated": pool("AveragePool", 2, 2, opset=19, dilations=[2, 3]),
-    "of all": FloatGraph([node("GlobalAveragePool", ["x"], ["out"])], IMAGE),
-    "of all by axes": FloatGraph([node("ReduceMean", ["x", "d"], ["out"])], IMAGE, {"d": np.array([2, 3])}),
+    "global": FloatGraph([node("GlobalAveragePool", ["x"], ["out"])], IMAGE),
+    "global, as ReduceMean": FloatGraph([node("ReduceMean", ["x", "d"], ["out"])], IMAGE, {"d": np.array([2, 3])}),
 }
 PADS = np.array([0, 0, 1, 2, 0, 1, 0, 3])
 PADDED = {
@@ -87,11 +87,11 @@ PADDED = {
     "on some axes": FloatGraph(
         [node("Pad", ["x", "p", "", "a"], ["out"])], IMAGE, {"p": np.array([1, 0, 2, 3]), "a": np.array([-1, 1])}
     ),
-    "by less than nothing": FloatGraph([node("Pad", ["x", "p"], ["out"])], LINE, {"p": np.array([0, 0, -2, 0, 1, -3])}),
+    "by negative lengths": FloatGraph([node("Pad", ["x", "p"], ["out"])], LINE, {"p": np.array([0, 0, -2, 0, 1, -3])}),
     "with a reflection": FloatGraph([node("Pad", ["x", "p"], ["out"], mode="reflect")], IMAGE, {"p": PADS}),
     "with the edge": FloatGraph([node("Pad", ["x", "p"], ["out"], mode="edge")], IMAGE, {"p": PADS}),
 }
-TAKEN_UP = {
+FOLDED = {
     "conv": normalised(
         node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1]), inputs=IMAGE, channels=6, w=drawn(6, 4, 3, 3)
     ),
@@ -107,7 +107,7 @@ TAKEN_UP = {
         b=drawn(6),
     ),
 }
-LEFT = {
+NOT_FOLDED = {
     "of an input": normalised(inputs=IMAGE, channels=4),
     "of a product whose columns are not its channels": normalised(
         node("MatMul", ["x", "w"], ["y"]), inputs={"x": (2, 3, 5)}, channels=3, w=drawn(5, 3)
@@ -122,42 +122,42 @@ def test_lower__convolution__is_within_its_bound(graph: FloatGraph) -> None:
     assert np.abs(exact - floats).max() <= 5e-4
 
 
-@pytest.mark.parametrize("graph", LARGEST.values(), ids=LARGEST.keys())
-def test_lower__largest_of_windows__is_the_float_result(graph: FloatGraph) -> None:
+@pytest.mark.parametrize("graph", MAX_POOLS.values(), ids=MAX_POOLS.keys())
+def test_lower__max_pool__equals_the_float_result(graph: FloatGraph) -> None:
     exact, floats = both(graph)
     np.testing.assert_array_equal(exact, floats)
 
 
-@pytest.mark.parametrize("graph", MEANS.values(), ids=MEANS.keys())
-def test_lower__mean_of_windows__is_within_its_bound(graph: FloatGraph) -> None:
+@pytest.mark.parametrize("graph", AVERAGE_POOLS.values(), ids=AVERAGE_POOLS.keys())
+def test_lower__average_pool__is_within_its_bound(graph: FloatGraph) -> None:
     exact, floats = both(graph)
     assert np.abs(floats).max() > 0.1
     assert np.abs(exact - floats).max() <= 3e-6
 
 
 @pytest.mark.parametrize("graph", PADDED.values(), ids=PADDED.keys())
-def test_lower__pad__is_the_float_result(graph: FloatGraph) -> None:
+def test_lower__pad__equals_the_float_result(graph: FloatGraph) -> None:
     exact, floats = both(graph)
     np.testing.assert_array_equal(exact, floats)
 
 
-@pytest.mark.parametrize("graph", TAKEN_UP.values(), ids=TAKEN_UP.keys())
-def test_lower__batch_norm_after_a_constant_weight__is_taken_up_by_it(graph: FloatGraph) -> None:
+@pytest.mark.parametrize("graph", FOLDED.values(), ids=FOLDED.keys())
+def test_lower__batch_norm_after_a_constant_weight__is_folded_into_it(graph: FloatGraph) -> None:
     assert [item.op_type for item in fuse(graph.model()).nodes] in (["Conv"], ["Gemm"])
     exact, floats = both(graph)
     assert np.abs(floats).max() > 2
     assert np.abs(exact - floats).max() <= 2e-3
 
 
-@pytest.mark.parametrize("graph", LEFT.values(), ids=LEFT.keys())
-def test_lower__batch_norm_of_anything_else__is_a_factor_and_an_offset(graph: FloatGraph) -> None:
+@pytest.mark.parametrize("graph", NOT_FOLDED.values(), ids=NOT_FOLDED.keys())
+def test_lower__batch_norm_after_anything_else__is_a_factor_and_an_offset(graph: FloatGraph) -> None:
     assert fuse(graph.model()).nodes[-1].op_type == "BatchNormalization"
     exact, floats = both(graph)
     assert np.abs(floats).max() > 2
     assert np.abs(exact - floats).max() <= 2e-3
 
 
-def test_lower__batch_norm_of_a_product_that_is_read_twice__is_left() -> None:
+def test_lower__batch_norm_of_a_product_with_two_readers__is_not_folded() -> None:
     nodes = [
         node("Conv", ["x", "w"], ["y"]),
         node("BatchNormalization", ["y", "g", "o", "m", "v"], ["z"]),
@@ -169,7 +169,7 @@ def test_lower__batch_norm_of_a_product_that_is_read_twice__is_left() -> None:
     assert np.abs(exact - floats).max() <= 2e-3
 
 
-FINE = node("Mul", ["x", "c"], ["y"])  # more bits than a product can take
+FINE = node("Mul", ["x", "c"], ["y"])  # has more bits than an operand of a product may have
 WIDE = {
     "conv": FloatGraph(
         [FINE, node("Conv", ["y", "w", "b"], ["out"])],
@@ -185,13 +185,13 @@ WIDE = {
 
 
 @pytest.mark.parametrize("graph", WIDE.values(), ids=WIDE.keys())
-def test_lower__bias_of_a_product_as_wide_as_is_exact__narrows_the_product(graph: FloatGraph) -> None:
+def test_lower__large_bias__narrows_the_product(graph: FloatGraph) -> None:
     exact, floats = both(graph)
     assert np.abs(floats).max() > 1000
     assert np.abs(exact - floats).max() <= 5e-4
 
 
-def test_lower__clip_beyond_what_a_product_can_be__is_none() -> None:
+def test_lower__clip_limit_beyond_the_proven_interval__is_dropped() -> None:
     nodes = [node("Conv", ["x", "w"], ["y"]), node("Clip", ["y", "low", "high"], ["out"])]
     limits = {"low": np.float32(-6e6), "high": np.float32(6e6)}
     exact, floats = both(FloatGraph(nodes, LINE, {"w": drawn(6, 4, 3), **limits}, 1e-2))
@@ -218,7 +218,7 @@ def test_lower__clip_beyond_what_a_product_can_be__is_none() -> None:
         ),
     ],
 )
-def test_lower__convolution_that_cannot_be_lowered__is_named(refused: FloatGraph, reason: str) -> None:
+def test_lower__unsupported_convolution__is_refused_by_name(refused: FloatGraph, reason: str) -> None:
     with pytest.raises(LoweringError) as caught:
         refused.lowered()
     assert str(caught.value) == f"cannot lower {reason}"

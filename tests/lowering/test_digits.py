@@ -1,4 +1,4 @@
-"""Handwritten digits: trained networks keep their answers."""
+"""Networks trained on handwritten digits: the exact program predicts the same classes as the float model."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from verifier.exact.lowering import InputSpec, lower
 Array = np.ndarray[Any, Any]
 
 BATCH = 100
-TRAINED = 1000  # of 1,797 images; the others are held out
-CALIBRATED = 200  # the first of those
-PIXEL_GRID = -4  # a pixel is a whole number of sixteenths
+# Number of the 1,797 images that train the networks; the others are held out. The first of them also calibrate.
+TRAINED = 1000
+CALIBRATED = 200
+# A pixel is a multiple of 1/16.
+PIXEL_GRID = -4
 EPOCHS = 50
 
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Array, Array]:
-    """Images [1797, 1, 8, 8] of numbers from 0 to 1, and what they show."""
+    """Images [1797, 1, 8, 8] with pixels from 0 to 1, and the digits that they show [1797], in random order."""
     found = load_digits()
     order = np.random.default_rng(0).permutation(len(found.target))
     images = np.ldexp(found.images[order, None], PIXEL_GRID)
@@ -54,7 +56,7 @@ def mlp() -> nn.Module:
 
 
 def trained(model: nn.Module, images: Array, labels: Array) -> nn.Module:
-    """After some seconds of Adam."""
+    """Train a network for EPOCHS epochs with Adam, which takes some seconds."""
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(EPOCHS):
@@ -66,7 +68,7 @@ def trained(model: nn.Module, images: Array, labels: Array) -> nn.Module:
 
 
 def classes(run: Callable[[Array], Array], images: Array) -> Array:
-    """What a network of BATCH images says of each; the last batch reaches back to be full."""
+    """Return the predicted class of each image; the last batch overlaps the one before, so that it is full."""
     found = np.empty(len(images), np.int64)
     for start in (*range(0, len(images) - BATCH, BATCH), len(images) - BATCH):
         found[start : start + BATCH] = run(images[start : start + BATCH]).argmax(axis=1)
@@ -74,7 +76,7 @@ def classes(run: Callable[[Array], Array], images: Array) -> Array:
 
 
 @pytest.mark.parametrize("build", [cnn, mlp])
-def test_lower__network_trained_on_digits__says_the_same_of_999_in_1000_images(
+def test_lower__network_trained_on_digits__predicts_the_same_class_for_999_in_1000(
     build: Callable[[], nn.Module], digits: tuple[Array, Array]
 ) -> None:
     images, labels = digits
@@ -94,6 +96,6 @@ def test_lower__network_trained_on_digits__says_the_same_of_999_in_1000_images(
     assert same[CALIBRATED:].size == 1597
     assert same[CALIBRATED:].mean() >= 0.999
     assert same[TRAINED:].mean() >= 0.999
-    assert (exact[TRAINED:] == labels[TRAINED:]).mean() >= 0.95  # it is a network that knows digits
+    assert (exact[TRAINED:] == labels[TRAINED:]).mean() >= 0.95  # the network has learned digits
     last = pixels(images[-BATCH:])
     np.testing.assert_array_equal(reference.run(program, last)["result"], engine.run(last)["result"])

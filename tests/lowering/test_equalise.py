@@ -1,4 +1,4 @@
-"""Channels made equally loud by powers of two: float results stay what they are, exact ones come nearer."""
+"""Equalisation scales channels by powers of two: float results do not change, exact results become more precise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def drawn(seed: int, *shape: int) -> Array:
     return np.asarray(np.random.default_rng(seed).normal(0.0, 1.0, shape), np.float32)
 
 
-LOUDNESS = np.float32(2.0 ** np.linspace(-6, 6, DEPTH))
+CHANNEL_SCALES = np.float32(2.0 ** np.linspace(-6, 6, DEPTH))
 WEIGHT = drawn(1, DEPTH, 8)
 INPUTS = {"x": (12, DEPTH)}
 
@@ -31,7 +31,12 @@ NORM_AND_TWO_PRODUCTS = FloatGraph(
         node("Add", ["p", "q"], ["out"]),
     ],
     INPUTS,
-    {"g": LOUDNESS, "b": drawn(2, DEPTH), "w": WEIGHT / LOUDNESS[:, None], "v": drawn(3, DEPTH, 8) / LOUDNESS[:, None]},
+    {
+        "g": CHANNEL_SCALES,
+        "b": drawn(2, DEPTH),
+        "w": WEIGHT / CHANNEL_SCALES[:, None],
+        "v": drawn(3, DEPTH, 8) / CHANNEL_SCALES[:, None],
+    },
 )
 GATED_UNIT = FloatGraph(
     [
@@ -41,7 +46,7 @@ GATED_UNIT = FloatGraph(
         node("MatMul", ["m", "w"], ["out"]),
     ],
     INPUTS,
-    {"up": drawn(4, DEPTH, DEPTH) * LOUDNESS, "w": WEIGHT / LOUDNESS[:, None]},
+    {"up": drawn(4, DEPTH, DEPTH) * CHANNEL_SCALES, "w": WEIGHT / CHANNEL_SCALES[:, None]},
 )
 SCALED_AND_SHIFTED = FloatGraph(
     [
@@ -50,9 +55,8 @@ SCALED_AND_SHIFTED = FloatGraph(
         node("MatMul", ["a", "w"], ["out"]),
     ],
     INPUTS,
-    {"g": LOUDNESS, "b": drawn(5, DEPTH), "w": WEIGHT / LOUDNESS[:, None]},
+    {"g": CHANNEL_SCALES, "b": drawn(5, DEPTH), "w": WEIGHT / CHANNEL_SCALES[:, None]},
 )
-EQUALISED = {"norm": NORM_AND_TWO_PRODUCTS, "gate": GATED_UNIT, "scale": SCALED_AND_SHIFTED}
 READ_BY_ANOTHER = FloatGraph(
     [
         node("Mul", ["x", "g"], ["m"]),
@@ -61,7 +65,7 @@ READ_BY_ANOTHER = FloatGraph(
         node("Add", ["p", "r"], ["out"]),
     ],
     INPUTS,
-    {"g": LOUDNESS, "w": WEIGHT},
+    {"g": CHANNEL_SCALES, "w": WEIGHT},
 )
 SHARED_WEIGHT = FloatGraph(
     [
@@ -71,7 +75,7 @@ SHARED_WEIGHT = FloatGraph(
         node("Add", ["p", "q"], ["out"]),
     ],
     INPUTS,
-    {"g": LOUDNESS, "w": WEIGHT},
+    {"g": CHANNEL_SCALES, "w": WEIGHT},
 )
 
 
@@ -80,7 +84,7 @@ def weights(model: onnx.ModelProto) -> dict[str, bytes]:
 
 
 def equalised(graph: FloatGraph) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Before and after."""
+    """Return the canonical model before and after equalisation."""
     before, after = canonicalise(graph.model()), canonicalise(graph.model())
     equalise(after, [real(graph.integers(100))])
     return before, after
@@ -89,7 +93,7 @@ def equalised(graph: FloatGraph) -> tuple[onnx.ModelProto, onnx.ModelProto]:
 @pytest.mark.parametrize(
     "graph", [NORM_AND_TWO_PRODUCTS, GATED_UNIT, SCALED_AND_SHIFTED], ids=["norm", "gate", "scale"]
 )
-def test_equalise__channels_a_thousand_times_apart__scales_them_and_changes_no_float_result(graph: FloatGraph) -> None:
+def test_equalise__outlier_channels__are_scaled_without_changing_float_results(graph: FloatGraph) -> None:
     before, after = equalised(graph)
     assert weights(before) != weights(after)
     feeds = real(graph.integers(1))
@@ -100,12 +104,12 @@ def test_equalise__channels_a_thousand_times_apart__scales_them_and_changes_no_f
 @pytest.mark.parametrize(
     "graph", [NORM_AND_TWO_PRODUCTS, GATED_UNIT, SCALED_AND_SHIFTED], ids=["norm", "gate", "scale"]
 )
-def test_lower__channels_a_thousand_times_apart__are_as_precise(graph: FloatGraph) -> None:
+def test_lower__outlier_channels__are_as_precise_as_others(graph: FloatGraph) -> None:
     exact, floats = both(graph)
     assert np.abs(exact - floats).max() <= 3e-4 * np.abs(floats).max()
 
 
 @pytest.mark.parametrize("graph", [READ_BY_ANOTHER, SHARED_WEIGHT], ids=["operand", "weight"])
-def test_equalise__what_something_else_reads__is_left_alone(graph: FloatGraph) -> None:
+def test_equalise__tensor_with_another_reader__is_unchanged(graph: FloatGraph) -> None:
     before, after = equalised(graph)
     assert weights(before) == weights(after)

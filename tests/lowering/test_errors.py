@@ -1,4 +1,4 @@
-"""A graph that cannot be lowered: the node, the reason and what to change."""
+"""Graphs that cannot be lowered: the error names the node, the reason and what to change."""
 
 from __future__ import annotations
 
@@ -126,13 +126,13 @@ def graph(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = X, **cons
         ),
     ],
 )
-def test_lower__node_that_cannot_be_lowered__is_named_with_reason_and_remedy(refused: FloatGraph, reason: str) -> None:
+def test_lower__unsupported_node__is_named_with_reason_and_remedy(refused: FloatGraph, reason: str) -> None:
     with pytest.raises(LoweringError) as caught:
         refused.lowered()
     assert str(caught.value).startswith(f"cannot lower {reason}")
 
 
-def test_load_float_model__weights_file_is_missing__is_refused(tmp_path: Path) -> None:
+def test_load_float_model__missing_weights_file__is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     model = graph(node("Add", ["x", "c"], ["out"]), c=np.ones(6, np.float32)).model()
     onnx.save(model, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
@@ -141,19 +141,19 @@ def test_load_float_model__weights_file_is_missing__is_refused(tmp_path: Path) -
         load_float_model(file)
 
 
-def test_load_float_model__file_of_something_else__is_refused(tmp_path: Path) -> None:
+def test_load_float_model__file_of_another_format__is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(b"\x08\x99" * 50)
     with pytest.raises(LoweringError, match=r"model.onnx: it is not an ONNX model: "):
         load_float_model(file)
 
 
-def test_lower__model_that_onnxruntime_refuses__is_refused_with_its_words() -> None:
+def test_lower__model_that_onnxruntime_refuses__is_refused_with_its_message() -> None:
     with pytest.raises(LoweringError, match="^cannot lower the float model: onnxruntime cannot load it: "):
         graph(node("Conv", ["x", "x"], ["out"])).lowered()
 
 
-def test_lower__computed_shape__is_named() -> None:
+def test_lower__computed_shape__is_refused_by_name() -> None:
     nodes = [
         node("ReduceMax", ["ids"], ["most"], keepdims=0),
         node("Unsqueeze", ["most", "axis"], ["length"]),
@@ -173,7 +173,7 @@ def test_lower__computed_shape__is_named() -> None:
         lower(model, feeds, {"ids": InputSpec("int32"), "x": InputSpec("int16", GRID)})
 
 
-def test_lower__input_of_unknown_size__is_named() -> None:
+def test_lower__input_of_unknown_size__is_refused_by_name() -> None:
     model = graph(node("Neg", ["x"], ["out"])).model()
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     feeds = [real({"x": np.zeros((3, 6), np.int16)})]
@@ -184,7 +184,7 @@ def test_lower__input_of_unknown_size__is_named() -> None:
         lower(model, feeds, {"x": InputSpec("int16", GRID)})
 
 
-def test_lower__float_input_without_a_grid__is_named() -> None:
+def test_lower__float_input_without_a_grid__is_refused_by_name() -> None:
     model = graph(node("Neg", ["x"], ["out"])).model()
     feeds = [real({"x": np.zeros((3, 6), np.int16)})]
     with pytest.raises(

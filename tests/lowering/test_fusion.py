@@ -1,4 +1,4 @@
-"""What exporters write in pieces is recognised and lowered as one unit."""
+"""Patterns that exporters decompose are fused and lowered as one node."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ROOT_TWO, HALF_ROOT = np.float32(2**0.5), np.float32(0.5**0.5)
 
 
 def mean(source: str, result: str, opset: int) -> onnx.NodeProto:
-    """The mean over the last axis as opset 17 and as opset 18 write it."""
+    """Return the mean over the last axis as opsets up to 17 and from 18 on write it."""
     if opset < 18:
         return node("ReduceMean", [source], [result], axes=[-1], keepdims=1)
     return node("ReduceMean", [source, "axis"], [result], keepdims=1)
 
 
 def layer_norm(square: str, divide: str, opset: int = 18) -> FloatGraph:
-    """LayerNorm in pieces; `square` and `divide` tell how those are written."""
+    """Return a decomposed LayerNormalization; `square` and `divide` tell how it squares and divides."""
     squared = {
         "Pow": node("Pow", ["centred", "two"], ["square"]),
         "Mul": node("Mul", ["centred", "centred"], ["square"]),
@@ -55,7 +55,7 @@ def layer_norm(square: str, divide: str, opset: int = 18) -> FloatGraph:
 
 
 def rms_norm() -> FloatGraph:
-    """RMSNorm as Llama-type models export it."""
+    """Return a decomposed RMSNormalization as exported from Llama models."""
     nodes = [
         node("Pow", ["x", "two"], ["square"]),
         mean("square", "variance", 18),
@@ -70,7 +70,7 @@ def rms_norm() -> FloatGraph:
 
 
 def gelu(halved: str, inner: str) -> FloatGraph:
-    """GELU in pieces: which product takes the half, and how the argument of erf is written."""
+    """Return a decomposed GELU; `halved` tells which product has the factor 1/2, `inner` how erf's argument is made."""
     nodes = [
         node("Div", ["x", "root"], ["scaled"]) if inner == "Div" else node("Mul", ["half_root", "x"], ["scaled"]),
         node("Erf", ["scaled"], ["erf"]),
@@ -98,7 +98,7 @@ GELUS = {
 
 
 @pytest.mark.parametrize(("name", "graph"), NORMS.items(), ids=NORMS.keys())
-def test_fuse__norm_in_pieces__is_one_node_and_as_exact(name: str, graph: FloatGraph) -> None:
+def test_fuse__decomposed_norm__is_one_node_and_as_precise(name: str, graph: FloatGraph) -> None:
     expected = "RMSNormalization" if name == "rms" else "LayerNormalization"
     assert [item.op_type for item in fuse(graph.model()).nodes] == [expected]
     exact, floats = both(graph)
@@ -107,14 +107,14 @@ def test_fuse__norm_in_pieces__is_one_node_and_as_exact(name: str, graph: FloatG
 
 
 @pytest.mark.parametrize("graph", GELUS.values(), ids=GELUS.keys())
-def test_fuse__gelu_in_pieces__is_one_node_and_as_exact(graph: FloatGraph) -> None:
+def test_fuse__decomposed_gelu__is_one_node_and_as_precise(graph: FloatGraph) -> None:
     assert [item.op_type for item in fuse(graph.model()).nodes] == ["Univariate"]
     exact, floats = both(graph)
     assert np.abs(floats).max() > 1
     assert np.abs(exact - floats).max() <= 5e-4
 
 
-def test_fuse__constants_as_nodes__are_seen() -> None:
+def test_fuse__constants_as_nodes__are_recognised() -> None:
     graph = gelu("last", "Div")
     nodes = [
         onnx.helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(np.asarray(array), name))
@@ -131,11 +131,11 @@ def silu() -> list[onnx.NodeProto]:
 
 
 def tanh_gelu() -> list[onnx.NodeProto]:
-    """GELU by tanh, as GPT-2 has it."""
+    """Return the nodes of GELU by tanh, as in GPT-2."""
     return [
         node("Pow", ["x", "three"], ["cube"]),
-        node("Mul", ["cube", "small"], ["bent"]),
-        node("Add", ["x", "bent"], ["inner"]),
+        node("Mul", ["cube", "small"], ["curved"]),
+        node("Add", ["x", "curved"], ["inner"]),
         node("Mul", ["inner", "slope"], ["scaled"]),
         node("Tanh", ["scaled"], ["tanh"]),
         node("Add", ["tanh", "one"], ["total"]),
@@ -151,7 +151,7 @@ SCALARS = {
     "small": np.float32(0.044715),
     "slope": np.float32((2 / np.pi) ** 0.5),
 }
-CURVES = {
+FUNCTIONS = {
     "silu": silu(),
     "gelu by tanh": tanh_gelu(),
     "softplus, doubled": [node("Softplus", ["x"], ["y"]), node("Add", ["y", "y"], ["out"])],
@@ -166,19 +166,19 @@ CURVES = {
 }
 
 
-@pytest.mark.parametrize("nodes", CURVES.values(), ids=CURVES.keys())
-def test_fuse__function_of_one_tensor__is_one_node_and_as_exact(nodes: list[onnx.NodeProto]) -> None:
+@pytest.mark.parametrize("nodes", FUNCTIONS.values(), ids=FUNCTIONS.keys())
+def test_fuse__function_of_one_tensor__is_one_node_and_as_precise(nodes: list[onnx.NodeProto]) -> None:
     graph = FloatGraph(nodes, X, SCALARS)
     assert [item.op_type for item in fuse(graph.model()).nodes] == ["Univariate"]
     exact, floats = both(graph)
     assert np.abs(exact - floats).max() <= 5e-4
 
 
-def test_fuse__curve_that_is_read_in_the_middle__is_kept_and_goes_on() -> None:
+def test_fuse__inner_tensor_with_another_reader__is_kept_and_continued() -> None:
     nodes = [
-        node("Tanh", ["x"], ["bent"]),
-        node("Exp", ["bent"], ["e"]),
-        node("MatMul", ["bent", "w"], ["product"]),
+        node("Tanh", ["x"], ["curved"]),
+        node("Exp", ["curved"], ["e"]),
+        node("MatMul", ["curved", "w"], ["product"]),
         node("ReduceSum", ["e", "axis"], ["sum"], keepdims=1),
         node("Add", ["product", "sum"], ["out"]),
     ]
@@ -190,7 +190,7 @@ def test_fuse__curve_that_is_read_in_the_middle__is_kept_and_goes_on() -> None:
     assert np.abs(exact - floats).max() <= 2e-3
 
 
-def test_fuse__curve_of_what_becomes_constant__is_a_constant() -> None:
+def test_fuse__function_of_a_folded_constant__is_a_constant() -> None:
     nodes = [
         node("Shape", ["x"], ["sizes"], start=1),
         node("Cast", ["sizes"], ["angle"], to=onnx.TensorProto.FLOAT),
@@ -201,7 +201,7 @@ def test_fuse__curve_of_what_becomes_constant__is_a_constant() -> None:
     assert np.abs(exact - floats).max() <= 1e-6
 
 
-def test_fuse__gate_over_a_wide_range__keeps_the_bits_of_what_it_gates() -> None:
+def test_fuse__gate_over_a_wide_range__keeps_the_precision_of_its_factor() -> None:
     exact, floats = both(FloatGraph(silu(), X, scale=12.0))
     assert np.abs(floats).max() > 8
     assert np.abs(exact - floats).max() <= 5e-5

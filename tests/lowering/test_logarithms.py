@@ -23,7 +23,8 @@ from verifier.exact.program.values import FLOAT
 LOG_ERROR = 2.0**-26
 SUM_ERROR = 2.0**-20
 SOFTMAX_ERROR = 2.0**-12
-FINE = 45_007 / 2**16  # times the inputs' steps: between the entries of every table
+# A factor that puts the inputs' steps between the entries of every table.
+FINE = 45_007 / 2**16
 
 X = {"x": (3, 6)}
 CUBE = {"x": (3, 4, 5)}
@@ -31,7 +32,7 @@ AXIS = np.array([-1], np.int64)
 
 
 def sum_of_exponentials(x: Array, axis: int | tuple[int, ...]) -> Array:
-    """ln(sum of exp(x)), the axes kept."""
+    """Return ln(sum of exp(x)) over axes that are kept with length 1."""
     largest = x.max(axis, keepdims=True)
     return np.asarray(largest + np.log(np.exp(x - largest).sum(axis, keepdims=True)))
 
@@ -45,7 +46,7 @@ def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
 
 
 def error(graph: FloatGraph, expected: Callable[[Array], Array], seed: int = 1) -> float:
-    """How far the exact graph of x is from a function of x in float64, at most."""
+    """Return the largest error of the exact graph of x against a function of x in float64."""
     feeds = graph.integers(seed)
     calibration = [real(graph.integers(number)) for number in range(100, 108)]
     exact = lower(graph.model(), calibration, {"x": InputSpec("int16", GRID)})
@@ -59,12 +60,12 @@ def error(graph: FloatGraph, expected: Callable[[Array], Array], seed: int = 1) 
 def of_fine(
     last: onnx.NodeProto, shape: tuple[int, ...] = (3, 4, 5), scale: float = 2.0, opset: int = 18
 ) -> FloatGraph:
-    """A node that reads y = FINE * x."""
+    """Return a graph of a node that reads y = FINE * x."""
     nodes = [node("Mul", ["x", "fine"], ["y"]), last]
     return FloatGraph(nodes, {"x": shape}, {"fine": np.float32(FINE)}, scale, opset)
 
 
-def kinds(graph: FloatGraph) -> list[str]:
+def fused_operators(graph: FloatGraph) -> list[str]:
     return [item.op_type for item in fuse(graph.model()).nodes]
 
 
@@ -72,7 +73,7 @@ def kinds(graph: FloatGraph) -> list[str]:
 
 
 def every_octave() -> Array:
-    """Whole numbers of 1 to 53 bits: both ends of every octave, and many between."""
+    """Return integers of 1 to 53 bits: both ends of every octave, and many between."""
     drawn = np.floor(2.0 ** np.random.default_rng(5).uniform(0, 53, 20_000)).astype(np.int64)
     ends = 2 ** np.arange(53)
     return np.concatenate([ends, ends[1:] + 1, ends[1:] - 1, drawn, [2**53 - 1]])
@@ -87,12 +88,12 @@ def test_logarithm__any_number_of_53_bits__is_within_its_bound(grid: int) -> Non
     out = logarithm(builder, builder.scale(builder.cast(whole, FLOAT), grid))
     found = three_ways(builder.model({"out": out}).SerializeToString(), {"x": q})
     assert np.abs(found - (np.log(q.astype(np.float64)) + grid * np.log(2))).max() <= LOG_ERROR
-    # Never falling; and halves of powers of two are ln 2 apart.
+    # It never decreases, and the logarithms of successive powers of two differ by ln 2.
     assert (np.diff(found[np.argsort(q)]) >= 0).all()
     assert np.abs(np.diff(found[:53]) - np.log(2)).max() <= 2.0**-28
 
 
-def test_logarithm__what_is_not_positive__counts_as_one_step() -> None:
+def test_logarithm__numbers_not_above_0__count_as_one_step() -> None:
     builder = Builder()
     x = builder.scale(builder.cast(builder.input("x", "int16", (4,)), FLOAT), -8)
     file = builder.model({"out": logarithm(builder, x)}).SerializeToString()
@@ -101,12 +102,10 @@ def test_logarithm__what_is_not_positive__counts_as_one_step() -> None:
     assert len(set(found.tolist())) == 1
 
 
-@pytest.mark.parametrize(("grid", "least", "most"), [(-30, -30, 0), (-1, -1, 30)])
-def test_lower__log_from_2_to_the_minus_30_to_2_to_the_30__is_within_its_bound(
-    grid: int, least: int, most: int
-) -> None:
+@pytest.mark.parametrize(("grid", "low", "high"), [(-30, -30, 0), (-1, -1, 30)])
+def test_lower__log_from_2_to_the_minus_30_to_2_to_the_30__is_within_its_bound(grid: int, low: int, high: int) -> None:
     graph = FloatGraph([node("Log", ["x"], ["out"])], {"x": (1000,)})
-    drawn = 2.0 ** np.random.default_rng(1).uniform(least, most, (2, 1000))
+    drawn = 2.0 ** np.random.default_rng(1).uniform(low, high, (2, 1000))
     q = np.maximum(np.rint(np.ldexp(drawn, -grid)), 1).astype(np.int32)
     calibration = [{"x": np.ldexp(q[0].astype(np.float32), grid)}]
     exact = lower(graph.model(), calibration, {"x": InputSpec("int32", grid)})
@@ -115,7 +114,7 @@ def test_lower__log_from_2_to_the_minus_30_to_2_to_the_30__is_within_its_bound(
 
 
 SCALARS = {"one": np.float32(1), "small": np.float32(2.0**-20), "two": np.float32(2)}
-OF_EXACT = {  # (nodes, function): what the logarithm is taken of is exact arithmetic
+OF_EXACT = {  # (nodes, function): logarithms of exact arithmetic
     "of a square": (
         [
             node("Mul", ["x", "x"], ["square"]),
@@ -144,19 +143,19 @@ OF_EXACT = {  # (nodes, function): what the logarithm is taken of is exact arith
 
 
 @pytest.mark.parametrize(("nodes", "function"), OF_EXACT.values(), ids=OF_EXACT.keys())
-def test_lower__log_of_exact_arithmetic__is_no_table_over_its_range(
+def test_lower__log_of_exact_arithmetic__is_not_tabulated_over_its_range(
     nodes: list[onnx.NodeProto], function: Callable[[Array], Array]
 ) -> None:
     graph = FloatGraph(nodes, {"x": (40, 6)}, {**SCALARS, "axis": AXIS})
-    assert "Log" in kinds(graph)
+    assert "Log" in fused_operators(graph)
     assert error(graph, function) <= 2 * LOG_ERROR
 
 
-def test_lower__log_of_a_curve__stays_one_table() -> None:
-    """Of a sigmoid that vanishes: its logarithm goes on as a line."""
+def test_lower__log_of_a_sigmoid__is_one_table() -> None:
+    """The sigmoid approaches 0, where its logarithm approaches a straight line."""
     nodes = [node("Sigmoid", ["x"], ["y"]), node("Log", ["y"], ["out"])]
     graph = FloatGraph(nodes, {"x": (40, 6)}, scale=8.0)
-    assert kinds(graph) == ["Univariate"]
+    assert fused_operators(graph) == ["Univariate"]
     assert error(graph, lambda x: -np.logaddexp(0, -x)) <= 2e-3
 
 
@@ -176,12 +175,12 @@ BEFORE_13 = {
     "first": ({"axis": 0}, (0, 1, 2)),
     "middle": ({"axis": 1}, (1, 2)),
     "last": ({"axis": -1}, (2,)),
-    "left out": ({}, (1, 2)),
+    "omitted": ({}, (1, 2)),
 }
 
 
 @pytest.mark.parametrize(("attributes", "summed"), BEFORE_13.values(), ids=BEFORE_13.keys())
-def test_lower__softmax_before_opset_13__sums_over_all_axes_from_its_own_on(
+def test_lower__softmax_before_opset_13__sums_over_its_axis_and_all_after_it(
     attributes: dict[str, int], summed: tuple[int, ...]
 ) -> None:
     graph = of_fine(node("Softmax", ["y"], ["out"], **attributes), opset=11)
@@ -190,12 +189,12 @@ def test_lower__softmax_before_opset_13__sums_over_all_axes_from_its_own_on(
     assert error(graph, lambda x: log_softmax(FINE * x, summed)) <= SUM_ERROR
 
 
-def test_lower__softmax_without_an_axis_from_opset_13_on__sums_over_the_last() -> None:
+def test_lower__softmax_without_an_axis_since_opset_13__sums_over_the_last() -> None:
     assert error(of_fine(node("Softmax", ["y"], ["out"])), lambda x: softmax(FINE * x)) <= SOFTMAX_ERROR
     assert error(of_fine(node("LogSoftmax", ["y"], ["out"])), lambda x: log_softmax(FINE * x)) <= SUM_ERROR
 
 
-def test_lower__log_softmax_of_the_improbable__is_as_precise() -> None:
+def test_lower__log_softmax_of_improbable_classes__is_as_precise() -> None:
     graph = of_fine(node("LogSoftmax", ["y"], ["out"]), (20, 50), scale=12.0)
     assert log_softmax(FINE * np.ldexp(graph.integers(1)["x"].astype(np.float64), GRID)).min() < -40
     assert error(graph, lambda x: log_softmax(FINE * x)) <= SUM_ERROR
@@ -215,11 +214,11 @@ def test_lower__log_softmax_beside_masked_numbers__is_as_precise(mask: float) ->
     assert (found[:, ~kept] < -1000).all()
 
 
-# Sums of exponentials
+# Logarithms of sums of exponentials
 
 REDUCED = {
     "the last axis": (["x", "axes"], {"keepdims": 0}, [-1], (2,)),
-    "an axis between": (["x", "axes"], {}, [1], (1,)),
+    "a middle axis": (["x", "axes"], {}, [1], (1,)),
     "two axes": (["x", "axes"], {"keepdims": 0}, [0, -1], (0, 2)),
     "all": (["x"], {}, None, (0, 1, 2)),
 }
@@ -242,21 +241,21 @@ def test_lower__log_of_summed_exponentials__is_within_its_bound(
     assert error(before_18, expected) <= SUM_ERROR
 
 
-def test_lower__log_of_summed_exponentials_of_loud_numbers__does_not_overflow() -> None:
-    """exp(200) is no float32."""
-    nodes = [node("Mul", ["x", "hundred"], ["loud"]), node("ReduceLogSumExp", ["loud", "axis"], ["out"])]
+def test_lower__log_of_summed_exponentials_of_large_numbers__does_not_overflow() -> None:
+    """exp(200) exceeds float32."""
+    nodes = [node("Mul", ["x", "hundred"], ["large"]), node("ReduceLogSumExp", ["large", "axis"], ["out"])]
     graph = FloatGraph(nodes, X, {"hundred": np.float32(100), "axis": AXIS})
     assert np.abs(graph.integers(1)["x"]).max() * 2.0**GRID > 2
     assert error(graph, lambda x: sum_of_exponentials(100 * x, -1)) <= SUM_ERROR
 
 
 def logits(classes: int, kind: str) -> Array:
-    """Two rows in steps of 2^-26, the first class 0."""
+    """Return two rows of logits in steps of 2**-26; the logit of the first class is 0."""
     rng = np.random.default_rng(classes)
     drawn = {
         "drawn": rng.normal(0, 4, (2, classes)),
         "all alike": np.zeros((2, classes)),
-        # Each vanishes, and fifty thousand of them are the most that can.
+        # Each exponential rounds to 0, and fifty thousand of them have the largest sum that can be lost so.
         "half a step each": np.full((2, classes), np.log(0.499) - np.log(2) * np.array([[37.0], [36.0]])),
         "just above the end": np.full((2, classes), -27.9),
         "far beyond the end": np.full((2, classes), -31.0),
@@ -278,7 +277,7 @@ def test_log_sum_exp__of_many_classes__is_within_its_bound(classes: int, kind: s
     assert np.abs(found - sum_of_exponentials(np.ldexp(q.astype(np.float64), -26), 1)).max() <= SUM_ERROR
 
 
-def test_log_sum_exp__any_graph__is_of_instructions_that_were_there_before() -> None:
+def test_log_sum_exp__any_graph__has_only_basic_instructions() -> None:
     builder = Builder()
     x = builder.scale(builder.cast(builder.input("x", "int32", (2, 1000)), FLOAT), -26)
     program = load_program(builder.model({"out": log_sum_exp(builder, x, [1])}).SerializeToString())
@@ -293,11 +292,11 @@ def test_log_sum_exp__any_graph__is_of_instructions_that_were_there_before() -> 
     }
 
 
-# In pieces
+# Decomposed
 
 
 def decomposed(shift: bool, last: str) -> list[onnx.NodeProto]:
-    """ln(sum of exp) in pieces, of x or of what x is below its maximum, and what is made of it."""
+    """Return a decomposed ln(sum of exp), of x or of x minus its maximum, and the nodes that follow it."""
     source = "below" if shift else "x"
     nodes = [
         node("Exp", [source], ["powers"]),
@@ -313,7 +312,7 @@ def decomposed(shift: bool, last: str) -> list[onnx.NodeProto]:
     return [*nodes, {"softmax": node("Sub", [source, "log"], ["out"]), "sum": node("Identity", ["log"], ["out"])}[last]]
 
 
-PIECES = {
+DECOMPOSED = {
     "log-softmax": (decomposed(True, "softmax"), log_softmax),
     "log-softmax without the maximum": (decomposed(False, "softmax"), log_softmax),
     "log of a sum": (decomposed(False, "sum"), lambda x: sum_of_exponentials(x, -1)),
@@ -333,19 +332,19 @@ PIECES = {
 }
 
 
-@pytest.mark.parametrize(("nodes", "function"), PIECES.values(), ids=PIECES.keys())
-def test_fuse__log_of_exponentials_in_pieces__is_one_node_and_as_precise(
+@pytest.mark.parametrize(("nodes", "function"), DECOMPOSED.values(), ids=DECOMPOSED.keys())
+def test_fuse__decomposed_log_of_exponentials__is_one_node_and_as_precise(
     nodes: list[onnx.NodeProto], function: Callable[[Array], Array]
 ) -> None:
     graph = FloatGraph(nodes, {"x": (20, 6)}, {"axis": AXIS}, scale=6.0, opset=13)
-    found = kinds(graph)
+    found = fused_operators(graph)
     assert not {"Log", "Exp", "Softmax", "Univariate"} & set(found)
     assert ("ReduceLogSumExp" in found) != ("LogSoftmax" in found)
     assert error(graph, function) <= SUM_ERROR
 
 
 def over_their_sum(divided: str, shift: bool, axes: list[int], opset: int) -> FloatGraph:
-    """exp(x) over its sum in pieces, of x or of what x is below its maximum."""
+    """Return a decomposed softmax, exp over its sum, of x or of x minus its maximum."""
     source, listed = "below" if shift else "x", {} if opset < 13 else {"axes": np.array(axes, np.int64)}
     summed = (["powers", *listed], {} if listed else {"axes": axes})
     nodes = [
@@ -368,11 +367,11 @@ def test_fuse__exponentials_over_their_sum__are_one_softmax_and_as_precise(
     divided: str, shift: bool, axes: list[int], opset: int
 ) -> None:
     graph = over_their_sum(divided, shift, axes, opset)
-    assert kinds(graph) == (["ReduceMax", "Sub", "Softmax"] if shift else ["Softmax"])
+    assert fused_operators(graph) == (["ReduceMax", "Sub", "Softmax"] if shift else ["Softmax"])
     assert error(graph, lambda x: softmax(x, tuple(axes))) <= SOFTMAX_ERROR
 
 
-def test_fuse__exponentials_over_the_sum_of_others__stay() -> None:
+def test_fuse__exponentials_over_the_sum_of_others__are_not_fused() -> None:
     nodes = [
         node("Exp", ["x"], ["powers"]),
         node("Exp", ["y"], ["others"]),
@@ -380,16 +379,16 @@ def test_fuse__exponentials_over_the_sum_of_others__stay() -> None:
         node("Div", ["powers", "total"], ["out"]),
     ]
     graph = FloatGraph(nodes, {"x": (3, 6), "y": (3, 6)}, {"axis": AXIS}, opset=13)
-    assert sorted(kinds(graph)) == ["Div", "ReduceSum", "Univariate", "Univariate"]
+    assert sorted(fused_operators(graph)) == ["Div", "ReduceSum", "Univariate", "Univariate"]
 
 
-def test_fuse__exponentials_that_are_read_elsewhere__stay() -> None:
+def test_fuse__exponentials_with_another_reader__are_not_fused() -> None:
     nodes = [*decomposed(True, "softmax")[:-1], node("Sub", ["powers", "log"], ["out"])]
     graph = FloatGraph(nodes, X, {"axis": AXIS}, opset=13)
-    assert sorted(kinds(graph)) == ["ReduceLogSumExp", "ReduceMax", "Sub", "Sub", "Univariate"]
+    assert sorted(fused_operators(graph)) == ["ReduceLogSumExp", "ReduceMax", "Sub", "Sub", "Univariate"]
 
 
-# As torch writes them
+# As torch exports them
 
 
 class Logarithms(torch.nn.Module):
@@ -397,13 +396,13 @@ class Logarithms(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         summed = torch.logsumexp(x, -1, keepdim=True)
-        turned = torch.log_softmax(x, 0)
+        over_first = torch.log_softmax(x, 0)
         naive = torch.log(torch.softmax(x, -1))
-        return torch.stack([torch.log_softmax(x, -1), x - summed, turned, naive])
+        return torch.stack([torch.log_softmax(x, -1), x - summed, over_first, naive])
 
 
 def exported(by: str, x: torch.Tensor) -> onnx.ModelProto:
-    """The module as one of torch's exporters writes it; "decomposed" has torch take it to pieces first."""
+    """Export the module by one of torch's exporters; for "decomposed", torch decomposes its operators before."""
     model = Logarithms().eval()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
@@ -421,7 +420,7 @@ def exported(by: str, x: torch.Tensor) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("by", ["script", "dynamo", "decomposed"])
-def test_lower__logarithms_as_torch_exports_them__are_within_their_bound(by: str) -> None:
+def test_lower__logarithms_exported_by_torch__are_within_their_bound(by: str) -> None:
     rng = np.random.default_rng(0)
     q = np.rint(np.ldexp(rng.normal(0, 6, (9, 20, 6)), 20)).astype(np.int32)
     x = np.ldexp(q.astype(np.float64), -20)

@@ -1,4 +1,4 @@
-"""Every float operator that is lowered, against onnxruntime's float32, with a bound on the error."""
+"""Each supported float operator against onnxruntime's float32, with a bound on the error."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def with_constant(op: str, constant: np.ndarray, first: bool = False) -> FloatGr
     return FloatGraph([node(op, ["c", "x"] if first else ["x", "c"], ["out"])], X, {"c": constant})
 
 
-EXACT = {  # nothing is rounded beyond the inputs' own grid, so floats that are wide enough give the same
+EXACT = {  # graphs whose results need no rounding in float32, so that they are equal
     "add": binary("Add"),
     "subtract": binary("Sub"),
     "negate": unary("Neg"),
-    "absolute": unary("Abs"),
+    "absolute value": unary("Abs"),
     "equal to infinity": FloatGraph(
         [node("Equal", ["x", "z"], ["c"]), node("Where", ["c", "y", "x"], ["out"])], XY, {"z": np.float32(np.inf)}
     ),
@@ -62,12 +62,14 @@ EXACT = {  # nothing is rounded beyond the inputs' own grid, so floats that are 
     "gather rows": FloatGraph([node("Gather", ["x", "i"], ["out"], axis=1)], X, {"i": ints(0, -1, 2)}),
     "gather points": FloatGraph([node("GatherND", ["x", "i"], ["out"])], X, {"i": np.array([[0, 1], [-1, -1]])}),
     "sum": FloatGraph([node("ReduceSum", ["x", "d"], ["out"], keepdims=0)], X, {"d": ints(1)}),
-    "largest": FloatGraph([node("ReduceMax", ["x", "d"], ["out"])], X, {"d": ints(-1)}),
-    "smallest": FloatGraph([node("ReduceMin", ["x"], ["out"])], X),
+    "maximum over an axis": FloatGraph([node("ReduceMax", ["x", "d"], ["out"])], X, {"d": ints(-1)}),
+    "minimum over all axes": FloatGraph([node("ReduceMin", ["x"], ["out"])], X),
     "square": FloatGraph([node("Pow", ["x", "p"], ["out"])], X, {"p": np.float32(2)}, scale=0.5),
     "product": FloatGraph([node("Mul", ["x", "y"], ["out"])], XY, scale=0.5),
-    "comparison chooses": FloatGraph([node("Greater", ["x", "y"], ["c"]), node("Where", ["c", "x", "y"], ["out"])], XY),
-    "logic chooses": FloatGraph(
+    "selection by a comparison": FloatGraph(
+        [node("Greater", ["x", "y"], ["c"]), node("Where", ["c", "x", "y"], ["out"])], XY
+    ),
+    "selection by logic": FloatGraph(
         [
             node("LessOrEqual", ["x", "y"], ["a"]),
             node("Less", ["x", "z"], ["b"]),
@@ -80,7 +82,7 @@ EXACT = {  # nothing is rounded beyond the inputs' own grid, so floats that are 
     ),
 }
 
-ROUNDED = {  # (graph, largest error allowed)
+ROUNDED = {  # (graph, maximum error)
     "add a constant": (with_constant("Add", ROW), 1e-6),
     "subtract from a constant": (with_constant("Sub", ROW, first=True), 1e-6),
     "add a constant that repeats": (with_constant("Add", np.tile(ROW, (3, 1))), 1e-6),
@@ -142,13 +144,13 @@ ROUNDED = {  # (graph, largest error allowed)
 
 
 @pytest.mark.parametrize("graph", EXACT.values(), ids=EXACT.keys())
-def test_lower__operator_that_only_moves_or_adds__is_the_float_result(graph: FloatGraph) -> None:
+def test_lower__operator_without_rounding__equals_the_float_result(graph: FloatGraph) -> None:
     exact, floats = both(graph)
     np.testing.assert_array_equal(exact, floats)
 
 
 @pytest.mark.parametrize(("graph", "bound"), ROUNDED.values(), ids=ROUNDED.keys())
-def test_lower__operator_that_rounds__is_within_its_bound(graph: FloatGraph, bound: float) -> None:
+def test_lower__operator_with_rounding__is_within_its_bound(graph: FloatGraph, bound: float) -> None:
     for seed in (1, 2):
         exact, floats = both(graph, seed)
         assert np.abs(floats).max() > 0.1
@@ -156,7 +158,7 @@ def test_lower__operator_that_rounds__is_within_its_bound(graph: FloatGraph, bou
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_lower__split__has_every_part(count: int) -> None:
+def test_lower__split__returns_every_part(count: int) -> None:
     names = [f"part{number}" for number in range(count)]
     nodes = [node("Split", ["x", "n"], names, axis=1), node("Concat", names[::-1], ["out"], axis=1)]
     lengths = ints(*[6 // count] * count)
@@ -164,16 +166,16 @@ def test_lower__split__has_every_part(count: int) -> None:
     np.testing.assert_array_equal(exact, floats)
 
 
-def test_lower__constant_that_repeats__is_stored_once() -> None:
+def test_lower__constant_of_equal_rows__is_stored_as_one_row() -> None:
     program = with_constant("Add", np.tile(ROW, (3, 1))).lowered()
     constants = [value.shape for value in program.values.values() if value.constant is not None]
     assert (1, 6) in constants
     assert (3, 6) not in constants
 
 
-def loud_and_quiet_rows(last: onnx.NodeProto) -> FloatGraph:
-    """Rows of x times the cube of a number of their own: some are a thousand times louder than others."""
-    nodes = [node("Pow", ["y", "three"], ["loudness"]), node("Mul", ["x", "loudness"], ["rows"]), last]
+def rows_of_different_size(last: onnx.NodeProto) -> FloatGraph:
+    """Return a graph that scales each row of x by the cube of its y: some rows are a thousand times larger."""
+    nodes = [node("Pow", ["y", "three"], ["factor"]), node("Mul", ["x", "factor"], ["rows"]), last]
     constants = {"three": np.float32(3), "w": W, "g": np.abs(ROW)}
     used = {name: array for name, array in constants.items() if any(name in item.input for item in nodes)}
     return FloatGraph(nodes, {"x": (40, 6), "y": (40, 1)}, used)
@@ -184,13 +186,13 @@ def loud_and_quiet_rows(last: onnx.NodeProto) -> FloatGraph:
     [node("MatMul", ["rows", "w"], ["out"]), node("LayerNormalization", ["rows", "g"], ["out"])],
     ids=["product with a weight", "layer norm"],
 )
-def test_lower__quiet_rows_beside_loud_ones__are_as_precise(last: onnx.NodeProto) -> None:
-    graph = loud_and_quiet_rows(last)
-    assert graph.lowered().instruction_counts["ReduceMin"] > 0  # rows are lifted by how loud they are
+def test_lower__small_rows_beside_large_ones__are_as_precise(last: onnx.NodeProto) -> None:
+    graph = rows_of_different_size(last)
+    assert graph.lowered().instruction_counts["ReduceMin"] > 0  # rows are scaled by their peak
     exact, floats = both(graph)
-    # What is quieter still is cut by the cube's own grid.
-    heard = np.abs(np.ldexp(graph.integers(1)["y"].ravel(), -10)) > 0.4
-    loudness = np.abs(floats).max(axis=1)[heard]
-    error = np.abs(exact - floats).max(axis=1)[heard] / loudness
-    assert heard.sum() > 30
+    # The factors of even smaller rows are rounded by the cube's own grid.
+    measured = np.abs(np.ldexp(graph.integers(1)["y"].ravel(), -10)) > 0.4
+    peaks = np.abs(floats).max(axis=1)[measured]
+    error = np.abs(exact - floats).max(axis=1)[measured] / peaks
+    assert measured.sum() > 30
     assert error.max() <= 5e-4

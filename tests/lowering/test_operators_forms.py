@@ -1,4 +1,4 @@
-"""Operators in the forms of older and newer exporters, and those that are lowered by others, against onnxruntime."""
+"""Operators in the forms of older and newer opsets, and those made of other operators, against onnxruntime."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def i64(*numbers: int) -> np.ndarray[Any, Any]:
 
 
 def of_integers(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = XY, **constants: Any) -> FloatGraph:
-    """x and y as integers i and j, towards zero; the result r as floats."""
+    """Return a graph that truncates x and y to integers i and j, and casts the result r of `nodes` to floats."""
     casts = [node("Cast", [name], [new], to=TensorProto.INT64) for name, new in zip(inputs, "ij", strict=False)]
     return graph(
         *casts, *nodes, node("Cast", ["r"], ["out"], to=TensorProto.FLOAT), inputs=inputs, scale=9, **constants
@@ -45,19 +45,19 @@ EXACT = {
     "ceiling": graph(node("Ceil", ["x"], ["out"])),
     "round": graph(node("Round", ["x"], ["out"]), scale=20.0),
     "sign": graph(node("Sign", ["x"], ["out"])),
-    "size": graph(node("Abs", ["x"], ["out"])),
+    "absolute value": graph(node("Abs", ["x"], ["out"])),
     "cast to integers": of_integers(node("Identity", ["i"], ["r"]), inputs=X),
     "integers: sum and product": of_integers(node("Add", ["i", "j"], ["s"]), node("Mul", ["s", "i"], ["r"])),
     "integers: division": of_integers(node("Max", ["j", "one"], ["d"]), node("Div", ["i", "d"], ["r"]), one=i64(1)),
     "integers: division by a constant": of_integers(node("Div", ["i", "n"], ["r"]), inputs=X, n=i64(-3)),
     "integers: remainder": of_integers(node("Mod", ["i", "n"], ["r"]), inputs=X, n=i64(5)),
-    "integers: chosen": of_integers(node("Less", ["i", "j"], ["c"]), node("Where", ["c", "i", "j"], ["r"])),
+    "integers: selection": of_integers(node("Less", ["i", "j"], ["c"]), node("Where", ["c", "i", "j"], ["r"])),
     "integers: sum over an axis": of_integers(node("ReduceSum", ["i", "d"], ["r"]), inputs=X, d=i64(1)),
     "integers: cumulative sum": of_integers(node("CumSum", ["i", "d"], ["r"]), inputs=X, d=np.int64(1)),
     "integers: one-hot": of_integers(node("OneHot", ["i", "n", "v"], ["r"]), inputs=X, n=i64(20), v=i64(0, 3)),
-    "sum of many": graph(node("Sum", ["x", "y", "c"], ["out"]), inputs=XY, c=f32(0.5)),
-    "largest of integers": of_integers(node("Max", ["i", "j"], ["m"]), node("Div", ["m", "n"], ["r"]), n=i64(2)),
-    "largest of many": graph(node("Max", ["c", "x", "y"], ["out"]), inputs=XY, c=f32(0.5)),
+    "sum of several operands": graph(node("Sum", ["x", "y", "c"], ["out"]), inputs=XY, c=f32(0.5)),
+    "integers: maximum": of_integers(node("Max", ["i", "j"], ["m"]), node("Div", ["m", "n"], ["r"]), n=i64(2)),
+    "maximum of several operands": graph(node("Max", ["c", "x", "y"], ["out"]), inputs=XY, c=f32(0.5)),
     "clip by attributes": graph(node("Clip", ["x"], ["out"], min=-1.0, max=0.5), opset=10),
     "clip above": graph(node("Clip", ["x", "", "h"], ["out"]), h=np.float32(0.5)),
     "exclusive or": graph(
@@ -68,11 +68,11 @@ EXACT = {
         inputs=XY,
         z=f32(0),
     ),
-    "sum of sizes": graph(node("ReduceL1", ["x", "d"], ["out"]), d=i64(1)),
+    "sum of absolute values": graph(node("ReduceL1", ["x", "d"], ["out"]), d=i64(1)),
     "sum of squares": graph(node("ReduceSumSquare", ["x", "d"], ["out"]), d=i64(0), scale=0.1),
     "sum, axes as an attribute": graph(node("ReduceSum", ["x"], ["out"], axes=[-1], keepdims=0), opset=12),
-    "largest, axes as an attribute": graph(node("ReduceMax", ["x"], ["out"], axes=[0]), opset=13),
-    "smallest, axes as an operand": graph(node("ReduceMin", ["x", "d"], ["out"], keepdims=0), d=i64(0)),
+    "maximum, axes as an attribute": graph(node("ReduceMax", ["x"], ["out"], axes=[0]), opset=13),
+    "minimum, axes as an operand": graph(node("ReduceMin", ["x", "d"], ["out"], keepdims=0), d=i64(0)),
     "sum over no axes": graph(node("ReduceSum", ["x"], ["out"], noop_with_empty_axes=1)),
     "squeeze by an attribute": graph(node("Squeeze", ["x"], ["out"], axes=[0]), inputs={"x": (1, 3, 1)}, opset=11),
     "unsqueeze by an attribute": graph(node("Unsqueeze", ["x"], ["out"], axes=[1]), opset=11),
@@ -145,12 +145,12 @@ EXACT = {
         node("Sub", ["x", "c"], ["out"]),
     ),
     "dropout": graph(node("Dropout", ["x", "r"], ["out", "mask"]), r=np.float32(0.5)),
-    "thresholded": graph(node("ThresholdedRelu", ["x"], ["out"], alpha=0.7)),
+    "thresholded relu": graph(node("ThresholdedRelu", ["x"], ["out"], alpha=0.7)),
 }
 
 
 @pytest.mark.parametrize("item", EXACT.values(), ids=EXACT.keys())
-def test_lower__form_that_rounds_nothing__is_the_float_result(item: FloatGraph) -> None:
+def test_lower__form_without_rounding__equals_the_float_result(item: FloatGraph) -> None:
     for seed in (1, 2):
         exact, floats = both(item, seed)
         assert np.abs(floats).max() > 0
@@ -158,12 +158,12 @@ def test_lower__form_that_rounds_nothing__is_the_float_result(item: FloatGraph) 
 
 
 def apart(op: str, *nodes: onnx.NodeProto, **more: Any) -> FloatGraph:
-    """The divisor d is y, one further away from zero."""
+    """Return a graph with a divisor d = y + sign(y), which is at least 1 away from zero."""
     return graph(node("Sign", ["y"], ["s"]), node("Add", ["y", "s"], ["d"]), *nodes, inputs=XY, **more)
 
 
 def positive(*nodes: onnx.NodeProto, **more: Any) -> FloatGraph:
-    """p is the size of x and a half."""
+    """Return a graph with a positive tensor p = |x| + 1/2."""
     return graph(node("Abs", ["x"], ["size"]), node("Add", ["size", "half"], ["p"]), *nodes, half=f32(0.5), **more)
 
 
@@ -172,7 +172,7 @@ def power(exponent: float) -> FloatGraph:
 
 
 def masked_by(low: float) -> FloatGraph:
-    """A softmax to whose operand a mask is added."""
+    """Return a softmax with a mask of `low` that is added to its operand."""
     return graph(
         node("Less", ["x", "z"], ["hidden"]),
         node("Cast", ["hidden"], ["h"], to=TensorProto.FLOAT),
@@ -188,11 +188,11 @@ def unary(op: str, scale: float = 2.0, opset: int = 18, **attributes: Any) -> Fl
     return graph(node(op, ["x"], ["out"], **attributes), scale=scale, opset=opset)
 
 
-ROUNDED = {  # (graph, largest error relative to the largest result)
+ROUNDED = {  # (graph, maximum error as a share of the largest result)
     "quotient of either sign": (apart("Div", node("Div", ["x", "d"], ["out"])), 1e-6),
     "reciprocal of either sign": (apart("Reciprocal", node("Reciprocal", ["d"], ["out"])), 1e-6),
     "constant by a computed number": (apart("Div", node("Div", ["c", "d"], ["out"]), c=f32(-3)), 1e-6),
-    "softsign in pieces": (
+    "decomposed softsign": (
         graph(
             node("Abs", ["x"], ["a"]), node("Add", ["a", "one"], ["d"]), node("Div", ["x", "d"], ["out"]), one=f32(1)
         ),
@@ -209,16 +209,19 @@ ROUNDED = {  # (graph, largest error relative to the largest result)
     "power 0.3": (power(0.3), 1e-4),
     "power 10 of a wide range": (graph(node("Pow", ["x", "e"], ["out"]), e=f32(10)), 1e-3),
     "power of two": (graph(node("Pow", ["b", "x"], ["out"]), b=f32(2)), 1e-4),
-    "mean of many": (graph(node("Mean", ["x", "y", "x"], ["out"]), inputs=XY), 1e-6),
+    "mean of several operands": (graph(node("Mean", ["x", "y", "x"], ["out"]), inputs=XY), 1e-6),
     "root of a sum of squares": (graph(node("ReduceL2", ["x", "d"], ["out"]), d=i64(1)), 1e-6),
     "root of a sum of squares, older": (graph(node("ReduceL2", ["x"], ["out"], axes=[1]), opset=13), 1e-6),
     "mean over several axes": (
         graph(node("ReduceMean", ["x"], ["out"], axes=[0, -1], keepdims=0), inputs={"x": (2, 3, 4)}, opset=13),
         1e-5,
     ),
-    "leaky": (unary("LeakyRelu", alpha=0.1), 1e-6),
-    "leaky by channels": (graph(node("PRelu", ["x", "a"], ["out"]), a=np.linspace(-1, 1, 6, dtype=np.float32)), 1e-6),
-    "leaky by a computed slope": (graph(node("PRelu", ["x", "y"], ["out"]), inputs=XY), 1e-6),
+    "leaky relu": (unary("LeakyRelu", alpha=0.1), 1e-6),
+    "leaky relu, slope per channel": (
+        graph(node("PRelu", ["x", "a"], ["out"]), a=np.linspace(-1, 1, 6, dtype=np.float32)),
+        1e-6,
+    ),
+    "leaky relu, computed slope": (graph(node("PRelu", ["x", "y"], ["out"]), inputs=XY), 1e-6),
     "hard sigmoid": (unary("HardSigmoid", alpha=0.3, beta=0.4), 1e-6),
     "hard swish": (unary("HardSwish", scale=4.0), 1e-6),
     "elu": (unary("Elu", alpha=0.5), 1e-4),
@@ -245,7 +248,7 @@ ROUNDED = {  # (graph, largest error relative to the largest result)
         1e-4,
     ),
     "outer product": (graph(node("Einsum", ["x", "y"], ["out"], equation="ab,cd->cbad"), inputs=XY), 1e-6),
-    "lifted from minus infinity": (
+    "mask of minus infinity": (
         graph(
             node("Less", ["x", "z"], ["hidden"]),
             node("Where", ["hidden", "low", "x"], ["seen"]),
@@ -255,13 +258,13 @@ ROUNDED = {  # (graph, largest error relative to the largest result)
         ),
         5e-4,
     ),
-    "added masks of half precision": (masked_by(-65504), 5e-4),
-    "added masks of a thousand millions": (masked_by(-1e9), 5e-4),
+    "added mask of the lowest float16": (masked_by(-65504), 5e-4),
+    "added mask of -1e9": (masked_by(-1e9), 5e-4),
 }
 
 
 @pytest.mark.parametrize(("item", "bound"), ROUNDED.values(), ids=ROUNDED.keys())
-def test_lower__form_that_rounds__is_within_its_bound(item: FloatGraph, bound: float) -> None:
+def test_lower__form_with_rounding__is_within_its_bound(item: FloatGraph, bound: float) -> None:
     for seed in (1, 2):
         exact, floats = both(item, seed)
         assert np.abs(exact - floats).max() <= bound * np.abs(floats).max()

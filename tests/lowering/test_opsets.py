@@ -1,4 +1,4 @@
-"""One transformer block, written as the exporters of each opset write it and as onnxruntime rewrites it."""
+"""One transformer block as exporters of each opset write it, and as onnxruntime rewrites it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def weights() -> dict[str, np.ndarray[Any, Any]]:
 
 
 class Block:
-    """The nodes of a block at an opset; operands that became attributes or the other way round are told apart here."""
+    """The nodes of a block at an opset. Its methods write operands or attributes, whichever the opset has."""
 
     def __init__(self, opset: int) -> None:
         self.opset = opset
@@ -76,14 +76,14 @@ class Block:
         return self.op("Mul", self.op("Mul", x, grown), self.constant(0.5))
 
     def heads(self, x: str, perm: list[int]) -> str:
-        # The shape is computed from the operand's, as traces of dynamic models do it.
+        # The shape is computed from the operand's shape, as in traces of dynamic models.
         shape = self.op("Shape", x)
         rows = self.op("Gather", shape, self.listed(0))
         wanted = self.op("Concat", rows, self.listed(TOKENS, HEADS, WIDTH // HEADS), axis=0)
         return self.op("Transpose", self.op("Reshape", x, wanted), perm=perm)
 
     def mask(self, seen: str) -> str:
-        """0 where a token is seen and something very low elsewhere, along the keys."""
+        """Return the mask along the keys: 0 where a token is seen, a large negative number elsewhere."""
         for axis in (1, 2):
             seen = (
                 self.op("Unsqueeze", seen, axes=[axis])
@@ -109,7 +109,7 @@ class Block:
         return self.op("MatMul", self.op("Reshape", mixed, self.listed(0, 0, WIDTH)), "out_w")
 
     def pooled(self, x: str, seen: str) -> str:
-        """The mean over seen tokens."""
+        """Return the mean over seen tokens."""
         weight = self.op("Unsqueeze", seen, axes=[2]) if self.opset < 13 else self.op("Unsqueeze", seen, self.listed(2))
         kept = self.op("Mul", x, weight)
         sums = [
@@ -122,7 +122,10 @@ class Block:
 
 
 def block(opset: int) -> FloatGraph:
-    """x [batch, tokens, width] and what is seen of it [batch, tokens], above 0, to the pooled block's output."""
+    """Return a graph from x [batch, tokens, width] and y [batch, tokens] to the pooled output of the block.
+
+    A token is seen where its y exceeds -1.5.
+    """
     made = Block(opset)
     seen = made.op("Cast", made.op("Greater", "y", made.constant(-1.5)), to=onnx.TensorProto.FLOAT)
     x = made.norm(made.op("Add", "x", made.attention("x", seen)), "first")
@@ -135,7 +138,7 @@ def block(opset: int) -> FloatGraph:
 
 
 @pytest.mark.parametrize("opset", OPSETS)
-def test_lower__block_as_each_opset_writes_it__is_near_the_float_result(opset: int) -> None:
+def test_lower__transformer_block_of_each_opset__is_close_to_float32(opset: int) -> None:
     for seed in (1, 2):
         exact, floats = both(block(opset), seed)
         assert np.abs(floats).max() > 0.5
@@ -143,24 +146,24 @@ def test_lower__block_as_each_opset_writes_it__is_near_the_float_result(opset: i
 
 
 @dataclass(frozen=True)
-class Rewritten(FloatGraph):
-    """A graph as onnxruntime leaves it after its own fusions."""
+class OptimisedGraph(FloatGraph):
+    """A graph as onnxruntime writes it after its own optimisations."""
 
     def model(self) -> onnx.ModelProto:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         with TemporaryDirectory() as folder:
-            options.optimized_model_filepath = f"{folder}/rewritten.onnx"
+            options.optimized_model_filepath = f"{folder}/optimised.onnx"
             ort.InferenceSession(super().model().SerializeToString(), options, providers=["CPUExecutionProvider"])
             return onnx.load(options.optimized_model_filepath)
 
 
-def rewritten(graph: FloatGraph) -> Rewritten:
-    return Rewritten(graph.nodes, graph.inputs, graph.constants, graph.scale, graph.opset)
+def optimised_graph(graph: FloatGraph) -> OptimisedGraph:
+    return OptimisedGraph(graph.nodes, graph.inputs, graph.constants, graph.scale, graph.opset)
 
 
 def perceptron() -> FloatGraph:
-    """Products with the activations that onnxruntime makes part of them."""
+    """Return a graph of products and activations that onnxruntime fuses."""
     rng = np.random.default_rng(6)
     constants = {
         name: rng.normal(0, 0.4, shape).astype(np.float32) for name, shape in (("v", (3, 2, 2, 2)), ("w", (27, 4)))
@@ -184,10 +187,8 @@ def perceptron() -> FloatGraph:
     ],
     ids=["block, opset 13", "block, opset 20", "convolution and perceptron"],
 )
-def test_lower__model_that_onnxruntime_has_optimised__is_near_the_float_result(
-    graph: FloatGraph, fused: set[str]
-) -> None:
-    optimised = rewritten(graph)
+def test_lower__model_optimised_by_onnxruntime__is_close_to_float32(graph: FloatGraph, fused: set[str]) -> None:
+    optimised = optimised_graph(graph)
     assert {item.op_type for item in optimised.model().graph.node if item.domain == "com.microsoft"} == fused
     exact, floats = both(optimised)
     assert np.abs(floats).max() > 0.5

@@ -23,6 +23,8 @@ from verifier.exact.runtime.byte_products import MAX_TWO_DIGITS
 
 Array = NDArray[Any]
 
+# Bits of constant weights. Two bytes: half of a float32 file.
+WEIGHT_BITS = 16
 # Bits of the scale of a weight's column. The scale multiplies the product, which therefore has as many bits more; with
 # five, it is at most 1/16 larger than the column needs.
 SCALE_BITS = 5
@@ -64,7 +66,6 @@ class Builder:
     """An exact graph under construction. Its methods add nodes and return the Value of their result."""
 
     def __init__(self) -> None:
-        self.values: dict[str, Value] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[Value] = []
         self._initializers: dict[str, Array] = {}
@@ -75,7 +76,6 @@ class Builder:
         """Declare a graph input of an integer dtype."""
         lo, hi = INTEGER_RANGES[dtype]
         value = Value(name, dtype, shape, 0, lo, hi)
-        self.values[name] = value
         self._inputs.append(value)
         return value
 
@@ -98,36 +98,32 @@ class Builder:
         self._initializers[name] = data
         lo, hi = (int(q.min()), int(q.max())) if q.size else (0, 0)
         value = Value(name, BOOL if data.dtype == bool else data.dtype.name, data.shape, grid, lo, hi, constant=q)
-        self.values[name] = value
         self._constants[_content(data)] = value
         return value
 
     def _known(self, array: Array) -> Value | None:
         return self._constants.get(_content(array))
 
-    def weight(self, array: Array, bits: int = 16) -> Value:
-        """Add a float array rounded to `bits` bits, 32 at most, stored as integers and cast to float64 in the graph."""
-        magnitude = float(np.abs(array).max(initial=0))
-        grid = grid_for(magnitude, bits)
-        limit = 2 ** (bits - 1)
+    def weight(self, array: Array) -> Value:
+        """Add a float array rounded to WEIGHT_BITS bits, stored as int16 and cast to float64 in the graph."""
+        grid = grid_for(float(np.abs(array).max(initial=0)), WEIGHT_BITS)
+        limit = 2 ** (WEIGHT_BITS - 1)
         q = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grid)), -limit, limit - 1)
-        return self.scale(self.cast(self._stored(q.astype(np.int16 if bits <= 16 else np.int32)), FLOAT), grid)
+        return self.scale(self.cast(self._stored(q.astype(np.int16)), FLOAT), grid)
 
-    def scaled_weight(self, array: Array, bits: int = 16) -> tuple[Value, Value]:
+    def scaled_weight(self, array: Array) -> tuple[Value, Value]:
         """Add a weight [in, out] with a scale per column, so that columns of small weights keep their precision.
 
-        Returns the integers [in, out] on grid 0, and the scales [out] of SCALE_BITS bits by which the caller multiplies
-        a product with them. Errors: NotExactError for NaN or infinite weights.
+        Returns integers of WEIGHT_BITS bits [in, out] on grid 0, and scales of SCALE_BITS bits [out]; the caller
+        multiplies a product with the scales. Errors: NotExactError for NaN or infinite weights.
         """
-        limit = _limit(bits)
         peaks = np.abs(array).max(axis=0).astype(np.float64)
         if not np.isfinite(peaks).all():
             raise NotExactError("a weight", NOT_FINITE)
         smallest = max(float(peaks.max()) / MAX_SCALE_RATIO, float(np.finfo(np.float32).tiny))
-        scales = _rounded_up(np.maximum(peaks, smallest) / (limit - 1))
+        scales = _rounded_up(np.maximum(peaks, smallest) / (_limit(WEIGHT_BITS) - 1))
         q = np.rint(array.astype(np.float64) / scales)
-        stored = self.cast(self._stored(q.astype(np.int16 if bits <= 16 else np.int32)), FLOAT)
-        return stored, self.constant(scales)
+        return self.cast(self._stored(q.astype(np.int16)), FLOAT), self.constant(scales)
 
     def _stored(self, q: Array) -> Value:
         """Add a weight's integers; if their transpose is stored already, as of tied embeddings, a view of that."""
@@ -149,8 +145,6 @@ class Builder:
         fixed = {key: tuple(item) if isinstance(item, list) else item for key, item in attributes.items()}
         site = InstructionSite(f"{op} {names[0]}", op, operands, names, fixed)
         results = REGISTRY[op].infer(site)
-        for result in results:
-            self.values[result.name] = result
         self._nodes.append(helper.make_node(op, inputs, list(names), **attributes))
         self._made[key] = results
         return results

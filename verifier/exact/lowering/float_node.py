@@ -19,8 +19,6 @@ Array = NDArray[Any]
 # A tensor of the float graph: a value of the exact graph, or a constant that no exact node reads yet.
 Operand = Value | Array
 
-# Bits of the constant weights of products and of embedding tables. Two bytes: half of a float32 file.
-WEIGHT_BITS = 16
 # Bits of the computed operand of a product with a constant weight. Two bytes each, because byte dot products are faster
 # on many processors than products of any wider type.
 PRODUCT_BITS = 16
@@ -195,13 +193,13 @@ def clamp_masks(array: Array) -> Array:
     return np.where(wide < MASK, MASK, wide)
 
 
-def as_constant(builder: Builder, array: Array, bits: int = CONSTANT_BITS, grid: int | None = None) -> Value:
-    """Add a constant of the float graph: floats rounded to `bits` bits or to a grid, integers and bools unchanged."""
+def as_constant(builder: Builder, array: Array, grid: int | None = None) -> Value:
+    """Add a constant of the float graph: floats rounded to CONSTANT_BITS bits or to a grid, others unchanged."""
     if not np.issubdtype(array.dtype, np.floating):
         return builder.constant(array.astype(np.int64) if array.dtype.kind in "iu" else array)
     finite = clamp_masks(array)
     if grid is None:
-        grid = grid_for(float(np.abs(finite).max(initial=0)), bits)
+        grid = grid_for(float(np.abs(finite).max(initial=0)), CONSTANT_BITS)
     return builder.constant(np.ldexp(np.rint(np.ldexp(finite, -grid)), grid) + 0.0)
 
 

@@ -53,12 +53,11 @@ class InputSpec:
 class Lowered:
     """A lowered graph to which more nodes can be added.
 
-    `inputs` are the integer inputs, `outputs` the float graph's outputs, and `tensors` all tensors of the float graph
-    that have an exact counterpart, each by its float name. `ranges` are the calibrated ranges.
+    `outputs` are the float graph's outputs, and `tensors` all tensors of the float graph that have an exact
+    counterpart, each by its float name. `ranges` are the calibrated ranges.
     """
 
     builder: Builder
-    inputs: Mapping[str, Value]
     outputs: Mapping[str, Value]
     tensors: Mapping[str, Value]
     ranges: Mapping[str, Range]
@@ -103,12 +102,11 @@ def lower_graph(
     for tensor in model.graph.initializer:
         context.tensors[tensor.name] = numpy_helper.to_array(tensor)
     context.tensors.update(fused.constants)
-    declared: dict[str, Value] = {}
     for info in model.graph.input:
         if info.name not in context.tensors:
             spec = _spec(info, inputs)
-            declared[info.name] = builder.input(info.name, spec.dtype, static_shape(info))
-            context.tensors[info.name] = _decoded(builder, declared[info.name], spec)
+            integers = builder.input(info.name, spec.dtype, static_shape(info))
+            context.tensors[info.name] = _decoded(builder, integers, spec)
     for proto in fused.nodes:
         _lower_node(context, proto)
     outputs = {}
@@ -118,7 +116,7 @@ def lower_graph(
             raise LoweringError(f"output {info.name!r}", "it is not lowered: remove it from the model's outputs")
         outputs[info.name] = as_constant(builder, found) if isinstance(found, np.ndarray) else found
     exact = {name: found for name, found in context.tensors.items() if isinstance(found, Value) and name in original}
-    return Lowered(builder, declared, outputs, exact, context.ranges)
+    return Lowered(builder, outputs, exact, context.ranges)
 
 
 def _lower_node(context: LoweringContext, proto: onnx.NodeProto) -> None:

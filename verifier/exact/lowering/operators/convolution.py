@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.exact.lowering.float_node import WEIGHT_BITS, WIDE_BITS, FloatNode, Operand, as_constant, as_float
+from verifier.exact.lowering.float_node import WIDE_BITS, FloatNode, Operand, as_constant, as_float
 from verifier.exact.lowering.operators.products import constant_bias
 from verifier.exact.program.values import Value
 
@@ -143,7 +143,7 @@ def lower_conv(node: FloatNode) -> list[Operand]:
 
     # The rows of the weight are the cells of a window, each with all channels of a group.
     weight, scales = builder.scaled_weight(
-        np.ascontiguousarray(array.reshape(outputs, inner, cells).transpose(2, 1, 0)).reshape(-1, outputs), WEIGHT_BITS
+        np.ascontiguousarray(array.reshape(outputs, inner, cells).transpose(2, 1, 0)).reshape(-1, outputs)
     )
     if groups > 1:
         parted = builder.reshape(weight, (cells * inner, groups, outputs // groups))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.exact.lowering.float_node import WEIGHT_BITS, FloatNode, Operand, as_float
+from verifier.exact.lowering.float_node import FloatNode, Operand, as_float
 from verifier.exact.program.values import BOOL, FLOAT, Value
 
 
@@ -37,7 +37,7 @@ def _clipped_index(node: FloatNode, index: Value, length: int) -> Value:
 
 
 def lower_gather(node: FloatNode) -> list[Operand]:
-    """Gather: a constant table of floats is stored in WEIGHT_BITS bits and cast after the look-up."""
+    """Gather: a constant table of floats is stored in 16 bits and cast after the look-up."""
     builder, axis = node.builder, node.attributes.get("axis", 0)
     table = node.constant(0)
     if table is None or not np.issubdtype(table.dtype, np.floating):
@@ -46,14 +46,14 @@ def lower_gather(node: FloatNode) -> list[Operand]:
     index = _index(node, table.shape[axis])
     if table.ndim == 2 and axis == 0:
         return [_embedding_rows(node, table, index)]
-    weight = builder.weight(table, WEIGHT_BITS)
+    weight = builder.weight(table)
     return [builder.op("Gather", weight, index, axis=axis)]
 
 
 def _embedding_rows(node: FloatNode, table: NDArray[Any], index: Value) -> Value:
     """Look up rows of an embedding and their scales. A table that is tied to an output layer is stored once."""
     builder = node.builder
-    transposed, scales = builder.scaled_weight(table.T, WEIGHT_BITS)
+    transposed, scales = builder.scaled_weight(table.T)
     rows = builder.op("Gather", builder.op("Transpose", transposed, perm=[1, 0]), index, axis=0)
     row_scales = builder.op("Gather", scales, index, axis=0)
     return builder.op("Mul", rows, builder.op("Unsqueeze", row_scales, builder.constant(np.array([-1], np.int64))))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from verifier.exact.lowering.builder import grid_for
 from verifier.exact.lowering.float_node import (
-    CONSTANT_BITS,
     WIDE_BITS,
     FloatNode,
     Operand,
@@ -56,7 +55,7 @@ def lower_batch_normalization(node: FloatNode) -> list[Operand]:
     factor = weight / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
     x = node.value(0)
     per_channel = (-1, *([1] * (len(x.shape) - 2)))
-    scale = as_constant(builder, factor.reshape(per_channel), CONSTANT_BITS)
+    scale = as_constant(builder, factor.reshape(per_channel))
     grid = grid_for(node.output_magnitude, WIDE_BITS)
     offset = as_constant(builder, (bias - mean * factor).reshape(per_channel), grid=grid)
 
@@ -176,7 +175,7 @@ def _unit_rows(node: FloatNode, x: Value, reach: float, epsilon: float) -> Value
 def _affine(node: FloatNode, unit: Value, weight: NDArray[Any] | None, bias: NDArray[Any] | None) -> Value:
     builder = node.builder
     if weight is not None:
-        unit = builder.op("Mul", unit, as_constant(builder, weight, CONSTANT_BITS))
+        unit = builder.op("Mul", unit, as_constant(builder, weight))
     if bias is None:
         return unit
     grid = max(unit.grid, grid_for(node.output_magnitude, RESULT_BITS))

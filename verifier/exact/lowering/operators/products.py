@@ -23,7 +23,6 @@ from verifier.exact.lowering.builder import Builder, grid_for
 from verifier.exact.lowering.float_node import (
     OPERAND_BITS,
     PRODUCT_BITS,
-    WEIGHT_BITS,
     WIDE_BITS,
     Array,
     FloatNode,
@@ -106,7 +105,7 @@ def lower_matmul(node: FloatNode) -> list[Operand]:
         return [_by_weight(node, weight)]
     known = {index: node.constant(index) for index in (0, 1)}
     builder = node.builder
-    weights = {index: builder.weight(array, WEIGHT_BITS) for index, array in known.items() if array is not None}
+    weights = {index: builder.weight(array) for index, array in known.items() if array is not None}
 
     def emit(bits: int) -> Value:
         operands = [weights.get(index) or as_float(builder, node.fitted(index, bits)) for index in (0, 1)]
@@ -121,7 +120,7 @@ def _by_weight(node: FloatNode, array: NDArray[Any], finish: Callable[[Value], V
     `finish` adds what follows the product; where the proof of that needs it, the product gives up bits.
     """
     builder = node.builder
-    weight, scales = builder.scaled_weight(array, WEIGHT_BITS)
+    weight, scales = builder.scaled_weight(array)
 
     def product(x: Value) -> Value:
         return builder.op("Mul", builder.op("MatMul", x, weight), scales)
@@ -134,9 +133,8 @@ def _by_weight(node: FloatNode, array: NDArray[Any], finish: Callable[[Value], V
 
     def with_scaled_rows(bits: int) -> Value:
         reach = node.magnitude(0) * headroom
-        max_doublings = max_row_doublings(
-            node, reach
-        )  # the headroom above the largest row is usable by the others as well
+        # The headroom above the largest row is also available to the others.
+        max_doublings = max_row_doublings(node, reach)
         x, doublings = scale_rows(node, as_float(builder, node.fitted(0, ROW_SCALED_BITS)), reach, max_doublings)
         result = product(builder.fitted(x, reach, bits))
         assert doublings is not None
