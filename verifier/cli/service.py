@@ -24,7 +24,14 @@ def preflight(config_file: Path) -> None:
     Checks seed, key, disk, self-test, node and contracts, gas balance and stake. Prints one line per check, `ok` or
     `FAIL` with the reason. Exit status 1 when any check fails.
     """
-    if not report(config_file):
+    from verifier.service.config import load_config
+    from verifier.service.preflight import preflight as examine
+
+    checks = examine(load_config(config_file))
+    for check in checks:
+        mark = click.style("ok  ", fg="green") if check.ok else click.style("FAIL", fg="red")
+        click.echo(f"{mark} {check.name:<10} {check.detail}")
+    if not all(check.ok for check in checks):
         sys.exit(1)
 
 
@@ -41,15 +48,3 @@ def run(config_file: Path) -> None:
 
     config = load_config(config_file)
     run_service(config, configure(config.log.format, config.log.level))
-
-
-def report(config_file: Path) -> bool:
-    """Print every check of the configuration; returns whether all passed. Errors: Stop for an invalid file."""
-    from verifier.service.config import load_config
-    from verifier.service.preflight import preflight as examine
-
-    checks = examine(load_config(config_file))
-    for check in checks:
-        mark = click.style("ok  ", fg="green") if check.ok else click.style("FAIL", fg="red")
-        click.echo(f"{mark} {check.name:<10} {check.detail}")
-    return all(check.ok for check in checks)

@@ -1,24 +1,24 @@
-"""The three ways a duty can fail.
+"""The three ways in which a duty, or the service itself, can fail.
 
 ServiceError
-├── Retry   it may work at the next tick: the node was away, a file is not here yet
-├── Skip    it will not be done, and why; the service goes on with everything else
-└── Stop    going on would be wrong or dangerous: the process ends
+├── Retry   it may work at the next tick: a file is not here yet, an evaluation runs, the disk is full
+├── Skip    it is not done, and the reason is logged; the service goes on with everything else
+└── Stop    to go on would be wrong or dangerous: the process ends with the reason
 """
 
 from verifier.errors import TouchstoneError
 
 
 class ServiceError(TouchstoneError):
-    """Anything the service decides on purpose."""
+    """The root of the errors that the service raises on purpose."""
 
 
 class Retry(ServiceError):
-    """Not now; the next tick tries again."""
+    """It cannot be done now; the next tick tries again."""
 
 
 class Skip(ServiceError):
-    """Not at all, unless the chain changes; the reason goes to the log once."""
+    """It is not done unless the chain changes; the reason is logged once."""
 
 
 class Stop(ServiceError):

@@ -1,4 +1,4 @@
-"""/health and /metrics for the operator, and the background thread in which these and the mirror are served."""
+"""/health and /metrics for the operator, and the background thread that serves them and the mirror."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from verifier.service.metrics import Metrics
 
 @dataclass
 class Status:
-    """What /health reports; written by the loop, read by the server."""
+    """What /health reports. The loop writes it, the servers' thread reads it. Times are in wall-clock seconds."""
 
     started_at: float
-    stale_after_s: float
-    last_tick: float | None = None
-    head: int | None = None
-    confirmed: int | None = None
-    problem: str | None = None
+    stale_after_s: float  # without a complete tick for this long the service is not well
+    last_tick: float | None = None  # when the last complete tick ended
+    head: int | None = None  # newest block that the node reported
+    confirmed: int | None = None  # block at which the last tick read the contracts
+    problem: str | None = None  # why the last tick was not complete
 
     def report(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the service is well, and the details."""
+        """Return whether the service is well, and the details."""
         age = time.time() - (self.last_tick or self.started_at)
         well = age <= self.stale_after_s
         details = {
@@ -40,7 +40,10 @@ class Status:
 
 
 def operator_app(status: Status, metrics: Metrics) -> web.Application:
-    """/health: 200 while ticks complete, 503 when the last is too old. /metrics: Prometheus text."""
+    """The operator's web application.
+
+    /health answers 200 while ticks complete and 503 when the last complete one is too old; /metrics is Prometheus text.
+    """
 
     async def health(_: web.Request) -> web.Response:
         well, details = status.report()
@@ -63,13 +66,13 @@ class Servers:
         threading.Thread(target=self._loop.run_forever, name="servers", daemon=True).start()
 
     def listen(self, app: web.Application, host: str, port: int) -> int:
-        """Serve `app`; returns the port. Errors: ListenError when it is taken or not allowed."""
+        """Serve `app`; returns the port. Errors: ListenError when the port is taken or not allowed."""
         runner, actual_port = asyncio.run_coroutine_threadsafe(serve.start(app, host, port), self._loop).result()
         self._runners.append(runner)
         return actual_port
 
     def close(self) -> None:
-        """Stop listening and end the thread."""
+        """Stop listening, and end the thread."""
 
         async def stop() -> None:
             for runner in self._runners:

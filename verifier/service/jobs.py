@@ -1,7 +1,7 @@
 """Work that takes longer than a tick: fetching files, running evaluations.
 
-Jobs run in daemon threads, so that a slow host never delays a reveal and a stopping process does not wait for one.
-The loop starts a job, goes on, and finds the outcome at a later tick; a finished job wakes the loop.
+Jobs run in daemon threads, so that a slow host never delays a reveal and a process that stops does not wait for one.
+The loop starts a job, goes on, and finds the outcome at a later tick; a job that ends wakes the loop.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Jobs:
         self._outcomes: dict[str, JobOutcome] = {}
 
     def start(self, name: str, work: Callable[[], Any]) -> None:
-        """Queue the job unless one of that name is queued or running; a former outcome is forgotten."""
+        """Queue the job, unless one of that name is queued or running; the outcome of an earlier one is forgotten."""
         with self._lock:
             if name in self._running:
                 return
@@ -42,20 +42,22 @@ class Jobs:
         threading.Thread(target=self._run, args=(name, work), name=name, daemon=True).start()
 
     def running(self, name: str) -> bool:
+        """Whether the job is queued or running."""
         with self._lock:
             return name in self._running
 
     def outcome(self, name: str) -> JobOutcome | None:
-        """How the job ended; None while it has not, or when there was none."""
+        """How the job ended; None while it is queued or running, and when there was no such job."""
         with self._lock:
             return self._outcomes.get(name)
 
     def forget(self, name: str) -> None:
+        """Forget how the job ended."""
         with self._lock:
             self._outcomes.pop(name, None)
 
     def retain(self, names: Collection[str]) -> None:
-        """Forget the outcomes of all other jobs."""
+        """Forget the outcomes of all jobs but `names`."""
         with self._lock:
             self._outcomes = {name: outcome for name, outcome in self._outcomes.items() if name in names}
 
@@ -63,8 +65,8 @@ class Jobs:
         with self._slots:
             try:
                 outcome = JobOutcome(work(), None, time.monotonic())
-            except Exception as error:  # handed to the loop, which knows what each kind means
-                # Without the traceback, which would keep the frames and all that they hold.
+            except Exception as error:  # the loop gets it and knows what each kind means
+                # The traceback is dropped: it would keep the frames alive, and with them all their arrays.
                 outcome = JobOutcome(None, error.with_traceback(None), time.monotonic())
         with self._lock:
             self._running.discard(name)

@@ -1,7 +1,7 @@
 """What the service must not forget, in one SQLite file: evaluations, votes, transactions.
 
-A vote is written, and on disk, before its commitment is sent. One seat has one vote per round, for ever: a second,
-different one is refused here, whatever the rest of the program believes.
+A vote is on disk before its commitment is sent. A seat has one vote per round for ever: the journal refuses a second,
+different one, whatever the rest of the program asks for.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS transactions (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found for some inputs: the opening of a verdict, and the seconds it took."""
+    """What was found for some inputs: what opens the verdict, and the seconds that it took."""
 
     task: bytes
     inputs: bytes
@@ -51,10 +51,10 @@ class Evaluation:
 
 
 class Journal:
-    """The file. One process, one thread."""
+    """The file, open in one process and one thread."""
 
     def __init__(self, path: Path, chain: int, panel: str) -> None:
-        """Open or create. Errors: Stop when it is another deployment's journal, broken or already in use."""
+        """Open or create the file. Errors: Stop when it belongs to another deployment, is broken or is in use."""
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,8 +74,11 @@ class Journal:
             raise Stop(f"cannot use the journal {path} (is the service already running?): {error}") from error
 
     def _execute(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Errors: Retry when the disk is full or fails (nothing was written, so nothing may be sent), Stop when the
-        file is broken."""
+        """Run a statement.
+
+        Errors: Retry when the disk is full or fails (nothing was written, so nothing may be sent); Stop when the file
+        is broken.
+        """
         try:
             return self._db.execute(query, values)
         except sqlite3.OperationalError as error:
@@ -84,16 +87,17 @@ class Journal:
             raise Stop(f"the journal {self._path} is broken: {error}: restore it, or use a new data folder") from error
 
     def close(self) -> None:
+        """Close the file, so that another process can open it."""
         self._db.close()
 
     # Evaluations
 
     def evaluation(self, inputs: bytes) -> Evaluation | None:
-        """What this service found for those inputs."""
+        """Return what this service found for those inputs."""
         return self._one("SELECT * FROM evaluations WHERE inputs = ?", (inputs,))
 
     def opening(self, verdict: bytes) -> Evaluation | None:
-        """The evaluation whose verdict has that digest."""
+        """Return the evaluation whose verdict has that digest."""
         return self._one("SELECT * FROM evaluations WHERE verdict = ?", (verdict,))
 
     def _one(self, query: str, values: Sequence[bytes]) -> Evaluation | None:
@@ -106,7 +110,7 @@ class Journal:
         )
 
     def record_evaluation(self, found: Evaluation) -> None:
-        """Keep an evaluation; the first for some inputs stays."""
+        """Write an evaluation down; if the inputs have one already, that one stays."""
         scores = json.dumps([str(score) for score in found.scores])  # as text: int128 does not fit SQLite's integers
         self._execute(
             "INSERT OR IGNORE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -116,7 +120,7 @@ class Journal:
     # Votes
 
     def vote(self, seat: Seat) -> Vote | None:
-        """The vote this seat has in that round."""
+        """Return the vote that this seat has in its round."""
         row = self._execute(
             "SELECT verdict, salt, vote FROM votes WHERE task = ? AND round = ? AND stake = ?",
             (seat.task, seat.round, seat.stake),
@@ -124,7 +128,7 @@ class Journal:
         return Vote(*row) if row else None
 
     def record_vote(self, seat: Seat, vote: Vote) -> Vote:
-        """Write the vote down, or return the one already there: that one, and no other, may be committed."""
+        """Write the vote down, unless the seat has one; returns the seat's vote, the only one that may be committed."""
         self._execute(
             "INSERT OR IGNORE INTO votes VALUES (?, ?, ?, ?, ?, ?)",
             (seat.task, seat.round, seat.stake, vote.verdict, vote.salt, vote.digest),
@@ -133,9 +137,10 @@ class Journal:
         assert kept is not None
         return kept
 
-    # Transactions (the sender's TransactionLog)
+    # Transactions: the sender's TransactionLog
 
     def in_flight(self) -> Iterator[InFlight]:
+        """Return all transactions that are not confirmed, by nonce."""
         for row in self._execute("SELECT * FROM transactions ORDER BY nonce").fetchall():
             nonce, key, to, data, value, gas, max_fee, priority_fee, raw, hashes, sent_at, mined = row
             yield InFlight(
@@ -154,6 +159,7 @@ class Journal:
             )
 
     def remember(self, transaction: InFlight) -> None:
+        """Write a transaction down, in place of an earlier version with its nonce."""
         self._execute(
             "INSERT OR REPLACE INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -173,4 +179,5 @@ class Journal:
         )
 
     def forget(self, nonce: int) -> None:
+        """Delete the transaction with that nonce."""
         self._execute("DELETE FROM transactions WHERE nonce = ?", (nonce,))

@@ -1,4 +1,4 @@
-"""Structured logs on stderr: a console for people, JSON lines for machines; decisions not to act are said once."""
+"""Structured logs on stderr: a console for people, JSON lines for machines; a decision not to act is logged once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Logger = structlog.typing.FilteringBoundLogger
 
 
 class _Stderr:
-    """Looks up sys.stderr at every write, so that a progress bar can move out of the way."""
+    """Looks up sys.stderr at every write, so that lines appear above a progress bar and not in it."""
 
     def write(self, text: str) -> int:
         return sys.stderr.write(text)
@@ -44,23 +44,23 @@ def configure(style: Literal["auto", "json", "console"], level: str) -> Logger:
 
 
 class Decisions:
-    """Remembers what was said about each duty, so that the same reason is logged once and not every tick."""
+    """Remembers what was logged about each duty, so that the same reason is logged once and not at every tick."""
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
-        self._said: dict[str, str] = {}
+        self._last: dict[str, str] = {}
 
     def say(self, key: str, decision: str, reason: str, **fields: object) -> None:
-        """Log `decision` about `key` with its reason, unless that was the last thing said about it."""
+        """Log `decision` about `key` with its reason, unless that was the last one logged about it."""
         text = f"{decision}: {reason}"
-        if self._said.get(key) != text:
-            self._said[key] = text
+        if self._last.get(key) != text:
+            self._last[key] = text
             self._logger.info(decision, reason=reason, **fields)
 
     def forget(self, key: str) -> None:
-        """The duty went on: the next reason is news again."""
-        self._said.pop(key, None)
+        """Forget the decision about `key`: the next one is logged even if it is the same."""
+        self._last.pop(key, None)
 
     def retain(self, keys: Collection[str]) -> None:
-        """Forget everything but `keys`: what is no duty any more needs no memory."""
-        self._said = {key: text for key, text in self._said.items() if key in keys}
+        """Forget the decisions about everything but `keys`."""
+        self._last = {key: text for key, text in self._last.items() if key in keys}

@@ -1,4 +1,4 @@
-"""What Prometheus can ask the service, one registry per process run."""
+"""What Prometheus can read from the service."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 
 class Metrics:
-    """Every metric, named and explained once."""
+    """Every metric with its name and its help text. Each instance has a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -17,28 +17,52 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"touchstone_{name}", text, labels, registry=self.registry)
 
-        self.last_tick = gauge("last_tick_timestamp_seconds", "When the last complete tick ended")
-        self.head = gauge("head_block", "Newest block the node reported")
-        self.confirmed = gauge("confirmed_block", "Block the last tick was pinned to")
-        self.tasks = gauge("tasks", "Tasks that have not ended for this operator")
-        self.duties = gauge("duties", "Duties of the last tick", "kind", "state")
-        self.balance = gauge("balance_wei", "Native balance of the operator")
-        self.stake = gauge("stake_wei", "Stake behind the operator's seats")
-        self.seats = gauge("seats", "Seats the operator acts for")
-        self.stored = gauge("stored_bytes", "Size of the artifact store")
-        self.ticks = counter("ticks", "Ticks by outcome", "outcome")
-        self.transactions = counter("transactions", "Transactions by duty and outcome", "kind", "outcome")
-        self.gas = counter("gas_used", "Gas of mined transactions", "kind")
-        self.fetches = counter("fetches", "Artifacts fetched, by outcome", "outcome")
-        self.served = counter("artifacts_served", "Mirror requests by status", "status")
+        self.last_tick = gauge(
+            "last_tick_timestamp_seconds",
+            "Unix time at which the last complete tick ended; if it stops growing, read `problem` at /health",
+        )
+        self.head = gauge("head_block", "Number of the newest block that the node reported")
+        self.confirmed = gauge("confirmed_block", "Number of the block at which the last tick read the contracts")
+        self.tasks = gauge("tasks", "Tasks in which this operator may still have a duty")
+        self.duties = gauge(
+            "duties",
+            "Duties of the last tick, by kind and by what became of them: done, sent, waiting, skipped",
+            "kind",
+            "state",
+        )
+        self.balance = gauge(
+            "balance_wei", "Native balance of the operator in wei; at 0 it cannot pay gas and its seats fall silent"
+        )
+        self.stake = gauge("stake_wei", "Stake in wei of the seats that the operator acts for")
+        self.seats = gauge("seats", "Number of seats that the operator acts for")
+        self.stored = gauge("stored_bytes", "Bytes in the artifact store; nothing is fetched beyond store.max_bytes")
+        self.ticks = counter(
+            "ticks", "Ticks by outcome: complete, or ended early because of the node or of this machine", "outcome"
+        )
+        self.transactions = counter(
+            "transactions",
+            "Changes of transactions by kind of duty and new state; reverted and lost ones need a look at the log",
+            "kind",
+            "outcome",
+        )
+        self.gas = counter("gas_used", "Gas used by mined transactions, by kind of duty", "kind")
+        self.fetches = counter(
+            "fetches",
+            "Fetches of artifacts by outcome: fetched or failed; the log names the host and the reason",
+            "outcome",
+        )
+        self.served = counter("artifacts_served", "Requests to the mirror by HTTP status", "status")
         self.evaluation = Histogram(
             "touchstone_evaluation_seconds",
-            "Wall-clock time of complete evaluations",
+            "Wall-clock seconds of complete evaluations",
             buckets=(1, 5, 15, 60, 300, 900, 3600, 14400),
             registry=self.registry,
         )
-        self.evaluation_failures = counter("evaluation_failures", "Evaluations that ended without a verdict")
+        self.evaluation_failures = counter(
+            "evaluation_failures",
+            "Runs of evaluations that failed; after sandbox.attempts of them the service abstains from that task",
+        )
 
     def page(self) -> bytes:
-        """The exposition text."""
+        """The text that Prometheus scrapes."""
         return generate_latest(self.registry)

@@ -1,6 +1,6 @@
 """What `touchstone preflight` examines before an operator trusts a machine with a stake.
 
-Every check is made, whatever the others say, so that one run names everything that is missing.
+All checks are made even when some fail, so that one run names everything that is missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ETHER = 10**18
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: what was looked at, whether it is as it should be, and the detail."""
+    """One finding: what was examined, whether it is in order, and the detail or the reason."""
 
     name: str
     ok: bool
@@ -33,7 +33,7 @@ class Check:
 
 
 def preflight(config: Config) -> list[Check]:
-    """All checks, in the order a problem would be met."""
+    """Make all checks, in the order in which the service would meet a problem."""
     checks: list[Check] = []
 
     def check(name: str, look: Callable[[], str]) -> None:
@@ -63,12 +63,12 @@ def preflight(config: Config) -> list[Check]:
 
 def _seed(config: Config) -> str:
     votes.load_seed(config.operator.seed_file)
-    return f"{config.operator.seed_file} (is it backed up?)"
+    return f"{config.operator.seed_file} (keep a backup of it)"
 
 
 def _key(config: Config) -> str:
     account = open_account(config)
-    return "none: dry run" if account is None else account.address
+    return "none: the service would be a dry run" if account is None else account.address
 
 
 def _store(config: Config) -> str:
@@ -81,31 +81,34 @@ def _store(config: Config) -> str:
     except OSError as error:
         raise Stop(f"cannot write in {config.data}: {error.strerror}") from error
     if free < config.store.max_file_bytes:
-        raise Stop(f"{config.data} has {free >> 20} MiB free: less than one file of store.max_file_bytes")
+        raise Stop(
+            f"{config.data} has {free >> 20} MiB free, one file may take {config.store.max_file_bytes >> 20} MiB "
+            "(store.max_file_bytes): free some space, or lower that limit"
+        )
     return f"{config.data}, {free >> 20} MiB free"
 
 
 def _self_test() -> str:
-    import onnxruntime  # type: ignore[import-untyped]  # late: both load it
-
-    from verifier.exact import self_test
+    from verifier.exact import self_test  # imported late because it loads onnxruntime
+    from verifier.exact.runtime.session import ort
 
     self_test()
-    return f"onnxruntime {onnxruntime.__version__} computes the vectors exactly"
+    return f"onnxruntime {ort.__version__} computes the literal vectors exactly"
 
 
 def _operator(config: Config) -> str:
     account = open_account(config)
     operator = account.address if account else config.operator.address
     if operator is None:
-        raise Stop("no keystore and no operator.address: the service would have no seat to act for")
+        raise Stop("neither operator.keystore nor operator.address is set: the service would have no seat to act for")
     return operator
 
 
 def _balance(config: Config, contracts: Contracts) -> str:
-    balance = contracts.balance(_operator(config))
+    operator = _operator(config)
+    balance = contracts.balance(operator)
     if balance == 0:
-        raise Stop("the operator has no native coin to pay gas with")
+        raise Stop(f"{operator} has no native coin to pay gas with: send it some")
     return f"{balance / ETHER:.6f} native coin for gas"
 
 
@@ -123,7 +126,10 @@ def _stake(config: Config, client: Client, contracts: Contracts) -> str:
     }
     drawable = len(enrolled & set(stakes))
     if not drawable:
-        raise Stop(f"none of the {len(stakes)} seat(s) is enrolled at the panel {panel}: it will never be drawn")
+        raise Stop(
+            f"none of the {len(stakes)} seat(s) is enrolled at the panel {panel}, so none will be drawn: "
+            "call Stakes.enrol with each of them, or correct chain.bounties"
+        )
     seats = [contracts.seat(stake, block.number) for stake in stakes]
     total = sum(seat.balance for seat in seats)
     leaving = sum(seat.exit_at > 0 for seat in seats)

@@ -1,4 +1,4 @@
-"""A progress bar per evaluation, when a person watches."""
+"""A progress bar for each evaluation, when stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import TaskID as BarID
 
 
 class Bars:
-    """Does nothing unless stderr is a terminal. Called from job threads."""
+    """The bars; they do nothing unless stderr is a terminal. Called from the threads of the jobs."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -32,7 +32,7 @@ class Bars:
             self._progress.stop()
 
     def evaluation(self, task: str, done: int, total: int) -> None:
-        """Show that `done` of `total` batches of that task are through."""
+        """Show that `done` of `total` batches of that task are complete."""
         if self._progress is None:
             return
         if task not in self._bars:

@@ -86,16 +86,16 @@ class Telemetry:
         self.metrics.duties.clear()
         for (kind, state), count in duties.items():
             self.metrics.duties.labels(kind, state).set(count)
-        self.status.head, self.status.confirmed = head.number, confirmed.number
 
-    def completed(self) -> None:
+    def completed(self, head: Block, confirmed: Block) -> None:
         """Publish that a tick is complete, and log it when the one before was not."""
         self.metrics.ticks.labels("complete").inc()
         if self.status.problem is not None:
             self.logger.info("goes on", after=self.status.problem)
             self._decisions.forget("tick")
         self.metrics.last_tick.set(time.time())
-        self.status.last_tick, self.status.problem = time.time(), None
+        self.status.last_tick = time.time()
+        self.status.head, self.status.confirmed, self.status.problem = head.number, confirmed.number, None
 
     def interrupted(self, outcome: str, problem: str) -> None:
         """Publish that a tick ended early: `outcome` is its label in the metrics; the log says `problem` once."""

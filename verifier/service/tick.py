@@ -66,7 +66,7 @@ class Service:
 
         self.telemetry.read(head, confirmed, len(states), done)
         self._read_accounts(history, confirmed)
-        self.telemetry.completed()
+        self.telemetry.completed(head, confirmed)
 
     def _follow(self, confirmed: Block) -> History:
         """Return the contracts' history up to the confirmed block. Errors: ChainError, Stop.
