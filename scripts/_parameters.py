@@ -105,24 +105,18 @@ PROFILES = {
 }
 
 
-class UnexpectedAddressError(Exception):
-    """Bounties was not deployed at the address that Panel names, so the three contracts are useless."""
-
-
 def deploy(parameters: Parameters, deployer: str, nonce: int, create: Callable[..., Any]) -> tuple[Any, Any, Any]:
     """Deploy Stakes, Panel and Bounties with `parameters`; returns them in this order.
 
     `create(name, *arguments)` deploys the contract of that name from `deployer`, whose next transaction has `nonce`.
     Panel names Bounties but is deployed before it, so the address of Bounties is computed from the nonce that its
-    deployment will have. Errors: UnexpectedAddressError when another transaction of the deployer took that nonce.
+    deployment will have. When another transaction of the deployer takes that nonce, the constructor of Bounties
+    reverts with `bounties: not this panel's escrow`, and all three must be deployed again.
     """
     stakes = create("Stakes", parameters.seat, parameters.exit_delay)
     expected = create_address(deployer, nonce + 2)
     panel = create("Panel", stakes.address, expected, parameters.draw_delay, parameters.challenge_window)
-    bounties = create("Bounties", panel.address, parameters.limits.as_argument())
-    if bounties.address != expected:
-        raise UnexpectedAddressError(f"Bounties was deployed at {bounties.address}, but Panel names {expected}")
-    return stakes, panel, bounties
+    return stakes, panel, create("Bounties", panel.address, parameters.limits.as_argument())
 
 
 def create_address(deployer: str, nonce: int) -> str:

@@ -11,7 +11,7 @@ import click
 from eth_utils.crypto import keccak
 
 from scripts import _chain, _deployments
-from scripts._parameters import PROFILES, UnexpectedAddressError, deploy
+from scripts._parameters import PROFILES, deploy
 
 
 @click.command(cls=_chain.Command)
@@ -39,13 +39,7 @@ def cli(alias: str, passphrase_file: Path | None, yes: bool, profile: str) -> No
     def create(name: str, *arguments: object) -> Any:
         return deployer.deploy(getattr(project, name), *arguments)
 
-    try:
-        stakes, panel, bounties = deploy(parameters, deployer.address, deployer.nonce, create)
-    except UnexpectedAddressError as error:
-        raise click.ClickException(
-            f"another transaction was sent from the deployer's account in between, deploy again: {error}"
-        ) from error
-
+    stakes, panel, bounties = deploy(parameters, deployer.address, deployer.nonce, create)
     contracts = {"Stakes": stakes, "Panel": panel, "Bounties": bounties}
     record = {
         "network": _chain.network(),

@@ -40,7 +40,6 @@ def test_copied_commitment__opening_public__opens_only_for_its_solver(world: Wor
         world.reveal(task, 0, sender=RIVAL)
 
     scores = (0, 150)
-    world.chain.at(world.bounties.judging_from(task.id))
     world.agree(task, scores)
     world.settle(task, scores)
     world.claim(task, 0, scores)
@@ -57,7 +56,6 @@ def test_copied_commitment__without_the_guard__pays_the_copier(without: Callable
     world.reveal(task, 0, sender=RIVAL)
 
     scores = (150, 150)
-    world.chain.at(world.bounties.judging_from(task.id))
     world.agree(task, scores)
     world.settle(task, scores)
     world.claim(task, 0, scores)

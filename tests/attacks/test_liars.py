@@ -128,19 +128,6 @@ def test_settle__without_the_guard__pays_the_loser(without: Callable[[Guard], Wo
     assert world.owed(RIVAL) == ETHER + world.bounties.bond_of(0)
 
 
-def test_settle__accepted_and_not_yet_final__reverts_until_the_second(world: World) -> None:
-    task = world.to_judging()
-    world.judge(task, [world.verdict(task, [150])] * 3)
-    final_at = world.panel.round(task.id, 1)["reveal_closes"] + world.challenge_window
-
-    world.chain.at(final_at - 1)
-    with reverts("settle: no final verdict"):
-        world.settle(task, [150])
-
-    world.chain.at(final_at)
-    world.settle(task, [150])
-
-
 def claimed_with_other_scores(world: World) -> Task:
     task = world.to_settled((90, 150), [RIVAL, SOLVER])
     world.claim(task, 0, (150, 90))
