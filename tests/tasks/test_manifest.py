@@ -1,4 +1,4 @@
-"""The manifest: one way to write it, and a clear reason for everything else."""
+"""The manifest: its one canonical form, and the error for each field or byte that differs from it."""
 
 import json
 from collections.abc import Callable
@@ -96,7 +96,7 @@ def test_manifest__read__cannot_be_changed(fields: Fields) -> None:
 
 
 def put(*path: str | int, value: Any) -> Change:
-    """A change that sets the field at `path`."""
+    """Return a change that sets the field at `path`."""
 
     def change(fields: Fields) -> None:
         at: Any = fields
@@ -108,7 +108,7 @@ def put(*path: str | int, value: Any) -> Change:
 
 
 def drop(*path: str | int) -> Change:
-    """A change that removes the field at `path`."""
+    """Return a change that removes the field at `path`."""
 
     def change(fields: Fields) -> None:
         at: Any = fields
@@ -212,7 +212,7 @@ def test_from_bytes__kind_lora_of_earlier_releases__names_the_command(fields: Fi
     )
 
 
-def test_from_fields__no_json__is_refused(fields: Fields) -> None:
+def test_from_fields__value_outside_json__is_refused(fields: Fields) -> None:
     with pytest.raises(ManifestError, match="not JSON serializable"):
         Manifest.from_fields({**fields, "title": object()})
 
@@ -237,7 +237,7 @@ def test_from_bytes__other_digest__is_refused(fields: Fields) -> None:
     ],
     ids=["spaces", "order", "escapes", "newline", "leading space", "space", "escape", "minus zero"],
 )
-def test_from_bytes__same_content_written_otherwise__is_not_canonical(
+def test_from_bytes__same_fields_in_another_form__is_not_canonical(
     fields: Fields, rewrite: Callable[[Fields], bytes]
 ) -> None:
     with pytest.raises(ManifestError, match="not canonical JSON"):
@@ -268,7 +268,7 @@ def test_from_bytes__hostile_json__is_refused(fields: Fields, replaced: bytes, b
 
 
 @pytest.mark.parametrize("data", [b"", b"null", b"[]", b"1", b'"manifest"', b"\xef\xbb\xbf{}", b"{}"])
-def test_from_bytes__no_manifest_at_all__is_refused(data: bytes) -> None:
+def test_from_bytes__other_json__is_refused(data: bytes) -> None:
     with pytest.raises(ManifestError, match="^manifest: "):
         Manifest.from_bytes(data)
 

@@ -21,13 +21,13 @@ Array = np.ndarray[Any, Any]
 Head = Callable[[Builder, Value, Value], Value]
 
 UNIT = 2.0**-16  # of a log-likelihood, in nat
-ROUNDING = 0.5 + 2.0**-3  # units a token's log-likelihood may be off by: half of one, and 2^-19 nat
+ROUNDING = 0.5 + 2.0**-3  # largest error of a token's log-likelihood, in units: half a unit of rounding, and 2^-19 nat
 GRID = -20
 IGNORED = -100
 
 
 def program(head: Head, *operands: tuple[Array, int | None]) -> bytes:
-    """A metric alone: operands like these arrive as integers, in steps of a grid; of None, integers they stay."""
+    """Return a program of a metric alone. Each operand is an example array and its grid; None: it stays an integer."""
     builder = Builder()
     values = []
     for name, (example, grid) in zip(("first", "second"), operands, strict=True):
@@ -37,12 +37,12 @@ def program(head: Head, *operands: tuple[Array, int | None]) -> bytes:
 
 
 def likelihood(logits: Array, targets: Array, head: Head = log_likelihood, grid: int = GRID) -> Array:
-    """What a head makes of logits in steps of a grid and of targets."""
+    """Return the outputs of a head for logits, as integers on a grid, and targets."""
     return three_ways(program(head, (logits, grid), (targets, None)), {"first": logits, "second": targets})
 
 
 def token_log_likelihoods(logits: Array, targets: Array, grid: int = GRID) -> Array:
-    """The oracle, in units: [batch, tokens], NaN for what does not count."""
+    """Compute log-likelihoods in float64, in units: [batch, tokens], NaN for a target that does not count."""
     x = np.ldexp(logits.astype(np.float64), grid)
     largest = x.max(-1, keepdims=True)
     nats = x - largest - np.log(np.exp(x - largest).sum(-1, keepdims=True))
@@ -52,7 +52,7 @@ def token_log_likelihoods(logits: Array, targets: Array, grid: int = GRID) -> Ar
 
 
 def drawn(rows: int, tokens: int, classes: int, scale: float = 4.0, seed: int = 0) -> tuple[Array, Array]:
-    """Random logits, and random targets of which some are ignored."""
+    """Return random logits, and random targets of which three in ten are ignored."""
     rng = np.random.default_rng(seed)
     logits = np.rint(np.ldexp(rng.normal(0, scale, (rows, tokens, classes)), -GRID)).astype(np.int32)
     targets = rng.integers(0, classes, (rows, tokens), np.int32)
@@ -79,7 +79,7 @@ def test_log_likelihood__random_logits__is_the_sum_over_counted_tokens(classes: 
 
 
 def test_log_likelihood__one_token__is_the_nearest_unit() -> None:
-    """Two classes, so many units apart; the nearest integers of the oracle, written out."""
+    """Two classes whose logits differ by `apart` nats; the expected integers are those of the float64 oracle."""
     apart = np.ldexp(np.array([0.0, 1.0, -1.0, 5.0, -5.0, 12.0, -12.0]), -GRID).astype(np.int32)
     logits = np.stack([apart, np.zeros_like(apart)], axis=-1)[:, None]
     found = likelihood(logits, np.zeros((7, 1), np.int8), row_log_likelihoods)
@@ -87,8 +87,8 @@ def test_log_likelihood__one_token__is_the_nearest_unit() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32"])
-def test_log_likelihood__targets_that_are_no_class__never_count(dtype: str) -> None:
-    """None of them reads beside the logits either: the index is clipped."""
+def test_log_likelihood__targets_outside_the_classes__never_count(dtype: str) -> None:
+    """The index is clipped, so that none of them reads outside the logits either."""
     limits = np.iinfo(dtype)
     hostile = np.array([[limits.min, -1, IGNORED, 5, limits.max], [0, 1, 2, 3, 4]], dtype)
     logits, _ = drawn(2, 5, 5)
@@ -106,8 +106,8 @@ def test_log_likelihood__no_target_counts__is_zero() -> None:
 
 
 @pytest.mark.parametrize("grid", [-26, -20, -11])
-def test_log_likelihood__extreme_logits__are_within_their_bound_and_never_above_zero(grid: int) -> None:
-    """At the limits of int32: from certain to a million nats away, and all classes alike."""
+def test_log_likelihood__extreme_logits__are_accurate_and_never_above_zero(grid: int) -> None:
+    """Logits at the limits of int32: a certain target, one that is a million nats away, and equal classes."""
     low, high = -(2**31), 2**31 - 1
     rows = [
         [high, low, low],
@@ -134,7 +134,7 @@ def test_log_likelihood__logits_beyond_a_million__saturate() -> None:
 
 @pytest.mark.parametrize("grid", [-40, -33, -27, -4, 8])
 def test_log_likelihood__logits_on_any_grid__are_proven(grid: int) -> None:
-    """Products of 53 bits, as the last layer of a model makes them."""
+    """Logits are products of 53 bits, as those of a model's last layer."""
     builder = Builder()
     q = builder.input("first", "int32", (1, 2, 4))
     wide = builder.op("Mul", builder.cast(q, FLOAT), builder.constant(np.float64(2**22 - 1)))
@@ -150,7 +150,7 @@ def test_log_likelihood__logits_on_any_grid__are_proven(grid: int) -> None:
     assert -(2**53) < low <= found[0] <= high <= 0
 
 
-def test_log_likelihood__tokens_in_other_rows_and_batches__add_up_to_the_same() -> None:
+def test_log_likelihood__other_rows_and_batches__have_the_same_sum() -> None:
     logits, targets = drawn(4, 6, 9)
     (whole,) = likelihood(logits, targets)
     halves = (slice(0, 3), slice(3, 6))
@@ -158,8 +158,8 @@ def test_log_likelihood__tokens_in_other_rows_and_batches__add_up_to_the_same() 
         likelihood(logits[row : row + 1, half], targets[row : row + 1, half])[0] for row in range(4) for half in halves
     ]
     assert sum(parts) == whole
-    (turned,) = likelihood(logits.reshape(8, 3, 9), targets.reshape(8, 3))
-    assert turned == whole
+    (reshaped,) = likelihood(logits.reshape(8, 3, 9), targets.reshape(8, 3))
+    assert reshaped == whole
 
 
 # Preference wins
@@ -172,8 +172,8 @@ def test_preference_wins__scores_of_a_reward_model__ties_count_as_wrong() -> Non
     assert three_ways(file, {"first": chosen, "second": rejected}).tolist() == [3]
 
 
-def test_preference_wins__likelihoods_of_rows__count_pairs_with_a_more_likely_answer() -> None:
-    """Pairs of answers side by side; the last pair is padding, the one before is the same answer twice."""
+def test_preference_wins__likelihoods_of_rows__count_pairs_won() -> None:
+    """Row 2i is the chosen and row 2i + 1 the rejected answer; the last pair is padding, the one before it equal."""
     logits, targets = drawn(12, 5, 8, seed=4)
     targets[[8, 9]] = targets[[8, 8]]
     logits[9] = logits[8]
@@ -194,7 +194,7 @@ def test_preference_wins__likelihoods_of_rows__count_pairs_with_a_more_likely_an
 # Accuracy
 
 
-def test_accuracy__ties_and_labels_that_are_no_class__count_as_wrong() -> None:
+def test_accuracy__ties_and_labels_outside_the_classes__count_as_wrong() -> None:
     logits = np.array(
         [[3, 1, 2], [1, 3, 2], [3, 3, 1], [7, 7, 7], [-(2**15), -(2**15), 2**15 - 1], [5, 1, 1], [5, 1, 1], [5, 1, 1]],
         np.int16,
@@ -211,7 +211,7 @@ VOCABULARY, WIDTH, TOKENS, BATCH = 50, 16, 7, 4
 
 
 def language_model() -> tuple[Any, dict[str, Array]]:
-    """Each token is guessed from the one before by two layers; the second arrives with the submission."""
+    """Return a model that predicts each token from the one before it; its second layer is the submission."""
     rng = np.random.default_rng(6)
     constants = {
         "table": rng.normal(0, 1, (VOCABULARY, WIDTH)).astype(np.float32),

@@ -1,4 +1,4 @@
-"""From an adapter, as PEFT writes it or as plain safetensors, to a submission on the task's grids."""
+"""`touchstone pack` for `classify`: a PEFT folder or a safetensors file becomes a submission on the task's grids."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from verifier.tasks.kinds.classify.pack import pack
 
 QUERY = "encoder.layer.0.attention.self.query"
 PREFIX = "base_model.model.encoder."
-PRODUCT_ERROR = 2.0**-14  # of an entry of B·A at rank 2, both below 1 on grids of 2^-15
+PRODUCT_ERROR = 2.0**-14  # largest error of an entry of B·A at rank 2, with A and B below 1 on grids of 2^-15
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def unpacked(task: BuiltTask, data: bytes) -> Arrays:
-    """A submission's tensors at their real size."""
+    """Return a submission's tensors as the real numbers that they represent."""
     schema = task.manifest.submission_schema
     grids = {spec.name: spec.grid for spec in schema}
     return {name: np.ldexp(q.astype(np.float64), grids[name]) for name, q in tensors.decode(schema, data).items()}
 
 
-def plain(task: BuiltTask, seed: int = 0) -> Arrays:
-    """A random adapter under the task's own names."""
+def random_adapter(task: BuiltTask, seed: int = 0) -> Arrays:
+    """Return a random adapter under the task's names."""
     rng = np.random.default_rng(seed)
     return {spec.name: rng.normal(0.0, 0.05, spec.shape).astype(np.float32) for spec in task.manifest.submission_schema}
 
 
 def saved(folder: Path, arrays: Arrays) -> Path:
-    file = folder / "plain.safetensors"
+    file = folder / "adapter.safetensors"
     save_file(arrays, file)
     return file
 
@@ -87,10 +87,8 @@ def test_pack__encoder_wrapped_in_another_model__is_the_same_adapter(task: Built
     assert pack(adapter, task.manifest).data == expected
 
 
-def test_pack__halves_of_very_different_size__are_balanced_component_by_component(
-    task: BuiltTask, tmp_path: Path
-) -> None:
-    arrays = plain(task)
+def test_pack__a_and_b_of_different_size__are_balanced_by_component(task: BuiltTask, tmp_path: Path) -> None:
+    arrays = random_adapter(task)
     a, b = arrays[f"{QUERY}.lora_A"], arrays[f"{QUERY}.lora_B"]
     a *= np.array([[300.0], [0.001]], np.float32)  # alone, one would not fit and the other would be rounded away
     b *= np.array([[0.001, 300.0]], np.float32)
@@ -102,17 +100,17 @@ def test_pack__halves_of_very_different_size__are_balanced_component_by_componen
     np.testing.assert_allclose(used_a, used_b, rtol=1e-3)
 
 
-def test_pack__half_of_zeros__is_zero(task: BuiltTask, tmp_path: Path) -> None:
-    arrays = plain(task)
+def test_pack__b_of_zeros__makes_both_zero(task: BuiltTask, tmp_path: Path) -> None:
+    arrays = random_adapter(task)
     arrays[f"{QUERY}.lora_A"] *= 1000
-    arrays[f"{QUERY}.lora_B"][:] = 0  # as PEFT starts
+    arrays[f"{QUERY}.lora_B"][:] = 0  # PEFT's initial value
     found = unpacked(task, pack(saved(tmp_path, arrays), task.manifest).data)
     assert not found[f"{QUERY}.lora_A"].any()
     assert not found[f"{QUERY}.lora_B"].any()
 
 
 def test_pack__worst_error__is_reported_with_its_tensor(task: BuiltTask, tmp_path: Path) -> None:
-    arrays = {name: np.zeros_like(array) for name, array in plain(task).items()}
+    arrays = {name: np.zeros_like(array) for name, array in random_adapter(task).items()}
     arrays["classifier.weight"][1, 7] = 3.0 + 2.0**-14  # a quarter of a step of 2^-12
     packed = pack(saved(tmp_path, arrays), task.manifest)
     assert packed.report["worst_tensor"] == "classifier.weight"
@@ -121,7 +119,7 @@ def test_pack__worst_error__is_reported_with_its_tensor(task: BuiltTask, tmp_pat
 
 @pytest.mark.parametrize("name", [f"{QUERY}.lora_A", "classifier.weight", "classifier.bias"])
 def test_pack__tensor_that_cannot_fit__is_named_with_its_limit(task: BuiltTask, tmp_path: Path, name: str) -> None:
-    arrays = plain(task)
+    arrays = random_adapter(task)
     if name.endswith("lora_A"):
         arrays[f"{QUERY}.lora_B"][:] = 2.0
         arrays[name][:] = 2.0
@@ -151,7 +149,7 @@ def test_pack__tensor_that_cannot_fit__is_named_with_its_limit(task: BuiltTask, 
         ({"init_lora_weights": "pissa"}, "init_lora_weights: 'pissa' changes the base model"),
     ],
 )
-def test_pack__setting_that_the_task_does_not_have__is_named(
+def test_pack__unsupported_setting__is_named(
     task: BuiltTask, adapter: Path, changes: dict[str, Any], reason: str
 ) -> None:
     configure(adapter, **changes)
@@ -159,7 +157,7 @@ def test_pack__setting_that_the_task_does_not_have__is_named(
         pack(adapter, task.manifest)
 
 
-def test_pack__other_rank_or_targets_of_peft__are_named(task: BuiltTask, base: Path, tmp_path: Path) -> None:
+def test_pack__another_rank_or_targets__are_named(task: BuiltTask, base: Path, tmp_path: Path) -> None:
     adapted(base, 1, rank=4).save_pretrained(tmp_path / "rank")
     with pytest.raises(PackError, match="^r: rank 4, the task needs 2$"):
         pack(tmp_path / "rank", task.manifest)
@@ -199,10 +197,8 @@ def put(name: str, array: Any) -> Any:
         (put("classifier.bias", np.zeros(2, np.int32)), "^'classifier.bias': dtype I32, an adapter has floats$"),
     ],
 )
-def test_pack__safetensors_of_other_content__are_named(
-    task: BuiltTask, tmp_path: Path, change: Any, reason: str
-) -> None:
-    arrays = plain(task)
+def test_pack__wrong_tensor_in_a_file__is_named(task: BuiltTask, tmp_path: Path, change: Any, reason: str) -> None:
+    arrays = random_adapter(task)
     change(arrays)
     with pytest.raises(PackError, match=reason):
         pack(saved(tmp_path, arrays), task.manifest)
@@ -225,12 +221,10 @@ def test_pack__malformed_safetensors__are_refused(task: BuiltTask, tmp_path: Pat
         pack(file, task.manifest)
 
 
-def test_pack__file_larger_than_any_adapter_of_the_task__is_not_read_to_its_end(
-    task: BuiltTask, tmp_path: Path
-) -> None:
+def test_pack__file_larger_than_any_adapter__is_not_read_to_its_end(task: BuiltTask, tmp_path: Path) -> None:
     file = tmp_path / "huge.safetensors"
     with file.open("wb") as opened:
-        opened.truncate(1 << 40)  # a hole: it takes no space
+        opened.truncate(1 << 40)  # a sparse file: it takes no space on disk
     with pytest.raises(PackError, match=r"more than \d+ bytes, the largest size of an adapter of this task$"):
         pack(file, task.manifest)
 
@@ -258,11 +252,11 @@ def test_pack__pickled_weights__are_not_loaded(task: BuiltTask, adapter: Path) -
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_pack__other_floats__are_read(task: BuiltTask, tmp_path: Path, dtype: str) -> None:
+def test_pack__each_float_dtype__is_read(task: BuiltTask, tmp_path: Path, dtype: str) -> None:
     import torch
     from safetensors.torch import save_file as save_torch
 
-    arrays = {name: torch.from_numpy(array).to(getattr(torch, dtype)) for name, array in plain(task).items()}
+    arrays = {name: torch.from_numpy(array).to(getattr(torch, dtype)) for name, array in random_adapter(task).items()}
     save_torch(arrays, tmp_path / "other.safetensors")
     expected = {name: array.to(torch.float64).numpy() for name, array in arrays.items()}
     found = pack(tmp_path / "other.safetensors", task.manifest).data

@@ -31,9 +31,13 @@ class Installation:
     folder: Path
 
     def touchstone(self, *words: str | Path, status: int = 0) -> str:
-        """Run `touchstone WORDS` in a process that finds the package; returns stdout, or stderr of a failure."""
+        """Run `touchstone WORDS`; see `run`."""
+        return self.run("verifier", *words, status=status)
+
+    def run(self, module: str, *words: str | Path, status: int = 0) -> str:
+        """Run a module in a process that finds the package; returns its stdout, or the stderr of a failure."""
         done = subprocess.run(
-            [sys.executable, "-m", "verifier", *map(str, words)],
+            [sys.executable, "-m", module, *map(str, words)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(self.folder), str(ROOT)])},
             capture_output=True,
             text=True,
@@ -115,6 +119,12 @@ def test_task_show__toy_task__has_its_kind_and_settings(installed: Installation,
 def test_toy__command_of_the_kind__is_a_command_of_touchstone(installed: Installation, task: Path) -> None:
     assert installed.touchstone("toy", "features", "--task", task / "manifest.json") == "4\n"
     assert "Look at tasks of the kind toy." in installed.touchstone("--help")
+
+
+def test_train__kind_without_a_trainer__says_so(installed: Installation, task: Path) -> None:
+    manifest = task / "manifest.json"
+    said = installed.run("scripts.train", "--task", manifest, "--out", task / "adapter", status=1)
+    assert said == "Error: the kind 'toy' has no example trainer\n"
 
 
 def test_pack__wrong_file_for_the_toy_kind__is_one_line(installed: Installation, task: Path, tmp_path: Path) -> None:

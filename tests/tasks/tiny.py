@@ -1,4 +1,4 @@
-"""A real model folder of a few kilobytes: a random BERT with a WordPiece tokenizer, as transformers saves them."""
+"""Writes a model folder of a few kilobytes in transformers' format: a random BERT with a WordPiece tokenizer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def write_model(folder: Path) -> None:
-    """Two layers of width 32, a vocabulary of some words."""
+    """Write a model of two layers of width 32 whose vocabulary is the words above."""
     torch.manual_seed(5)
     words = (*SPECIAL, *GOOD, *BAD, *NEUTRAL)
     vocabulary = {word: number for number, word in enumerate(words)}
@@ -47,7 +47,7 @@ def write_model(folder: Path) -> None:
 
 
 def write_dataset(file: Path, count: int) -> None:
-    """Sentences of 3 to 9 words, `bad` or `good` by the one telling word in them. All differ."""
+    """Write different sentences of 3 to 9 words; one word of each decides whether its label is `bad` or `good`."""
     choose = random.Random(11)
     texts: dict[str, str] = {}
     while len(texts) < count:

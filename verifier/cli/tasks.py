@@ -23,7 +23,7 @@ _NEW = click.Path(path_type=Path)
 def kinds_command() -> None:
     """List the installed kinds of tasks and their packages.
 
-    A kind that is installed and cannot be used is listed with the reason; the exit status is then 1.
+    A kind that cannot be used is listed with the reason, and the exit status is 1.
     """
     from verifier.tasks import registrations
     from verifier.tasks.errors import KindError
@@ -123,7 +123,7 @@ def show_command(manifest_file: Path) -> None:
         "metric": f"{manifest.metric.name}, in {manifest.metric.unit}, at most {manifest.metric.bound:,}",
         "cost": f"{manifest.macs:,} multiply-accumulates per submission",
         "base": f"{manifest.base.model}; {manifest.base.tokenizer}",
-        **{f"settings.{name}": _setting(value) for name, value in sorted(manifest.settings.items())},
+        **{f"settings.{name}": _shown(value) for name, value in sorted(_settings(manifest).items())},
     }
     width = max(map(len, lines))
     for name, text in lines.items():
@@ -213,5 +213,13 @@ def _kind_line(manifest: Manifest) -> str:
     return f"{manifest.kind}, which is not installed" if kind is None else f"{kind.name}: {kind.summary}"
 
 
-def _setting(value: Any) -> str:
+def _settings(manifest: Manifest) -> dict[str, Any]:
+    """The kind's settings, checked by the kind's model where the kind is installed. Errors: ManifestError."""
+    from verifier.tasks import read_settings
+
+    kind = _installed(manifest)
+    return manifest.settings if kind is None else read_settings(kind.settings, kind.name, manifest).model_dump()
+
+
+def _shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

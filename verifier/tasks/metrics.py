@@ -1,8 +1,8 @@
-"""Metrics: what an evaluation program makes of a model's outputs, as exact instructions.
+"""Metric heads: exact instructions that an evaluation program appends to a model's outputs.
 
-Each is one integer for a batch, higher is better, and a submission's score is the sum over batches. So they count or
-add up, and none is a mean: means over batches with more and with fewer tokens do not add up. The mean over a set is the
-score divided by the number of its examples or counted tokens, which is the same for every submission.
+Each yields one integer per batch, higher is better, and a submission's score is the sum over batches. Metrics therefore
+count or add up and are never means: means over batches with different numbers of tokens do not add up. The mean over a
+set is the score divided by the number of its examples or counted tokens, which is the same for every submission.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from verifier.exact.program.values import FLOAT, Value
 
 # A log-likelihood counts units of 2**-16 nat.
 NAT_BITS = 16
-# Logits saturate at 2**20 and are rounded to 2**-26: their differences and logarithms then have 53 bits.
-MOST_LOGIT_BITS = 20
+# Logits saturate at 2**20 and are rounded to the grid 2**-26, so their differences and logarithms fit in 53 bits.
+MAX_LOGIT_BITS = 20
 LOGIT_GRID = -26
 
 
 def accuracy(builder: Builder, logits: Value, label: Value) -> Value:
-    """How many rows of logits [batch, classes] have their one largest entry at `label` [batch]: int64, shape [1].
+    """Count the rows of logits [batch, classes] whose largest entry is at `label` [batch]: int64, shape [1].
 
-    A tie for the largest is no answer and counts as wrong. A label that is no class, as padding has, never counts.
+    A tie for the largest entry counts as wrong. A label that is not a class, as that of padding, never counts.
     """
     batch, classes = logits.shape
     last = builder.constant(np.array([1], np.int64))
     numbers = builder.constant(np.arange(classes, dtype=np.float64))
     own = builder.op("Equal", builder.reshape(builder.cast(label, FLOAT), (batch, 1)), numbers)
-    # Below every logit that can be: out of the way of both maxima. A label that is no class has nothing above it.
+    # A value below every possible logit, so that it decides neither maximum. A label that is not a class has this value
+    # as its own logit.
     below = builder.constant(np.float64(np.ldexp(-float(logits.magnitude + 1), logits.grid)))
     mine = builder.op("ReduceMax", builder.op("Where", own, logits, below), last, keepdims=0)
     others = builder.op("ReduceMax", builder.op("Where", own, below, logits), last, keepdims=0)
@@ -37,18 +38,18 @@ def accuracy(builder: Builder, logits: Value, label: Value) -> Value:
 
 
 def row_log_likelihoods(builder: Builder, logits: Value, targets: Value) -> Value:
-    """The log-likelihood of each row's targets, in units of 2**-16 nat: float64 whole numbers [batch], none above 0.
+    """Compute the log-likelihood of each row's targets in units of 2**-16 nat: float64 integers [batch], at most 0.
 
-    `logits` [batch, tokens, classes] are what the model expects at the place of each of the `targets` [batch, tokens],
-    integers of at most 32 bits. A target that is no class, as -100, does not count; a row of such has 0.
+    `logits` [batch, tokens, classes] predict the `targets` [batch, tokens] at the same positions; targets are integers
+    of at most 32 bits. A target that is not a class, such as -100, does not count; a row of such targets has 0.
 
-    A token's log-likelihood, off by less than 2**-19 nat for up to 2**16 classes, is rounded to the nearest unit, ties
-    to even. Tokens are rounded one by one: how they lie in rows and batches changes nothing.
+    The log-likelihood of a token has an error below 2**-19 nat for up to 2**16 classes, and is rounded to the nearest
+    unit, ties to even. Tokens are rounded one by one, so their arrangement in rows and batches does not change the sum.
 
-    Errors: NotExactError for logits on a grid too coarse to have a fraction, or for too many tokens.
+    Errors: NotExactError for logits on a grid that is too coarse for fractions, or for too many tokens.
     """
     batch, tokens, classes = logits.shape
-    limit = 2 ** max(MOST_LOGIT_BITS - logits.grid, 0)
+    limit = 2 ** max(MAX_LOGIT_BITS - logits.grid, 0)
     logits = builder.rounded(builder.clipped(logits, -limit, limit), LOGIT_GRID)
     number = builder.cast(targets, FLOAT)
     a_class = builder.clipped(number, 0, classes - 1)
@@ -57,24 +58,24 @@ def row_log_likelihoods(builder: Builder, logits: Value, targets: Value) -> Valu
     own = builder.op("GatherElements", logits, index, axis=2)
     nats = builder.op("Sub", own, log_sum_exp(builder, logits, [2]))
     units = builder.op("Round", builder.scale(nats, NAT_BITS))
-    # No logarithm is above 0 by as much as half a unit, which the proof does not know.
+    # A computed log-likelihood exceeds 0 by less than half a unit. The proof's intervals do not show it: clip it.
     units = builder.reshape(builder.op("Min", units, builder.constant(np.float64(0))), (batch, tokens))
     last = builder.constant(np.array([1], np.int64))
     return builder.op("ReduceSum", builder.op("Mul", units, counts), last, keepdims=0)
 
 
 def log_likelihood(builder: Builder, logits: Value, targets: Value) -> Value:
-    """The sum of `row_log_likelihoods`, in units of 2**-16 nat: int64, shape [1], never above 0."""
+    """Add up `row_log_likelihoods`, in units of 2**-16 nat: int64, shape [1], at most 0."""
     rows = row_log_likelihoods(builder, logits, targets)
     total = builder.op("ReduceSum", rows, builder.constant(np.array([0], np.int64)), keepdims=1)
     return builder.cast(total, "int64")
 
 
 def preference_wins(builder: Builder, chosen: Value, rejected: Value) -> Value:
-    """In how many pairs what people chose has more than what they rejected: int64, shape [1].
+    """Count the pairs in which the chosen answer has a larger value than the rejected one: int64, shape [1].
 
-    `chosen` and `rejected` [pairs] are a reward model's scores or `row_log_likelihoods`. A tie is no preference and
-    counts as wrong, so a pair of padding, whose two halves are alike, never counts.
+    `chosen` and `rejected` [pairs] are the scores of a reward model or `row_log_likelihoods`. A tie counts as wrong, so
+    a pair of padding, whose two halves are equal, never counts.
     """
     won = builder.cast(builder.op("Greater", chosen, rejected), "int64")
     return builder.op("ReduceSum", won, builder.constant(np.array([0], np.int64)), keepdims=1)
