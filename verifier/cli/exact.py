@@ -1,4 +1,4 @@
-"""Commands for exact programs: lower, check, eval, compare, selftest. Results are printed as JSON."""
+"""Commands for exact programs: lower, check, eval, compare, selftest."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def lower(
     are clipped to 0..1; other integers are not clipped. --input x=int8:-6 declares another encoding, also for adapters
     and weights that are graph inputs: the proof then holds for all integers of that dtype.
 
-    Prints `file`, `bytes`, `share_of_float` (of the float model's bytes), `inputs` (name, dtype, shape, grid), what
+    Prints JSON: `file`, `bytes`, `share_of_float` (of the float model's bytes), `inputs` (name, dtype, shape, grid), what
     `touchstone check` prints, and `seconds`.
     """
     from verifier.exact import load_program
@@ -119,10 +119,9 @@ def lower(
 def check(program: Path) -> None:
     """Prove that EXACT.onnx is exact, without running it.
 
-    For an exact program it prints `exact` true, `instructions` (how often each operator occurs), `macs`
+    Prints JSON. For an exact program: `exact` true, `instructions` (how often each operator occurs), `macs`
     (multiply-accumulates of one run), `peak_bits` (of the largest intermediate integer) with its `peak_node`, and
-    `memory_bytes` (of one run). Otherwise it prints `exact` false, the `node` at fault and the `reason`, and exits with
-    status 1.
+    `memory_bytes` (of one run). Otherwise: `exact` false, the `node` at fault and the `reason`; the exit status is 1.
     """
     from verifier.exact import NotExactError, load_program
 
@@ -152,7 +151,7 @@ def _facts(program: Program) -> dict[str, Any]:
 def evaluate(program: Path, feeds: Path, threads: int) -> None:
     """Run EXACT.onnx and print the digest of its outputs.
 
-    Prints `outputs` (name, shape, grid), `digest` and `outputs_sha256`. Both digests are over all outputs in graph
+    Prints JSON: `outputs` (name, shape, grid), `digest` and `outputs_sha256`. Both digests are over all outputs in graph
     order, each as its integers value / 2**grid: int64, little-endian, C order. `digest` is the one that a verdict's
     evidence records for a batch: the digest (see `touchstone digest`) of the outputs file, in which each output is
     padded with zeros to a multiple of 1,024 bytes. `outputs_sha256` is the SHA-256 of the integers without padding.
@@ -187,7 +186,7 @@ def compare(
     grids of the program's inputs are read from the program, which first multiplies each input by its grid; for float
     inputs declared on grid 0 give the map.
 
-    Prints figures over all batches, each the worst of the `outputs`: `cosine_min` (the smallest cosine of two rows
+    Prints JSON with figures over all batches, each the worst of the `outputs`: `cosine_min` (the smallest cosine of two rows
     along an output's last axis), `max_abs_error`, and `argmax_agreement` (the share of rows with the same largest
     element); cosine and agreement are null where rows have one element. `time_ratio` is the time of a batch, exact to
     float32 onnxruntime with its default options: the median over pairs of runs, one right after the other.

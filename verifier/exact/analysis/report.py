@@ -120,10 +120,10 @@ def _outputs(outputs: Sequence[dict[str, Any]]) -> str:
 
 def _errors(layers: Sequence[LayerDistance]) -> str:
     worst = sorted(layers, key=lambda item: -item.relative)[:ROWS]
-    most = max((item.relative for item in worst), default=0.0) or 1.0
+    largest = max((item.relative for item in worst), default=0.0) or 1.0
     rounded = [item for item in layers if item.relative > 0]
     rows = (
-        [_named(item.name), f"{item.relative:.2e}", f"{item.max_abs_error:.2e}", _bar(item.relative / most)]
+        [_named(item.name), f"{item.relative:.2e}", f"{item.max_abs_error:.2e}", _bar(item.relative / largest)]
         for item in worst
     )
     return (
@@ -180,7 +180,7 @@ def _ranges(layers: Sequence[LayerDistance]) -> str:
 def _saturations(saturations: Sequence[Saturation]) -> str:
     hit = [item for item in saturations if item.low + item.high]
     hit.sort(key=lambda item: -(item.low + item.high) / item.elements)
-    most = max(((item.low + item.high) / item.elements for item in hit), default=1.0)
+    largest = max(((item.low + item.high) / item.elements for item in hit), default=1.0)
     rows = (
         [
             _named(item.tensor),
@@ -188,7 +188,7 @@ def _saturations(saturations: Sequence[Saturation]) -> str:
             str(item.low),
             str(item.high),
             f"{(item.low + item.high) / item.elements:.2%}",
-            _bar((item.low + item.high) / item.elements / most),
+            _bar((item.low + item.high) / item.elements / largest),
         ]
         for item in hit[:ROWS]
     )
@@ -201,14 +201,14 @@ def _saturations(saturations: Sequence[Saturation]) -> str:
 
 def _times(times: Sequence[OperatorTime]) -> str:
     total = sum(item.milliseconds for item in times) or 1.0
-    most = max((item.milliseconds for item in times), default=1.0) or 1.0
+    largest = max((item.milliseconds for item in times), default=1.0) or 1.0
     rows = (
         [
             f"{escape(item.op)} {escape(item.shape)}",
             str(item.nodes),
             f"{item.milliseconds:.3f}",
             f"{item.milliseconds / total:.1%}",
-            _bar(item.milliseconds / most),
+            _bar(item.milliseconds / largest),
         ]
         for item in times[:ROWS]
     )

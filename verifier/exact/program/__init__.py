@@ -1,7 +1,8 @@
-"""What an exact file means, and the proof that it is exact.
+"""What an exact ONNX file means, and the proof that it is exact.
 
-`wire` and `parse` read untrusted ONNX within limits, `instructions` is the closed list of what a program may do,
-`proof` derives every tensor's grid and interval before anything runs, and `reference` interprets a program on integers.
+Read `values` first (grids and intervals), then `instructions` (the closed list of what a program may do), `proof` (how
+every tensor's grid and interval is proven before anything runs) and `reference` (what a program computes). `wire` and
+`parse` read untrusted bytes within limits.
 """
 
 from verifier.exact.program.proof import Instruction, Program, Tensor, load_program
