@@ -67,8 +67,8 @@ def lower(
     are clipped to 0..1; other integers are not clipped. --input x=int8:-6 declares another encoding, also for adapters
     and weights that are graph inputs: the proof then holds for all integers of that dtype.
 
-    Prints JSON: `file`, `bytes`, `share_of_float` (of the float model's bytes), `inputs` (name, dtype, shape, grid), what
-    `touchstone check` prints, and `seconds`.
+    Prints JSON: `file`, `bytes`, `share_of_float` (of the float model's bytes), `inputs` (name, dtype, shape, grid),
+    what `touchstone check` prints, and `seconds`.
     """
     from verifier.exact import load_program
     from verifier.exact.analysis.layer_map import LayerMap
@@ -151,10 +151,11 @@ def _facts(program: Program) -> dict[str, Any]:
 def evaluate(program: Path, feeds: Path, threads: int) -> None:
     """Run EXACT.onnx and print the digest of its outputs.
 
-    Prints JSON: `outputs` (name, shape, grid), `digest` and `outputs_sha256`. Both digests are over all outputs in graph
-    order, each as its integers value / 2**grid: int64, little-endian, C order. `digest` is the one that a verdict's
-    evidence records for a batch: the digest (see `touchstone digest`) of the outputs file, in which each output is
-    padded with zeros to a multiple of 1,024 bytes. `outputs_sha256` is the SHA-256 of the integers without padding.
+    Prints JSON: `outputs` (name, shape, grid), `digest` and `outputs_sha256`. Both digests are over all outputs in
+    graph order, each as its integers value / 2**grid: int64, little-endian, C order. `digest` is the one that a
+    verdict's evidence records for a batch: the digest (see `touchstone digest`) of the outputs file, in which each
+    output is padded with zeros to a multiple of 1,024 bytes. `outputs_sha256` is the SHA-256 of the integers without
+    padding.
     """
     from verifier.artifacts.digests import to_hex
     from verifier.artifacts.evidence import outputs_digest
@@ -186,8 +187,8 @@ def compare(
     grids of the program's inputs are read from the program, which first multiplies each input by its grid; for float
     inputs declared on grid 0 give the map.
 
-    Prints JSON with figures over all batches, each the worst of the `outputs`: `cosine_min` (the smallest cosine of two rows
-    along an output's last axis), `max_abs_error`, and `argmax_agreement` (the share of rows with the same largest
+    Prints JSON with figures over all batches, each the worst of the `outputs`: `cosine_min` (the smallest cosine of two
+    rows along an output's last axis), `max_abs_error`, and `argmax_agreement` (the share of rows with the same largest
     element); cosine and agreement are null where rows have one element. `time_ratio` is the time of a batch, exact to
     float32 onnxruntime with its default options: the median over pairs of runs, one right after the other.
     """
