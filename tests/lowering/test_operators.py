@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import numpy as np
 import onnx
 import pytest
 
 from tests.lowering.compare import FloatGraph, both, node
+from verifier.exact.lowering.operators import LOWERINGS
 
 RNG = np.random.default_rng(0)
 W = RNG.normal(0, 0.3, (6, 5)).astype(np.float32)
@@ -196,3 +200,9 @@ def test_lower__small_rows_beside_large_ones__are_as_precise(last: onnx.NodeProt
     error = np.abs(exact - floats).max(axis=1)[measured] / peaks
     assert measured.sum() > 30
     assert error.max() <= 5e-4
+
+
+def test_lowerings__every_operator__is_listed_by_the_module_that_lowers_it() -> None:
+    for operator, lowering in LOWERINGS.items():
+        description = sys.modules[lowering.__module__].__doc__ or ""
+        assert operator in re.findall(r"\w+", description), operator

@@ -29,6 +29,7 @@ MAX_ELEMENTS = 2**28
 MAX_INFERRED_WEIGHT = 2**10
 # Minimum IR version: from 8 on a file may hold functions, and its weights need not be inputs.
 MIN_IR = 8
+# Element types of half precision, which become single.
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Operators that ONNX defines as functions of others, and that have no lowering of their own.
 DEFINED = (
@@ -121,7 +122,7 @@ def _type_of(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
 
 
 def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    _complete(model)
+    _add_default_attributes(model)
     try:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
@@ -137,7 +138,7 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _complete(model: onnx.ModelProto) -> None:
+def _add_default_attributes(model: onnx.ModelProto) -> None:
     """Add default attributes to calls that are about to be inlined, because onnx's inliner ignores defaults."""
     opset = opset_of(model)
     defaults = {(function.domain, function.name): list(function.attribute_proto) for function in model.functions}

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from verifier.exact.errors import FeedError, LoweringError
 from verifier.exact.lowering import InputSpec
 from verifier.exact.lowering.builder import grid_for
+from verifier.exact.lowering.calibrate import Feeds
 from verifier.exact.lowering.float_model import FloatInput
 from verifier.exact.program import Program
 from verifier.exact.program.values import INTEGER_RANGES, MAX_GRID
-
-Array = NDArray[Any]
-Feeds = Mapping[str, Array]
 
 # Dtypes of inputs for which none is declared.
 DEFAULT_FLOAT = "int16"

@@ -25,7 +25,7 @@ AXIS_2 = np.array([2], np.int64)
 
 
 @dataclass(frozen=True)
-class Windows:
+class SlidingWindows:
     """Where each window reads.
 
     `index` [positions, cells] are flat spatial indices; `size`, one past the last, stands for padding. `counted`
@@ -44,7 +44,7 @@ class Windows:
         return np.asarray(self.index == self.size)
 
 
-def _windows(node: FloatNode, size: tuple[int, ...], kernel: tuple[int, ...]) -> Windows:
+def _windows(node: FloatNode, size: tuple[int, ...], kernel: tuple[int, ...]) -> SlidingWindows:
     """Return the windows that a node's strides, dilations and pads describe over spatial axes of that size."""
     rank, attributes = len(size), node.attributes
     if len(kernel) != rank:
@@ -71,7 +71,7 @@ def _windows(node: FloatNode, size: tuple[int, ...], kernel: tuple[int, ...]) ->
         shape.append(len(starts))
     flat, whole = (math.prod(shape), math.prod(kernel)), math.prod(size)
     found = np.where(inside, index, whole).astype(np.int32).reshape(flat)
-    return Windows(found, np.broadcast_to(counted, inside.shape).reshape(flat), tuple(shape), whole)
+    return SlidingWindows(found, np.broadcast_to(counted, inside.shape).reshape(flat), tuple(shape), whole)
 
 
 def _pads(node: FloatNode, axis: int, dim: int, extent: int) -> tuple[int, int]:
@@ -107,7 +107,7 @@ def _starts(node: FloatNode, lengths: tuple[int, int, int], extent: int, stride:
     return starts - before
 
 
-def _gathered(node: FloatNode, x: Value, windows: Windows, padding: int) -> Value:
+def _gathered(node: FloatNode, x: Value, windows: SlidingWindows, padding: int) -> Value:
     """Gather the cells of each window of x [batch, channels, *space]: [batch, positions, cells, channels].
 
     Padding counts as `padding` steps of x's grid.
@@ -167,7 +167,7 @@ def lower_conv(node: FloatNode) -> list[Operand]:
     return [_in_space(node, node.widest_provable(emit, CONVOLUTION_BITS), windows.shape)]
 
 
-def _pooling_windows(node: FloatNode) -> Windows:
+def _pooling_windows(node: FloatNode) -> SlidingWindows:
     return _windows(node, node.value(0).shape[2:], tuple(node.attributes["kernel_shape"]))
 
 

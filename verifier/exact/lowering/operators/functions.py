@@ -7,10 +7,8 @@ nodes that is a function of one tensor (activations such as Gelu, Sigmoid or Tan
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verifier.exact.lowering.builder import Builder, grid_for
 from verifier.exact.lowering.float_node import (
@@ -22,11 +20,8 @@ from verifier.exact.lowering.float_node import (
     as_constant,
     as_float,
 )
-from verifier.exact.lowering.fusion.univariate import MAX_POWER, is_power
+from verifier.exact.lowering.fusion.univariate import MAX_POWER, Function, Points, is_power
 from verifier.exact.program.values import FLOAT, MAX_STEPS, Value
-
-Points = NDArray[np.float64]
-Function = Callable[[Points], Points]
 
 # Univariate: number of points at which a function is sampled to choose its table.
 SAMPLES = 4001
