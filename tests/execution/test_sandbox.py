@@ -1,4 +1,4 @@
-"""The sandbox with real child processes that exceed each limit: an abstention with its reason, nothing left behind."""
+"""The sandbox with real child processes that exceed each limit: each fails with its reason and leaves nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sealed(folder: Path, name: str, plain: bytes) -> SealedFile:
 
 
 def case_of(folder: Path, program: Program) -> Case:
-    """A task with one good submission, its files in `folder`."""
+    """A case with one good submission, with its files in `folder`."""
     practice = program.examples_file(seed=2)
     holdout = sealed(folder, "holdout", program.examples_file(seed=1))
     return Case(
@@ -57,7 +57,7 @@ def case_of(folder: Path, program: Program) -> Case:
 
 
 def misbehave(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
-    """Let the child be this script instead, confined as the real one is."""
+    """Run this script as the child, confined as the real one is."""
     confined = """
 import json, os, subprocess, sys, time
 from pathlib import Path
@@ -74,7 +74,7 @@ def ignore(done: int, total: int) -> None:
 
 
 def failure(case: Case, folder: Path, limits: SandboxLimits = LIMITS, seconds: float = A_MINUTE) -> str:
-    """Run it and return the reason for which it failed."""
+    """Execute the case and return the reason for which it failed."""
     with pytest.raises(EvaluationFailed) as caught:
         Sandbox(limits).execute(case, folder / "work", ignore, seconds)
     return str(caught.value)
@@ -92,36 +92,32 @@ def test_execute__honest_case__is_judged_and_reports_progress(tmp_path: Path) ->
     assert progress[-1] == (3, 3)
 
 
-def test_execute__too_much_cpu_time__is_ended_with_that_reason(tmp_path: Path) -> None:
+def test_execute__too_much_cpu_time__fails_with_that_reason(tmp_path: Path) -> None:
     slow = slow_program()
     case = case_of(tmp_path, Program(slow, cost=cost_of(slow)))
     limits = replace(LIMITS, cpu_floor_s=4, macs_per_second=1 << 60)
     assert failure(case, tmp_path, limits) == ("the evaluation used up its 4 s of CPU time (sandbox.macs_per_second)")
 
 
-def test_cpu_limit__two_submissions__follows_from_the_declared_cost(tmp_path: Path) -> None:
+def test_cpu_s__two_submissions__follows_from_the_declared_cost(tmp_path: Path) -> None:
     case = replace(case_of(tmp_path, Program()), macs=10**9)
     two = replace(case, submissions=(*case.submissions, None, *case.submissions))
     assert replace(LIMITS, cpu_floor_s=7, macs_per_second=10**6).cpu_s(two) == 7 + 2 * 10**9 // 10**6
 
 
-def test_execute__sleeping_child__is_ended_when_nobody_needs_it_any_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_execute__sleeping_child__ends_after_the_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     misbehave(monkeypatch, tmp_path, "time.sleep(600)")
     assert failure(case_of(tmp_path, Program()), tmp_path, seconds=2.0) == "the evaluation was not done after 2 s"
 
 
-def test_execute__too_much_memory__is_an_abstention_with_that_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_execute__too_much_memory__fails_with_that_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     misbehave(monkeypatch, tmp_path, "x = bytearray(2 << 30)")
     reason = failure(case_of(tmp_path, Program()), tmp_path, replace(LIMITS, memory_bytes=1 << 30))
     assert reason.endswith("MemoryError")
 
 
 def test_execute__program_that_cannot_fit__says_how_much_it_needs(tmp_path: Path) -> None:
-    """Two gigabytes of a tensor, out of a file of a few hundred bytes."""
+    """The program expands a file of a few hundred bytes to a tensor of two gigabytes."""
     nodes = [
         helper.make_node("Cast", ["w"], ["w_float"], to=TensorProto.DOUBLE),
         helper.make_node("Cast", ["x"], ["x_float"], to=TensorProto.DOUBLE),
@@ -140,13 +136,13 @@ def test_execute__program_that_cannot_fit__says_how_much_it_needs(tmp_path: Path
     assert "bytes of memory, 3221225472 are allowed (sandbox.memory_bytes)" in reason
 
 
-def test_execute__too_large_a_file__is_an_abstention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_execute__too_large_a_file__fails_with_that_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "MAX_EVIDENCE_BYTES", 512)
     reason = failure(case_of(tmp_path, Program()), tmp_path)
     assert reason == "the evaluation ended with status 1: [Errno 27] File too large"
 
 
-def test_execute__child__has_its_limits_and_nothing_of_the_services_environment(
+def test_execute__child__has_its_limits_and_an_environment_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOUCHSTONE_PASSWORD_FILE", "/secret")
@@ -169,7 +165,7 @@ sys.exit(3)
     assert said[1].strip() == "['LC_ALL', 'OMP_NUM_THREADS', 'PATH'] True"
 
 
-def test_execute__child_that_leaves_processes_behind__takes_them_with_it(
+def test_execute__child_that_started_processes__ends_with_all_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(
@@ -199,7 +195,7 @@ os._exit(1)
         ("sys.exit('\\x1b[2Jno\\nverdict')", "the evaluation ended with status 1: ?[2Jno verdict"),
     ],
 )
-def test_execute__child_that_says_nonsense__is_an_abstention(
+def test_execute__unreadable_result__fails_with_that_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, reason: str
 ) -> None:
     misbehave(monkeypatch, tmp_path, written)

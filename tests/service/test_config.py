@@ -1,4 +1,4 @@
-"""The configuration file: what it may say and how it is told what is wrong."""
+"""The configuration file: its defaults, its overrides, and the messages about wrong settings."""
 
 import re
 from importlib.resources import files
@@ -39,7 +39,7 @@ def test_load__example_file__loads_and_explains_every_setting_with_its_default(t
     text = files("verifier.service").joinpath("example.toml").read_text("utf-8")
     (tmp_path / "example.toml").write_text(text)
     config = load_config(tmp_path / "example.toml", {})
-    # With every comment that holds a setting taken out of its comment, nothing may change and nothing may be missing.
+    # Every setting that is commented out shows its default: uncommenting all of them changes nothing.
     (tmp_path / "all.toml").write_text(re.sub(r"^# (\w+ = (?!\"…\"|\"0x…\").*)$", r"\1", text, flags=re.MULTILINE))
     assert load_config(tmp_path / "all.toml", {}) == config
     explained = set(re.findall(r"^(?:# )?(\w+) = ", text, flags=re.MULTILINE))
@@ -77,7 +77,7 @@ def test_load__wrong_line__names_it(file: Path, line: str, problem: str) -> None
         load_config(file, {})
 
 
-def test_load__no_address__is_an_error(file: Path) -> None:
+def test_load__address_is_not_valid__says_how_to_write_one(file: Path) -> None:
     file.write_text(MINIMAL.replace("aa", "zz"))
     with pytest.raises(
         Stop, match=r"chain\.bounties: not an address: write 0x and 40 hexadecimal digits \(now '0x0+zz'\)"

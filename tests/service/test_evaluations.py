@@ -1,4 +1,4 @@
-"""Files and evaluations of one task on this machine: what is missing and why, what is tried again, what is given up."""
+"""Files and evaluations of one task on this machine: what is missing, what is repeated, when the service abstains."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TASK = b"\x01" * 32
 
 
 class Machine:
-    """A store, a journal and one task whose files are all there."""
+    """A store that holds all files of one task, a journal, and the evaluations over them."""
 
     def __init__(self, folder: Path, store_limits: StoreConfig | None = None) -> None:
         self.program = Program()
@@ -77,7 +77,7 @@ class Machine:
         return self.store.get(opening.sealed)
 
     def state(self, **terms: Any) -> TaskState:
-        """The task in judging, with `terms` changed."""
+        """The state of the task while it is judged, with `terms` changed."""
         entry = self.submission
         submission = Submission(0, PANEL, b"c" * 32, entry.sealed, "https://127.0.0.1/y", entry.plain, entry.key)
         history = TaskHistory(TASK, replace(self.terms, **terms), "https://127.0.0.1/m", [submission], self.holdout)
@@ -93,17 +93,17 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def advance(machine: Machine, state: TaskState | None = None) -> Ready | Pending | Failed:
-    """One tick's step towards the evaluation."""
+    """Do the step towards the evaluation that one tick does."""
     return machine.evaluations.advance(state or machine.state(), seconds=60)
 
 
 def until_pending(machine: Machine, reason: str, state: TaskState | None = None) -> None:
-    """Advance at every tick until the evaluation is kept back for that reason."""
+    """Advance at every tick until the evaluation waits for that reason."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         try:
             found = advance(machine, state)
-        except Retry as error:  # the disk does not take what was found
+        except Retry as error:  # the evidence cannot be written
             found = Pending(str(error))
         if isinstance(found, Pending) and reason in found.reason:
             return
@@ -112,7 +112,7 @@ def until_pending(machine: Machine, reason: str, state: TaskState | None = None)
 
 
 def until_decided(machine: Machine, state: TaskState | None = None) -> Ready | Failed:
-    """Advance at every tick until an evaluation is there or given up."""
+    """Advance at every tick until there is an evaluation, or the service abstains."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         found = advance(machine, state)
@@ -123,7 +123,7 @@ def until_decided(machine: Machine, state: TaskState | None = None) -> Ready | F
 
 
 def until_ready(machine: Machine, state: TaskState | None = None) -> Evaluation:
-    """Advance at every tick until an evaluation is there."""
+    """Advance at every tick until there is an evaluation."""
     found = until_decided(machine, state)
     assert isinstance(found, Ready), found
     return found.evaluation
@@ -136,7 +136,7 @@ def test_advance__real_files__is_evaluated_once_and_kept(machine: Machine, monke
     assert machine.store.has(found.evidence)
     assert machine.journal.opening(found.verdict) == found
     assert list(machine.work.iterdir()) == []
-    monkeypatch.setattr(Sandbox, "execute", None)  # never again
+    monkeypatch.setattr(Sandbox, "execute", None)  # a second run would fail
     assert advance(machine, state) == Ready(found)
 
 
@@ -155,7 +155,7 @@ def test_advance__child_fails_every_time__abstains_after_the_configured_attempts
     assert runs[1] - runs[0] >= 0.2
 
 
-def test_advance__disk_full__is_no_failure_of_the_evaluation(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_advance__disk_full__does_not_count_as_a_failure(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, troubles = Sandbox.execute, [OSError(28, "No space left on device")] * 4
 
     def run(*arguments: Any) -> Any:
@@ -185,7 +185,7 @@ def test_advance__evidence_cannot_be_kept_at_first__is_not_evaluated_again(
 def test_advance__stored_file_damaged__is_fetched_again_and_judged_as_before(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    """A flipped bit on this disk is not a fact about the task: the file is removed, and the next copy decides."""
+    """A flipped bit on this disk is not a fact about the task: the file is deleted, and the next copy is judged."""
     state = machine.state()
     digest = {
         "manifest": machine.terms.manifest,
@@ -229,7 +229,7 @@ def test_advance__another_one_runs__waits_for_its_turn(machine: Machine, monkeyp
     assert found == Pending("another evaluation is running")
 
 
-def test_advance__inputs_are_not_what_the_events_say__abstains(machine: Machine) -> None:
+def test_advance__inputs_do_not_follow_from_the_events__abstains(machine: Machine) -> None:
     assert advance(machine, replace(machine.state(), inputs=b"\x00" * 32)) == Failed(
         "abstains: the contract's inputs are not those that follow from the task's events"
     )
@@ -244,7 +244,7 @@ def test_fetch_missing__manifest_contradicts_the_chain__nothing_is_attested(mach
     assert missing == {0: "the manifest contradicts the task on chain: cost", 1: "submission 0"}
 
 
-def test_fetch_missing__file_gone__says_why_it_cannot_be_had(machine: Machine) -> None:
+def test_fetch_missing__file_gone__says_why_it_cannot_be_fetched(machine: Machine) -> None:
     machine.store.remove(machine.submission.sealed)
     state = machine.state()
     assert machine.files.fetch_missing(state) == {1: "submission 0 (is being fetched)"}
@@ -267,7 +267,7 @@ def test_fetch_missing__limits_of_the_store__are_the_reason(tmp_path: Path, limi
     assert machine.files.fetch_missing(machine.state()) == {1: reason}
 
 
-def test_keep__live_task__serves_its_files_and_forgets_others_only_when_old(machine: Machine) -> None:
+def test_keep__live_task__serves_its_files_and_deletes_others_only_when_old(machine: Machine) -> None:
     other = machine.store.put(b"of a task that is over")
     machine.files.keep([machine.state()])
     assert machine.files.served(machine.submission.sealed) == machine.store.path(machine.submission.sealed)

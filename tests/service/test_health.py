@@ -29,7 +29,7 @@ def test_health__recent_tick__is_well(servers: Servers) -> None:
     assert answer.json()["head"] == 7
 
 
-def test_health__old_tick__is_unwell_and_says_why(servers: Servers) -> None:
+def test_health__old_tick__is_not_well_and_says_why(servers: Servers) -> None:
     status = Status(started_at=0, stale_after_s=60, last_tick=time.time() - 61, problem="the node does not answer")
     port = servers.listen(operator_app(status, Metrics()), "127.0.0.1", 0)
     answer = requests.get(f"http://127.0.0.1:{port}/health", timeout=5)

@@ -1,4 +1,4 @@
-"""Background jobs and the log that says things once."""
+"""Background jobs, and the log that repeats no decision."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_jobs__more_than_workers__queue() -> None:
 
 
 class Recorder:
-    """A logger that keeps what it is told."""
+    """A logger that keeps every line."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""The journal: nothing it was told is forgotten, and no seat ever gets a second vote."""
+"""The journal: nothing that was written is lost, and no seat ever gets a second vote."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_journal__opened_again__remembers_everything(tmp_path: Path) -> None:
     assert list(again.in_flight()) == []
 
 
-def test_journal__unknown_things__are_none(tmp_path: Path) -> None:
+def test_journal__nothing_recorded__returns_none(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     assert journal.vote(SEAT) is None
     assert journal.evaluation(b"\0" * 32) is None
@@ -85,7 +85,7 @@ def test_journal__already_in_use__stops(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_journal__disk_full__asks_to_try_again_and_has_written_nothing(tmp_path: Path) -> None:
+def test_journal__disk_full__raises_retry_and_writes_nothing(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
     journal._db.execute(f"PRAGMA max_page_count = {pages}")  # SQLite says the same when the disk is full

@@ -1,4 +1,4 @@
-"""A service on a machine that rounds otherwise refuses to start: it would sign what others do not find."""
+"""A service on a machine that rounds differently refuses to start: it would sign a verdict that others do not find."""
 
 import ctypes
 import platform

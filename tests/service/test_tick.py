@@ -1,4 +1,4 @@
-"""The service's loop, without a chain."""
+"""The service's tick, without a chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Salts and seeds: what lets a lost disk still reveal."""
+"""Salts and seeds, with which an operator reveals even when the disk is lost."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ VERDICT = b"\x44" * 32
 
 
 def test_salt__same_fields__is_derived_again() -> None:
-    # The literal value: a later version that derived another salt could not reveal an earlier version's votes.
+    # A literal value: a version that derives another salt could not reveal the votes of an earlier version.
     assert salt(SEED, SEAT, VERDICT).hex() == "b9354f3bd82724b3a1decfcf05379e2d0d382d15caeb84d35806aa6c7b107082"
 
 

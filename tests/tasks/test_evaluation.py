@@ -1,4 +1,4 @@
-"""Evaluation over a whole set, with a program small enough to compute by hand."""
+"""Evaluation over a whole set, and the check of a program, with a program small enough to compute by hand."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +14,7 @@ from verifier.tasks.manifest import Manifest
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output."""
+    """An input or output of a program."""
 
     name: str
     shape: tuple[int, ...]
@@ -24,7 +24,7 @@ class Port:
 
 @dataclass(frozen=True)
 class LinearClassifier:
-    """Per batch: how many of two examples have weights · features = label; runs itself in NumPy."""
+    """A program and its Runner in NumPy: it counts in how many of two examples weights · features equals the label."""
 
     inputs: tuple[Port, ...] = (Port("weights", (3,)), Port("features", (2, 3)), Port("label", (2,)))
     outputs: tuple[Port, ...] = (Port("score", ()), Port("products", (2,)))
@@ -112,7 +112,7 @@ def test_evaluate__scores_near_the_ends_of_int64__add_up_as_python_integers(
 
 
 @pytest.mark.parametrize("rows", [(3, 3), (0, 0), (4, 2)])
-def test_evaluate__rows_that_are_no_whole_batches__are_refused(
+def test_evaluate__rows_are_not_whole_batches__is_refused(
     program: LinearClassifier, submission: dict[str, Any], examples: dict[str, Any], rows: tuple[int, int]
 ) -> None:
     cut = {name: array[:count] for (name, array), count in zip(examples.items(), rows, strict=True)}
@@ -149,7 +149,7 @@ def test_check_program__other_inputs__are_named(manifest: Manifest, inputs: tupl
     "outputs",
     [(PRODUCTS, SCORE), (Port("score", (2,)),), (Port("score", (), -1),), (Port("total", ()),)],
 )
-def test_check_program__first_output_is_no_score__is_refused(manifest: Manifest, outputs: tuple[Port, ...]) -> None:
+def test_check_program__first_output_is_not_a_score__is_refused(manifest: Manifest, outputs: tuple[Port, ...]) -> None:
     with pytest.raises(InvalidProgram, match="the first output of an evaluation program is `score`, one integer"):
         check_program(LinearClassifier(outputs=outputs), manifest)
 

@@ -1,4 +1,4 @@
-"""What is a fact and can be voted, and what is only this machine's trouble and must not be."""
+"""Which findings are facts about a task, and which are trouble of this machine and must never become a verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMITS = EvaluationLimits(threads=1, memory_bytes=1 << 40)
 
 
 def judged(folder: Path, program: Program, **changes: Any) -> Judgement:
-    """Judge a good case with `changes`."""
+    """Judge a good case with `changes` made to it."""
     return judge(replace(case_of(folder, program), **changes), folder / "evidence", LIMITS, ignore)
 
 
@@ -48,7 +48,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
-def test_judge__submission_of_other_bytes__gets_the_misfit_score(tmp_path: Path, spoil: Any) -> None:
+def test_judge__submission_with_other_bytes__gets_the_misfit_score(tmp_path: Path, spoil: Any) -> None:
     program = Program()
     bad = sealed(tmp_path, "bad", spoil(program.submission_file(GOOD)))
     assert judged(tmp_path, program, submissions=(bad,)).scores == (MISFIT_SCORE,)
@@ -101,7 +101,7 @@ def test_judge__trouble_of_this_machine__is_raised_and_never_a_verdict(
         judged(tmp_path, Program())
 
 
-def test_judge__manifest_that_is_none__is_raised(tmp_path: Path) -> None:
+def test_judge__invalid_manifest__is_raised(tmp_path: Path) -> None:
     with pytest.raises(ManifestError):
         judged(tmp_path, Program(), manifest=stored(tmp_path, "none", b"{}"))
 
@@ -155,7 +155,7 @@ def test_judge__program_needs_more_memory_than_allowed__says_how_much(tmp_path: 
 
 
 def test_load_program__no_memory_left_to_parse__is_not_called_invalid(tmp_path: Path) -> None:
-    """protobuf reports memory that ran out as a malformed file: believed, an honest verifier would vote a lie."""
+    """protobuf reports exhausted memory as a malformed file: if that counted, an honest verifier would vote wrongly."""
     script = """
 import resource
 from verifier.exact import ExactError, NotExactError, load_program

@@ -1,4 +1,4 @@
-"""The score a solver computes is the score a verifier computes, to the last unit."""
+"""The score that a solver computes is the score that a verifier computes, to the last unit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIMITS = EvaluationLimits(threads=1, memory_bytes=1 << 32)
 
 
 class Reference:
-    """The reference interpreter where an engine is expected."""
+    """The reference interpreter as a Runner."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -54,7 +54,7 @@ def scored(*arguments: str | Path) -> dict[str, object]:
 
 
 def by_reference(task: BuiltTask, submission: Path, file: Path, count: int) -> SubmissionScore:
-    """The same on integers alone."""
+    """The score and the records that the reference interpreter finds, on integers alone."""
     manifest = task.manifest
     program = load_program((task.folder / "program.onnx").read_bytes())
     adapter = tensors.decode(manifest.submission_schema, submission.read_bytes())
@@ -62,7 +62,7 @@ def by_reference(task: BuiltTask, submission: Path, file: Path, count: int) -> S
     return evaluate(program, Reference(program), adapter, examples, manifest.batch)
 
 
-def test_score__practice_set__is_the_reference_interpreters(task: BuiltTask, submission: Path) -> None:
+def test_score__practice_set__equals_the_reference_interpreters(task: BuiltTask, submission: Path) -> None:
     found = scored("--task", task.folder / "manifest.json", "--submission", submission)
     expected = by_reference(task, submission, task.folder / "practice.tensors", PRACTICE)
     assert found == {
@@ -74,7 +74,7 @@ def test_score__practice_set__is_the_reference_interpreters(task: BuiltTask, sub
     assert 0 < expected.score < PRACTICE
 
 
-def test_score__opened_holdout__is_what_the_service_judges(task: BuiltTask, submission: Path, tmp_path: Path) -> None:
+def test_score__opened_holdout__equals_the_judgement(task: BuiltTask, submission: Path, tmp_path: Path) -> None:
     manifest, folder = task.manifest, task.folder
     sealed = sealing.seal_file(submission, tmp_path / "mine.sealed", tmp_path / "mine.key")
     key = bytes.fromhex((tmp_path / "mine.key").read_text().strip()[2:])
@@ -127,9 +127,7 @@ def test_score__tied_logits__count_as_wrong(task: BuiltTask, tmp_path: Path) -> 
     assert scored("--task", task.folder / "manifest.json", "--submission", file)["score"] == 0
 
 
-def test_score__one_answer_for_all__counts_the_rows_of_that_label_and_no_padding(
-    task: BuiltTask, tmp_path: Path
-) -> None:
+def test_score__one_answer_for_all__counts_rows_of_that_label_without_padding(task: BuiltTask, tmp_path: Path) -> None:
     manifest = task.manifest
     rows = tensors.decode(manifest.set_schema(PRACTICE), (task.folder / "practice.tensors").read_bytes())
     for label in (0, 1):
@@ -193,7 +191,7 @@ def test_score__holdout_of_a_public_task__is_refused(task: BuiltTask, submission
     assert str(result.exception) == "the task has no holdout: its practice set is the evaluation set"
 
 
-def test_score__program_that_needs_more_memory_than_there_is__is_not_run(task: BuiltTask, submission: Path) -> None:
+def test_score__program_needs_more_memory_than_allowed__is_not_run(task: BuiltTask, submission: Path) -> None:
     program = task.folder / "program.onnx"
     needed = load_program(program.read_bytes()).memory_bytes
     with pytest.raises(
@@ -210,7 +208,7 @@ def test_score__program_that_needs_more_memory_than_there_is__is_not_run(task: B
         )
 
 
-def test_evaluate__label_that_is_no_class__never_counts(task: BuiltTask) -> None:
+def test_evaluate__label_outside_the_classes__never_counts(task: BuiltTask) -> None:
     manifest = task.manifest
     program = load_program((task.folder / "program.onnx").read_bytes())
     adapter = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in manifest.submission_schema}
@@ -223,7 +221,7 @@ def test_evaluate__label_that_is_no_class__never_counts(task: BuiltTask) -> None
     assert evaluate(program, Reference(program), adapter, rows, BATCH).score == 1
 
 
-def test_schema__of_the_sets__is_that_of_the_programs_inputs(task: BuiltTask) -> None:
+def test_schema__of_the_sets__equals_that_of_the_programs_inputs(task: BuiltTask) -> None:
     assert task.manifest.set_schema(1) == (
         TensorSpec("input_ids", "int16", (BATCH, 12), 0),
         TensorSpec("attention_mask", "int8", (BATCH, 12), 0),

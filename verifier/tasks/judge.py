@@ -90,12 +90,12 @@ def judge(case: Case, evidence: Path, limits: EvaluationLimits, on_batch: OnBatc
         return Judgement.invalid(Outcome.HOLDOUT_INVALID, str(error))
     evaluator = Evaluator(program, examples, manifest, limits)
 
-    total = evaluator.batches * sum(entry is not None for entry in case.submissions)
+    total = evaluator.batches * case.scored
     done = 0
     scores: list[int] = []
     records: list[tuple[Record, ...] | None] = []
     for entry in case.submissions:
-        if entry is None:
+        if entry is None:  # not scored: 0 stands in its place
             scores.append(0)
             records.append(None)
             continue
