@@ -1,4 +1,4 @@
-"""What the scripts share: the network, the caller's account, the deployed contracts, and sending with care."""
+"""Shared by the scripts: the network, the caller's account, the deployed contracts, and sending transactions."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,24 +21,27 @@ from verifier.errors import TouchstoneError
 
 Decorated = Callable[..., Any]
 CONTRACTS = ("Stakes", "Panel", "Bounties")
-NATIVE = "0x" + "00" * 20  # the native coin, where an asset is named
+_PROBE = (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32)  # stands for two digests and a key
+NATIVE = "0x" + "00" * 20
+"""The address that stands for the native coin where an asset is named."""
+
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class Command(ConnectedProviderCommand):
-    """A command on the chain that --network names. Expected errors become one line."""
+    """A command on the chain that --network names. It prints an expected error as one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with logger.at_level(LogLevel.ERROR):  # ape's own remarks about connecting and signing
+            with logger.at_level(LogLevel.ERROR):  # hides ape's messages about connecting and signing
                 return super().invoke(ctx)
         except TouchstoneError as error:
             raise click.ClickException(str(error)) from error
 
 
 class Deployed(NamedTuple):
-    """The three contracts, for calls of the newest state and for transactions."""
+    """The three contracts, for calls at the newest block and for transactions."""
 
     stakes: ContractInstance
     panel: ContractInstance
@@ -52,7 +55,7 @@ class Address(click.ParamType):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not is_address(value):
-            self.fail(f"{value!r} is no address: 0x and 40 hexadecimal digits", param, ctx)
+            self.fail(f"{value!r} is not an address, which is 0x and 40 hexadecimal digits", param, ctx)
         return to_checksum_address(str(value))
 
 
@@ -69,25 +72,25 @@ class Word(click.ParamType):
         except ValueError:
             word = b""
         if len(word) != 32:
-            self.fail(f"{value!r} is no id: 0x and 64 hexadecimal digits", param, ctx)
+            self.fail(f"{value!r} is not an id, which is 0x and 64 hexadecimal digits", param, ctx)
         return word
 
 
 def account_options(command: Decorated) -> Decorated:
-    """--account, --passphrase-file and --yes: who signs, and whether to ask before."""
+    """Add --account, --passphrase-file and --yes: who signs, and whether to ask first."""
     for option in (
-        click.option("--yes", is_flag=True, help="Send without asking."),
+        click.option("--yes", is_flag=True, help="Send without asking for confirmation."),
         click.option(
             "--passphrase-file",
             type=FILE,
-            help="File whose first line is the account's passphrase.",
+            help="File whose first line is the passphrase of the account.",
         ),
         click.option(
             "--account",
             "alias",
             required=True,
-            help="Ape account that signs (`ape accounts list`). Its passphrase is asked for, read from "
-            "--passphrase-file, or taken from APE_ACCOUNTS_<ALIAS>_PASSPHRASE, with the alias as it is written.",
+            help="Ape account that signs; `ape accounts list` shows them. Its passphrase comes from --passphrase-file, "
+            "from the variable APE_ACCOUNTS_<ALIAS>_PASSPHRASE (the alias as you write it), or from a prompt.",
         ),
     ):
         command = option(command)
@@ -95,13 +98,14 @@ def account_options(command: Decorated) -> Decorated:
 
 
 class Signer:
-    """The caller's account. Unlocked when the first transaction is sent, so that looking costs no passphrase."""
+    """The caller's account. It is unlocked for the first transaction, so that reading needs no passphrase."""
 
     def __init__(self, alias: str, passphrase_file: Path | None, yes: bool) -> None:
-        """Errors: BadParameter when there is no such account."""
+        """Errors: BadParameter when the account does not exist."""
         if alias not in ape.accounts.aliases:
             raise click.BadParameter(
-                f"no Ape account {alias!r}: `ape accounts list` shows those there are, `ape accounts import` adds one",
+                f"there is no Ape account {alias!r}: `ape accounts list` shows the accounts, "
+                "`ape accounts import` adds one",
                 param_hint="--account",
             )
         self._account: AccountAPI = ape.accounts.load(alias)
@@ -111,7 +115,10 @@ class Signer:
         self.address: str = self._account.address
 
     def confirm(self, action: str, payments: Sequence[tuple[str, int, str]] = ()) -> None:
-        """Say what will be done and paid (label, wei, remark); ask, unless --yes. Errors: Abort."""
+        """Print the action and the payments (label, wei, remark) and ask for confirmation, unless --yes.
+
+        Errors: ClickException when the balance is too small, Abort when the user declines.
+        """
         click.echo(f"{action}\n  as {self.address} on {network()} (chain {ape.chain.chain_id})")
         width = max(len("to pay"), *(len(label) for label, _, _ in payments), 0)
         for label, wei, remark in payments:
@@ -121,12 +128,14 @@ class Signer:
             click.echo(f"  {'to pay':<{width}}  {_units.coins(total)} coins, and gas")
         balance = self._account.balance
         if balance < total:
-            raise click.ClickException(f"{self.address} has {_units.coins(balance)} coins, not {_units.coins(total)}")
+            raise click.ClickException(
+                f"{self.address} has {_units.coins(balance)} coins, and {_units.coins(total)} and gas are needed"
+            )
         if not self._yes:
-            click.confirm("send it?", abort=True)
+            click.confirm("Send the transaction?", abort=True)
 
     def unlocked(self) -> AccountAPI:
-        """The account, able to sign. Errors: ClickException when the passphrase is wrong."""
+        """The account, unlocked. Errors: ClickException when the passphrase is wrong."""
         if not self._unlocked:
             passphrase = None
             if self._passphrase_file is not None:
@@ -139,13 +148,16 @@ class Signer:
         return self._account
 
     def send(self, call: Any, *arguments: Any, value: int = 0) -> ReceiptAPI:
-        """Simulate, then send, then wait. A revert is reported with its reason, and nothing is sent."""
+        """Simulate a call, send it and wait for its receipt.
+
+        Errors: ClickException with the reason of a revert; nothing is sent if the simulation reverts.
+        """
         account = self.unlocked()
         try:
             call.estimate_gas_cost(*arguments, sender=account, value=value)
             receipt: ReceiptAPI = call(*arguments, sender=account, value=value)
         except ContractLogicError as error:
-            raise click.ClickException(f"the contract refuses: {error.revert_message}") from error
+            raise click.ClickException(f"the contract reverts: {error.revert_message}") from error
         except ApeException as error:
             raise click.ClickException(str(error)) from error
         click.echo(f"  sent {receipt.txn_hash}, gas {receipt.gas_used:,}")
@@ -153,7 +165,7 @@ class Signer:
 
 
 def network() -> str:
-    """Name of the connected network, as deployments are filed."""
+    """Name of the connected network, which is also the name of its deployment record."""
     name: str = ape.networks.provider.network.name
     return name
 
@@ -162,28 +174,48 @@ def record() -> dict[str, Any]:
     """The connected network's deployment record. Errors: UsageError, also when the node serves another chain."""
     found = _deployments.load(network())
     if found["chain_id"] != ape.chain.chain_id:
-        raise click.UsageError(f"the record is of chain {found['chain_id']}, the node of chain {ape.chain.chain_id}")
+        raise click.UsageError(
+            f"{_deployments.path(network())} is the record of chain {found['chain_id']}, but the node serves chain "
+            f"{ape.chain.chain_id}: check --network and the node's URL"
+        )
     return found
 
 
 def deployed() -> Deployed:
-    """The contracts on the connected network, with the interfaces that the verifier knows. Errors: UsageError."""
+    """The contracts on the connected network, with the ABIs of the verifier package. Errors: UsageError."""
     contracts = record()["contracts"]
     return Deployed(*(instance(name, contracts[name]["address"]) for name in CONTRACTS))
 
 
 def compiled() -> ape.Project:
-    """The project with its contracts compiled afresh: ape does not notice when only an imported module changed."""
+    """The project with freshly compiled contracts; ape's cache ignores changes of imported modules."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Field 'import_remapping' has an incomplete definition")
         ape.project.load_contracts(*(f"contracts/{name}.vy" for name in CONTRACTS), use_cache=False)
     return ape.project
 
 
+def check_commitment(
+    bounties: ContractInstance, view: str, commitment: Callable[..., bytes], *binding: str | bytes | int
+) -> None:
+    """Check that this program and the contract compute the same commitment, without sending the key to the node.
+
+    `view` is the contract's function and `commitment` this program's; `binding` are their arguments before the digests
+    and the key. Errors: ClickException.
+    """
+    expected = commitment(ape.chain.chain_id, bounties.address, *binding, *_PROBE)
+    if bytes(getattr(bounties, view)(*binding, *_PROBE)) != expected:
+        raise click.ClickException(
+            f"the contract {bounties.address} computes other commitments than this version of Touchstone: "
+            "use the version that the contract was deployed with"
+        )
+
+
 def instance(name: str, address: str) -> ContractInstance:
-    """A contract of that name at that address. Errors: UsageError when nothing is there."""
+    """The contract `name` at that address. Errors: UsageError when no contract is there."""
     if not ape.networks.provider.get_code(address):
         raise click.UsageError(
-            f"there is no contract at {address}: the record of {network()} is of another chain, or one that ended"
+            f"there is no contract at {address}: the record of {network()} belongs to another chain or to a chain that "
+            "was reset; remove the record and deploy again, or check --network"
         )
     return ContractInstance(address, ContractType.model_validate({"contractName": name, "abi": load_abi(name)}))

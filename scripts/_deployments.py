@@ -1,6 +1,6 @@
-"""Deployment records: deployments/<network>.json says what was deployed where, from what, with which parameters.
+"""Deployment records: deployments/<network>.json has the addresses, parameters and compiler of a deployment.
 
-TOUCHSTONE_DEPLOYMENTS names another folder.
+The environment variable TOUCHSTONE_DEPLOYMENTS names another folder.
 """
 
 import json
@@ -10,24 +10,25 @@ from typing import Any
 
 import click
 
-DISPOSABLE = ("local", "devnet")  # networks that end with their process; their records may be replaced
+DISPOSABLE = ("local", "devnet")
+"""Networks that end with their process, so that their records may be replaced."""
 
 
 def path(network: str) -> Path:
-    """Where the record of a network lies; `network` is a name as in ape-config.yaml."""
+    """Path of the record of a network; `network` is a name in ape-config.yaml."""
     folder = os.environ.get("TOUCHSTONE_DEPLOYMENTS") or Path(__file__).resolve().parents[1] / "deployments"
     return Path(folder) / f"{network}.json"
 
 
 def check_free(network: str) -> None:
-    """Refuse to deploy over the record of a deployment that may hold money. Errors: UsageError."""
+    """Check that a deployment would not replace the record of one that may hold money. Errors: UsageError."""
     target = path(network)
     if target.exists() and network not in DISPOSABLE:
-        raise click.UsageError(f"{target} already records a deployment on {network}: move it away to deploy another")
+        raise click.UsageError(f"{target} already records a deployment on {network}: move the file to deploy again")
 
 
 def save(network: str, record: dict[str, Any]) -> Path:
-    """Write the record of a network and return its path."""
+    """Write the record of a network; returns its path."""
     target = path(network)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -35,18 +36,19 @@ def save(network: str, record: dict[str, Any]) -> Path:
 
 
 def load(network: str) -> dict[str, Any]:
-    """Read the record of a network; a usage error says how to make one."""
+    """Read the record of a network. Errors: UsageError when there is none, which says how to get one."""
     target = path(network)
     if not target.exists():
         raise click.UsageError(
-            f"nothing is deployed on {network} as far as {target} knows: run `ape run deploy --network …` first"
+            f"there is no deployment record {target}: put the record of an existing deployment there, or run "
+            f"`ape run deploy --network …` to make a deployment of your own"
         )
     record: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
     return record
 
 
 def compiler_version() -> str:
-    """The Vyper compiler the artifacts were made with."""
+    """Name and version of the Vyper compiler."""
     import vyper
 
     return f"vyper {vyper.__version__}"

@@ -1,6 +1,6 @@
-"""Records: what a sponsor or solver must still know when the reveal is due. One JSON file for each task or submission.
+"""Records: what a sponsor or solver needs for the reveal, as one JSON file for each task or submission.
 
-A record is on disk before anything it is needed for is sent, and is never overwritten with another.
+A record is on disk before the transaction that it is needed for is sent, and it is never overwritten.
 """
 
 import json
@@ -17,30 +17,35 @@ from verifier.artifacts.new_files import write_new
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
-    """Keep a record. The same one may be written again, to go on after an interruption. Errors: UsageError."""
+    """Write a record. Writing the same one again is accepted, to continue after an interruption.
+
+    Errors: UsageError when the file has other content.
+    """
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         write_new(path, text.encode())
     except TargetExistsError as error:
         if path.read_text("utf-8") != text:
-            raise click.UsageError(f"{path} is the record of something else and is not overwritten") from error
+            raise click.UsageError(
+                f"{path} exists with other content and is not overwritten: choose another --out"
+            ) from error
 
 
 def read(path: Path, kind: str) -> dict[str, Any]:
-    """The fields of a "task" or "submission" record of the connected deployment. Errors: UsageError."""
+    """Read a "task" or "submission" record of the connected deployment. Errors: UsageError."""
     record = _load(path, kind)
     bounties = _chain.record()["contracts"]["Bounties"]["address"]
     if (record["chain_id"], record["bounties"]) != (ape.chain.chain_id, bounties):
         raise click.UsageError(
-            f"{path} is of the contract {record['bounties']} on {record['network']} (chain {record['chain_id']}), "
-            f"and --network leads to {bounties} on {_chain.network()} (chain {ape.chain.chain_id})"
+            f"{path} belongs to the contract {record['bounties']} on {record['network']} (chain {record['chain_id']}), "
+            f"but --network leads to {bounties} on {_chain.network()} (chain {ape.chain.chain_id})"
         )
     return record
 
 
 class TaskId(_chain.Word):
-    """A task: its id, or the record of it."""
+    """A task: its id, or the path of its record."""
 
     name = "TASK"
 
@@ -56,17 +61,17 @@ def _load(path: Path, kind: str) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
         found = record["record"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(f"{path} is no record that `ape run {kind}` wrote: {error}") from error
+        raise click.UsageError(f"{path} is not a record that `ape run {kind}` wrote: {error}") from error
     if found != kind:
         raise click.UsageError(f"{path} is the record of a {found}, not of a {kind}")
     return record
 
 
 def beside(record: Path, file: Path) -> str:
-    """`file` as a record notes it: relative to the record's folder, so that both can move together."""
+    """The path of `file` relative to the record's folder, so that both can be moved together."""
     return os.path.relpath(file.resolve(), record.resolve().parent)
 
 
 def resolve(record: Path, noted: str) -> Path:
-    """The file that a record notes."""
+    """The path of a file that a record names."""
     return record.resolve().parent / noted

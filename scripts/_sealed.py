@@ -1,4 +1,4 @@
-"""What `touchstone seal` left behind: a sealed file, its digests and the key that opens it. Keys are never printed."""
+"""The output of `touchstone seal`: a sealed file, its digests and its key. Keys are never printed."""
 
 import json
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from verifier.artifacts import digests, sealing
 
 
 @dataclass(frozen=True)
-class Sealed:
-    """A sealed file as its owner knows it."""
+class SealedRecord:
+    """The digests of a sealed file, and the file of its key."""
 
     sealed: bytes  # digest of the ciphertext
-    plain: bytes  # digest of what the key makes of it
+    plain: bytes  # digest of the decrypted content
     key_file: Path
 
     def key(self) -> bytes:
@@ -22,28 +22,28 @@ class Sealed:
         return sealing.read_key(self.key_file)
 
 
-def load(path: Path) -> Sealed:
-    """Read the JSON that `touchstone seal` printed, and see that key and sealed file are what it says.
+def load(path: Path) -> SealedRecord:
+    """Read the JSON that `touchstone seal` printed, and check that the key opens the sealed file to the stated digests.
 
-    Paths in it are tried as they stand, then relative to the JSON's folder. Errors: UsageError, KeyFileError.
+    Its paths are tried as they are, then relative to the JSON's folder. Errors: UsageError, KeyFileError.
     """
     try:
         fields = json.loads(path.read_text("utf-8"))
         sealed, plain = digests.from_hex(fields["sealed"]), digests.from_hex(fields["plain"])
-        file, key_file = _there(path, fields["file"]), _there(path, fields["key_file"])
+        file, key_file = _locate(path, fields["file"]), _locate(path, fields["key_file"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise click.UsageError(f"{path} is not what `touchstone seal` prints: {error}") from error
-    found = Sealed(sealed, plain, key_file)
-    # A wrong key is noticed now, by its owner, and not at the reveal, by everybody.
+        raise click.UsageError(f"{path} does not have the JSON that `touchstone seal` prints: {error}") from error
+    found = SealedRecord(sealed, plain, key_file)
+    # A wrong key must be found now: at the reveal it would cost the bond.
     if not file.exists():
-        raise click.UsageError(f"the sealed file {file} is not there")
+        raise click.UsageError(f"the sealed file {file} does not exist")
     if digests.digest_file(file) != sealed:
-        raise click.UsageError(f"{file} is not the sealed file that {path} describes")
+        raise click.UsageError(f"{file} does not have the digest that {path} states: seal the file again")
     if sealing.unsealed_digest(found.key(), file) != plain:
         raise click.UsageError(f"the key in {key_file} does not open {file}")
     return found
 
 
-def _there(beside: Path, text: str) -> Path:
+def _locate(beside: Path, text: str) -> Path:
     path = Path(text)
     return path if path.exists() else beside.parent / path

@@ -1,4 +1,4 @@
-"""The terms of a task: options for them, the deployment's ranges, what has to be paid, and the contract's struct."""
+"""A sponsor's offer: the options of `task create`, the ranges that the deployment allows, and what has to be paid."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,20 +11,25 @@ from ethpm_types import ContractType
 from scripts._chain import NATIVE, Address, Deployed, Signer
 from scripts._units import Coins, Duration, coins, span
 from verifier.artifacts import digests
-from verifier.protocol.constants import Windows
-from verifier.tasks.manifest import SCORE_BITS, Manifest
+from verifier.protocol.constants import SCORE_BOUND, RewardPolicy, Windows
+from verifier.tasks.manifest import Manifest
 
-POLICIES = ("best", "ladder")  # by the number that the contract knows them by
-WINDOWS = (  # in the order of Terms.windows: option, default, what happens in it
-    ("commit", "7d", "solvers commit"),
-    ("attest", "12h", "the committee says which files are there"),
-    ("holdout", "24h", "you reveal the holdout"),
-    ("reveal", "24h", "solvers reveal or decline"),
-    ("verdict-commit", "6h", "verifiers evaluate and commit"),
-    ("verdict-reveal", "12h", "verifiers reveal"),
-)
+WINDOW_OPTIONS = {  # window -> default, and what happens in it
+    "commit": ("7d", "solvers commit"),
+    "attest": ("12h", "the committee attests which files it has"),
+    "holdout": ("24h", "you reveal the holdout"),
+    "reveal": ("24h", "solvers reveal or decline"),
+    "verdict_commit": ("6h", "verifiers evaluate and commit"),
+    "verdict_reveal": ("12h", "verifiers reveal"),
+}
+POLICIES = {policy.name.lower(): policy for policy in RewardPolicy}
+SCORE = click.IntRange(-SCORE_BOUND + 1, SCORE_BOUND - 1)
 BPS = 10_000
-SCORE = click.IntRange(-(1 << SCORE_BITS) + 1, (1 << SCORE_BITS) - 1)
+"""Basis points in one."""
+
+REWARD_DIVISOR = 8
+"""A reward in coins is at most the committee's stake divided by this, which is half of what the panel reserves."""
+
 ERC20 = [
     {
         "type": "function",
@@ -42,12 +47,12 @@ ERC20 = [
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What a sponsor chose; amounts in wei, of a token in its smallest units; windows in seconds."""
+class Offer:
+    """What a sponsor chose. Amounts are in wei, of a token in its smallest unit; windows are in seconds."""
 
     reward: int
     token: str | None
-    policy: int
+    policy: RewardPolicy
     threshold: int
     baseline: int
     committee: int
@@ -56,7 +61,7 @@ class Terms:
     reserve: int
 
     def argument(self, manifest: Manifest, holdout: bytes) -> tuple[object, ...]:
-        """The struct IBounties.Terms, in its field order."""
+        """The struct IBounties.Terms, in its field order; `holdout` is the commitment, zero without a holdout."""
         return (
             self.token or NATIVE,
             self.reward,
@@ -76,38 +81,47 @@ class Terms:
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of `task create` that `choose` takes."""
+    """Add the options of `task create` that `choose` takes."""
+    policies = ". ".join(f"{name}: {policy.text}" for name, policy in POLICIES.items())
     chosen = [
         click.option("--reward", type=Coins(), help="Reward in coins."),
-        click.option("--token", type=Address(), help="ERC-20 token that the reward is in, instead of coins."),
-        click.option("--reward-units", type=click.IntRange(1), help="Reward in the token's smallest units."),
+        click.option("--token", type=Address(), help="ERC-20 token of the reward, for a reward that is not in coins."),
+        click.option("--reward-units", type=click.IntRange(1), help="Reward in the token's smallest unit."),
         click.option("--threshold", type=SCORE, required=True, help="Score that a submission must reach to be paid."),
         click.option(
             "--policy",
-            type=click.Choice(POLICIES),
-            default="best",
+            type=click.Choice(list(POLICIES)),
+            default=RewardPolicy.BEST.name.lower(),
             show_default=True,
-            help="best: the best passing score takes all. ladder: each passing improvement takes its part.",
+            help=f"{policies}.",
         ),
         click.option(
-            "--baseline", type=SCORE, default=0, show_default=True, help="Score above which the ladder begins to pay."
+            "--baseline",
+            type=SCORE,
+            default=0,
+            show_default=True,
+            help="Score from which the policy ladder measures the first improvement.",
         ),
         click.option(
             "--committee", type=click.IntRange(1), default=15, show_default=True, help="Seats drawn in the first round."
         ),
         *(
-            click.option(f"--{name}-window", type=Duration(), default=default, show_default=True, help=f"While {what}.")
-            for name, default, what in WINDOWS
+            click.option(
+                _flag(name), type=Duration(), default=default, show_default=True, help=f"Time in which {what}."
+            )
+            for name, (default, what) in WINDOW_OPTIONS.items()
         ),
         click.option(
-            "--seat-fee", type=Coins(), help="Coins per seat and submission, paid by solvers.  [default: the least]"
+            "--seat-fee",
+            type=Coins(),
+            help="Coins for each seat and submission, paid by solvers.  [default: the deployment's minimum]",
         ),
         click.option(
             "--reserve",
             type=Coins(),
             default="0",
             show_default=True,
-            help="Coins that pay verifiers if the first round ends without a verdict; what is not used comes back.",
+            help="Coins that pay verifiers if the first round ends without a verdict; the unused part is returned.",
         ),
     ]
     for option in reversed(chosen):
@@ -115,42 +129,35 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def choose(deployed: Deployed, manifest: Manifest, **chosen: Any) -> Terms:
-    """Terms from the options, within what the deployment allows. Errors: UsageError, BadParameter."""
-    bounties = deployed.bounties
+def choose(deployed: Deployed, manifest: Manifest, **chosen: Any) -> Offer:
+    """The offer of those options, if the deployment allows it. Errors: UsageError, BadParameter."""
     token, in_coins, in_units = chosen["token"], chosen["reward"], chosen["reward_units"]
     if (token is None) == (in_coins is None) or (token is None) == (in_units is not None):
-        raise click.UsageError("say --reward COINS, or --token ADDRESS with --reward-units NUMBER")
-    windows = Windows(*(chosen[f"{name.replace('-', '_')}_window"] for name, _, _ in WINDOWS))
-    for i, (name, _, _) in enumerate(WINDOWS):
-        shortest, longest = bounties.window_range(i)
-        if not shortest <= windows[i] <= longest:
+        raise click.UsageError("give --reward COINS, or --token ADDRESS with --reward-units NUMBER")
+    windows = Windows(*(chosen[f"{name}_window"] for name in Windows._fields))
+    _check_windows(deployed, windows)
+    _check_committee(deployed, chosen["committee"])
+    if token is None:
+        max_reward = chosen["committee"] * deployed.stakes.SEAT() // REWARD_DIVISOR
+        if in_coins > max_reward:
             raise click.BadParameter(
-                f"this deployment allows {span(shortest)} to {span(longest)}", param_hint=f"--{name}-window"
+                f"the maximum for a committee of {chosen['committee']} is {coins(max_reward)} coins, so that lying "
+                "costs more than it brings",
+                param_hint="--reward",
             )
-    fewest, most = bounties.MIN_COMMITTEE(), bounties.MAX_COMMITTEE_SIZE()
-    if not fewest <= chosen["committee"] <= most:
-        raise click.BadParameter(f"this deployment allows {fewest} to {most} seats", param_hint="--committee")
-    needed, staked = bounties.SEAT_FACTOR() * chosen["committee"], deployed.stakes.active_seats()
-    if staked < needed:
-        raise click.UsageError(f"{needed} seats must be staked for that committee, and {staked} are")
-    if token is None and in_coins > (most_wei := chosen["committee"] * deployed.stakes.SEAT() // 8):
-        raise click.BadParameter(
-            f"{coins(most_wei)} coins is the most for that committee: lying must cost more than it brings",
-            param_hint="--reward",
-        )
-    cheapest = bounties.MIN_SEAT_FEE()
-    seat_fee = cheapest if chosen["seat_fee"] is None else chosen["seat_fee"]
-    if seat_fee < cheapest:
-        raise click.BadParameter(f"the least here is {coins(cheapest)} coins", param_hint="--seat-fee")
+    min_seat_fee = deployed.bounties.MIN_SEAT_FEE()
+    seat_fee = min_seat_fee if chosen["seat_fee"] is None else chosen["seat_fee"]
+    if seat_fee < min_seat_fee:
+        raise click.BadParameter(f"this deployment's minimum is {coins(min_seat_fee)} coins", param_hint="--seat-fee")
     if chosen["threshold"] > manifest.metric.bound:
         raise click.BadParameter(
-            f"no score is above {manifest.metric.bound} {manifest.metric.unit}", param_hint="--threshold"
+            f"no score of this task can exceed {manifest.metric.bound} {manifest.metric.unit}",
+            param_hint="--threshold",
         )
-    return Terms(
+    return Offer(
         reward=in_coins if token is None else in_units,
         token=token,
-        policy=POLICIES.index(chosen["policy"]),
+        policy=POLICIES[chosen["policy"]],
         threshold=chosen["threshold"],
         baseline=chosen["baseline"],
         committee=chosen["committee"],
@@ -160,35 +167,66 @@ def choose(deployed: Deployed, manifest: Manifest, **chosen: Any) -> Terms:
     )
 
 
-def describe(terms: Terms, bond_: int) -> str:
-    """The terms other than what is paid in coins, in one line."""
-    windows = ", ".join(f"{name} {span(length)}" for (name, _, _), length in zip(WINDOWS, terms.windows, strict=True))
-    text = f"score {terms.threshold} or more, {POLICIES[terms.policy]}; {terms.committee} seats; {windows}"
-    return text if terms.token is None else f"{text}; reward {terms.reward} and bond {bond_} units of {terms.token}"
+def _flag(window: str) -> str:
+    return f"--{window.replace('_', '-')}-window"
 
 
-def bond(deployed: Deployed, terms: Terms) -> int:
+def _check_windows(deployed: Deployed, windows: Windows) -> None:
+    for position, (name, seconds) in enumerate(windows._asdict().items()):
+        shortest, longest = deployed.bounties.window_range(position)
+        if not shortest <= seconds <= longest:
+            raise click.BadParameter(
+                f"this deployment allows {span(shortest)} to {span(longest)}", param_hint=_flag(name)
+            )
+
+
+def _check_committee(deployed: Deployed, committee: int) -> None:
+    bounties = deployed.bounties
+    fewest, most = bounties.MIN_COMMITTEE(), bounties.MAX_COMMITTEE_SIZE()
+    if not fewest <= committee <= most:
+        raise click.BadParameter(f"this deployment allows {fewest} to {most} seats", param_hint="--committee")
+    needed, staked = bounties.SEAT_FACTOR() * committee, deployed.stakes.active_seats()
+    if staked < needed:
+        raise click.BadParameter(
+            f"a committee of {committee} needs {needed} staked seats, and {staked} are staked: choose a smaller one "
+            "or wait for operators to join",
+            param_hint="--committee",
+        )
+
+
+def describe(offer: Offer, bond_: int) -> str:
+    """The offer in one line, without what is paid in coins."""
+    windows = ", ".join(f"{name.replace('_', ' ')} {span(length)}" for name, length in offer.windows._asdict().items())
+    policy = offer.policy.name.lower()
+    text = f"threshold {offer.threshold}, policy {policy}; {offer.committee} seats; windows: {windows}"
+    return text if offer.token is None else f"{text}; reward {offer.reward} and bond {bond_} units of {offer.token}"
+
+
+def bond(deployed: Deployed, offer: Offer) -> int:
     """The sponsor's bond for a sealed holdout, in the reward's asset."""
-    return int(terms.reward * deployed.bounties.SPONSOR_BOND_BPS() // BPS)
+    return int(offer.reward * deployed.bounties.SPONSOR_BOND_BPS() // BPS)
 
 
-def payments(terms: Terms, bond_: int) -> Sequence[tuple[str, int, str]]:
-    """What is paid in coins, for the confirmation."""
-    reserve = ("reserve", terms.reserve, "what is not used comes back")
-    if terms.token is not None:
+def payments(offer: Offer, bond_: int) -> Sequence[tuple[str, int, str]]:
+    """What is paid in coins, as (label, wei, remark) for the confirmation."""
+    reserve = ("reserve", offer.reserve, "the unused part is returned")
+    if offer.token is not None:
         return [reserve]
     return [
-        ("reward", terms.reward, "back when nobody passes"),
-        ("bond", bond_, "back unless you keep the holdout's key"),
+        ("reward", offer.reward, "returned if no submission passes"),
+        ("bond", bond_, "returned unless you keep the holdout's key"),
         reserve,
     ]
 
 
 def approve(signer: Signer, token: str, spender: str, amount: int) -> None:
-    """Let the escrow pull `amount` of the token, if it may not yet. Errors: ClickException."""
+    """Allow the escrow to take `amount` of the token, unless it already may. Errors: ClickException."""
     contract = ContractInstance(token, ContractType.model_validate({"contractName": "ERC20", "abi": ERC20}))
-    if contract.balanceOf(signer.address) < amount:
-        raise click.ClickException(f"{signer.address} has less than {amount} units of the token")
+    balance = contract.balanceOf(signer.address)
+    if balance < amount:
+        raise click.ClickException(
+            f"{signer.address} has {balance} units of the token {token}, and {amount} are needed"
+        )
     if contract.allowance(signer.address, spender) < amount:
-        signer.confirm(f"allow the escrow to take {amount} of the smallest units of the token {token}")
+        signer.confirm(f"allow the escrow to take {amount} of the smallest unit of the token {token}")
         signer.send(contract.approve, spender, amount)

@@ -1,4 +1,4 @@
-"""Amounts, durations and points in time as people write and read them."""
+"""Reads and formats amounts, durations and points in time."""
 
 import re
 from datetime import datetime
@@ -7,7 +7,9 @@ from decimal import Decimal, InvalidOperation
 import click
 
 DECIMALS = 18
-MAX_WEI = 2**120  # what the contracts take as an amount
+MAX_WEI = 2**120
+"""Amounts are below this bound, as in contracts/modules/tasks.vy."""
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9}[smhd])+")
 _STEPS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -26,7 +28,7 @@ class Coins(click.ParamType):
             if not 0 <= wei < MAX_WEI or wei != int(wei):
                 raise ValueError
         except (InvalidOperation, ValueError, OverflowError):
-            self.fail(f"{value!r} is no amount of coins (at most {DECIMALS} decimals), such as 1.5", param, ctx)
+            self.fail(f"{value!r} is not an amount of coins such as 1.5, with at most {DECIMALS} decimals", param, ctx)
         return int(wei)
 
 
@@ -40,18 +42,18 @@ class Duration(click.ParamType):
             return value
         text = str(value)
         if not _DURATION.fullmatch(text):
-            self.fail(f"{text!r} is no duration: write 30s, 15m, 12h, 7d or 1d12h", param, ctx)
+            self.fail(f"{text!r} is not a duration such as 30s, 15m, 12h, 7d or 1d12h", param, ctx)
         return sum(int(part[:-1]) * _SECONDS[part[-1]] for part in re.findall(r"\d+[smhd]", text))
 
 
 def coins(wei: int) -> str:
-    """An amount of the native coin, exact to the wei: 1.5, and 0.000000001 rather than 1E-9."""
+    """Format wei as coins, exactly and without an exponent: 1.5, 0.000000001."""
     text = f"{Decimal(wei).scaleb(-DECIMALS):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def span(seconds: int) -> str:
-    """A length of time by its two largest units: 3 h 20 min."""
+    """Format seconds by their two largest units: 3 h 20 min."""
     parts = []
     rest = max(0, seconds)
     for size, name in _STEPS:
@@ -62,12 +64,12 @@ def span(seconds: int) -> str:
 
 
 def moment(timestamp: int, now: int) -> str:
-    """A point in time as local time, and how far it is from `now`: 2026-05-01 18:30:00 CEST (in 3 h)."""
+    """Format a point in time as local time and its distance from `now`: 2026-05-01 18:30:00 CEST (in 3 h)."""
     local = datetime.fromtimestamp(timestamp).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     return f"{local} (in {span(timestamp - now)})" if timestamp > now else f"{local} ({span(now - timestamp)} ago)"
 
 
 def short(value: str | bytes) -> str:
-    """The ends of an address or digest, enough for people to tell two apart."""
+    """The first and last digits of an address or digest, for people to tell two apart."""
     text = value if isinstance(value, str) else "0x" + value.hex()
     return f"{text[:6]}…{text[-4:]}"

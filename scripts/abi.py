@@ -1,6 +1,6 @@
-"""Generate verifier/chain/abi/*.json from the contracts: `python -m scripts.abi`; with --check only say what is stale.
+"""Generates verifier/chain/abi/*.json from the contracts: `python -m scripts.abi`; with --check it only compares.
 
-The verifier's package needs no compiler: it carries the ABIs it was built for, and a test holds them equal.
+The verifier package contains the ABIs, so that it needs no compiler. A test compares them with the sources.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAMES = ("Stakes", "Panel", "Bounties")
 
 
 def compile_abi(name: str) -> str:
-    """The ABI of contracts/NAME.vy as it is written to its file."""
+    """The ABI of contracts/`name`.vy as the text of its file."""
     source = ROOT / "contracts" / f"{name}.vy"
     compiled = compile_files([source], ["abi"], paths=[ROOT])
     ((_, outputs),) = compiled.items()
@@ -25,7 +25,7 @@ def compile_abi(name: str) -> str:
 
 
 def main() -> None:
-    """Write what changed, or with --check fail when something would."""
+    """Write the ABIs that changed; with --check, exit with 1 if there are any."""
     stale = []
     FOLDER.mkdir(exist_ok=True)
     for name in NAMES:
@@ -36,8 +36,8 @@ def main() -> None:
         if "--check" not in sys.argv[1:]:
             path.write_text(text, "utf-8")
     if stale and "--check" in sys.argv[1:]:
-        sys.exit(f"stale: {', '.join(stale)}; run `python -m scripts.abi`")
-    print(f"ABIs: {', '.join(stale) or 'nothing'} changed")
+        sys.exit(f"the ABIs of {', '.join(stale)} are stale: run `python -m scripts.abi`")
+    print(f"ABIs written: {', '.join(stale) or 'none'}")
 
 
 if __name__ == "__main__":

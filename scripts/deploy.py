@@ -1,4 +1,4 @@
-"""Deploy Stakes, Panel and Bounties, and write down what was deployed.
+"""Deploy Stakes, Panel and Bounties, and write the deployment's record.
 
 ape run deploy --network ethereum:devnet:node --account sponsor --profile demo
 """
@@ -21,13 +21,13 @@ from scripts._parameters import PROFILES, deploy
     type=click.Choice(sorted(PROFILES)),
     default="public",
     show_default=True,
-    help="Which ranges the deployment allows; they can never be changed.",
+    help="Parameters and ranges of the deployment; they can never be changed.",
 )
 def cli(alias: str, passphrase_file: Path | None, yes: bool, profile: str) -> None:
-    """Deploy the three contracts; nobody owns them afterwards.
+    """Deploy the three contracts, which have no owner.
 
-    The record goes to deployments/<network>.json, which every other script reads; `ape run verify` checks the chain
-    against it.
+    The record is written to deployments/<network>.json, which every other script reads; `ape run verify` compares the
+    contracts with it.
     """
     _deployments.check_free(_chain.network())
     signer = _chain.Signer(alias, passphrase_file, yes)
@@ -60,4 +60,4 @@ def cli(alias: str, passphrase_file: Path | None, yes: bool, profile: str) -> No
     target = _deployments.save(_chain.network(), record)
     for name, contract in contracts.items():
         click.echo(f"  {name:<9} {contract.address}")
-    click.echo(f"written to {target}")
+    click.echo(f"the record is {target}")

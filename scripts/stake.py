@@ -1,4 +1,4 @@
-"""Staked seats: join, set-operator, exit, withdraw.
+"""The commands of a seat's owner: join, set-operator, exit, withdraw.
 
 ape run stake join --network ethereum:sepolia --account owner --operator 0x… --endpoint https://…
 """
@@ -10,32 +10,37 @@ import click
 from scripts import _chain, _units
 
 MAX_ENDPOINT_BYTES = 200
+"""Maximum length of an endpoint in the contract's interface."""
+
 STAKE = click.argument("stake", type=_chain.Word())
 
 
 @click.group()
 def cli() -> None:
-    """Seats in the registry of verifiers: one seat is one stake and one vote."""
+    """Manage seats in the registry of verifiers: one seat is one stake and one vote."""
 
 
 @cli.command(cls=_chain.Command)
 @_chain.account_options
-@click.option("--operator", type=_chain.Address(), required=True, help="The key that the service votes with.")
-@click.option("--endpoint", default="", help="Base URL where the service mirrors artifacts.")
+@click.option(
+    "--operator", type=_chain.Address(), required=True, help="Address of the key with which the service votes."
+)
+@click.option("--endpoint", default="", help="Base URL at which the service mirrors files.")
 @click.option("--seats", default=1, show_default=True, type=click.IntRange(1, 64), help="How many seats to open.")
 def join(alias: str, passphrase_file: Path | None, yes: bool, operator: str, endpoint: str, seats: int) -> None:
-    """Open seats and enrol them at the panel. The stake is locked until `exit`, and is slashed when the seat lies.
+    """Open seats and enrol them at the panel.
 
-    The account is the owner, which can leave, rotate the operator and be paid; the operator key can only vote.
+    The stake is locked until you exit. It is slashed if the seat votes wrongly or stays silent. Your account is the
+    owner: it can exit, change the operator and be paid. The operator's key can only vote.
     """
     if len(endpoint.encode()) > MAX_ENDPOINT_BYTES:
-        raise click.BadParameter(f"at most {MAX_ENDPOINT_BYTES} bytes", param_hint="--endpoint")
+        raise click.BadParameter(f"an endpoint has at most {MAX_ENDPOINT_BYTES} bytes", param_hint="--endpoint")
     stakes, panel, _ = _chain.deployed()
     owner = _chain.Signer(alias, passphrase_file, yes)
     price = stakes.SEAT()
     owner.confirm(
         f"open {seats} seat{'s' * (seats > 1)} for operator {operator}",
-        [("stake", seats * price, f"locked; back {_units.span(stakes.EXIT_DELAY())} after `exit`, unless slashed")],
+        [("stake", seats * price, f"locked; returned {_units.span(stakes.EXIT_DELAY())} after `exit`, unless slashed")],
     )
     for _number in range(seats):
         receipt = owner.send(stakes.join, operator, endpoint, panel.address, value=price)
@@ -48,10 +53,10 @@ def join(alias: str, passphrase_file: Path | None, yes: bool, operator: str, end
 @STAKE
 @click.argument("operator", type=_chain.Address())
 def set_operator(alias: str, passphrase_file: Path | None, yes: bool, stake: bytes, operator: str) -> None:
-    """Let the key OPERATOR vote for the seat STAKE from now on; open duties pass to it."""
+    """Let the key OPERATOR vote for the seat STAKE from now on, also in tasks that are under way."""
     stakes = _chain.deployed().stakes
     if stakes.seat(stake).operator == operator:
-        click.echo(f"{operator} is its operator already")
+        click.echo(f"{operator} is already the operator of this seat")
         return
     owner = _chain.Signer(alias, passphrase_file, yes)
     owner.confirm(f"let {operator} vote for seat 0x{stake.hex()}")
@@ -63,30 +68,32 @@ def set_operator(alias: str, passphrase_file: Path | None, yes: bool, stake: byt
 @_chain.account_options
 @STAKE
 def exit(alias: str, passphrase_file: Path | None, yes: bool, stake: bytes) -> None:
-    """Leave with the seat STAKE: run it once to announce it, and again, after the delay, to close the seat.
+    """Close the seat STAKE: run this once to request the exit, and again after the delay to close the seat.
 
-    In between the seat finishes what it was drawn for, and is slashed when it does not.
+    Until then the seat still owes the duties for which it was drawn, and is slashed if it misses them.
     """
     stakes = _chain.deployed().stakes
     owner = _chain.Signer(alias, passphrase_file, yes)
     seat, delay = stakes.seat(stake), stakes.EXIT_DELAY()
     if seat.exit_at == 0:
-        owner.confirm(f"announce that seat 0x{stake.hex()} leaves in {_units.span(delay)}; there is no way back")
+        owner.confirm(f"request the exit of seat 0x{stake.hex()} in {_units.span(delay)}, which cannot be undone")
         owner.send(stakes.request_exit, stake)
         since = stakes.seat(stake).exit_at
-        click.echo(f"leaving; run this again {_units.moment(since + delay, since)}")
+        click.echo(f"exit requested; run this command again {_units.moment(since + delay, since)}")
     else:
-        owner.confirm(f"close seat 0x{stake.hex()} and be credited {_units.coins(seat.balance)} coins")
+        owner.confirm(f"close seat 0x{stake.hex()} and credit {_units.coins(seat.balance)} coins to its owner")
         owner.send(stakes.exit, stake)
-        click.echo("left; `ape run stake withdraw` pays it out")
+        click.echo("the seat is closed; `ape run stake withdraw` pays out the credit")
 
 
 @cli.command(cls=_chain.Command)
 @_chain.account_options
-@click.option("--asset", type=_chain.Address(), default=_chain.NATIVE, help="Token; the native coin unless said.")
-@click.option("--to", type=_chain.Address(), help="Who is paid; the account itself unless said.")
+@click.option(
+    "--asset", type=_chain.Address(), default=_chain.NATIVE, help="Address of the token.  [default: the native coin]"
+)
+@click.option("--to", type=_chain.Address(), help="Address that receives the payment.  [default: the account]")
 def withdraw(alias: str, passphrase_file: Path | None, yes: bool, asset: str, to: str | None) -> None:
-    """Pay out everything the account is owed: closed stakes, fees, rewards, bonds."""
+    """Pay out everything that is credited to the account: closed stakes, fees, rewards, bonds."""
     stakes, _, bounties = _chain.deployed()
     account = _chain.Signer(alias, passphrase_file, yes)
     receiver = to or account.address
@@ -95,7 +102,7 @@ def withdraw(alias: str, passphrase_file: Path | None, yes: bool, asset: str, to
     owed = [(contract, contract.credit(asset, account.address)) for contract in (stakes, bounties)]
     total = sum(amount for _, amount in owed)
     if not total:
-        click.echo("nothing is owed to this account")
+        click.echo("nothing is credited to this account")
         return
     account.confirm(f"pay out {shown(total)} {unit} to {receiver}")
     for contract, amount in owed:

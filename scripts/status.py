@@ -1,4 +1,4 @@
-"""Where every task stands, and who owes which step until when.
+"""Show where every task stands, and who owes which step until when.
 
 ape run status --network ethereum:sepolia [--task 0x…]
 """
@@ -11,24 +11,25 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from scripts import _chain, _records, _state, _terms
+from scripts import _chain, _records, _state
 from scripts._units import coins, moment, short
 from verifier.artifacts.policy import printable
 from verifier.protocol.constants import Phase, VerdictStatus
 from verifier.protocol.obligations import Action, Party, Step, obligations
 from verifier.protocol.state import TaskState
 
-PIPE_COLUMNS = 140  # a program that reads the tables wants rows whole
+PIPE_COLUMNS = 140
+"""Width of the tables when the output is not a terminal, so that rows are not wrapped."""
 
 
 @click.command(cls=_chain.Command)
 @click.option(
-    "--task", type=_records.TaskId(), help="Only this one (an id or a record), with its submissions and seats."
+    "--task", type=_records.TaskId(), help="Show only this task (an id or a record), with its submissions and seats."
 )
 def cli(task: bytes | None) -> None:
     """Show tasks, their submissions and panels, and who owes which step until when.
 
-    Everything shown is of one block. Times are local; a deadline in brackets counts from that block's time.
+    Everything is read at one block. Times are local; the time in brackets is the distance from that block's time.
     """
     snapshot = _state.read()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
@@ -53,9 +54,9 @@ def _show_task(console: Console, state: TaskState) -> None:
     reward = coins(view.reward) if terms.asset == _chain.NATIVE else str(view.reward)
     console.print(f"[bold]task 0x{state.id.hex()}[/bold]")
     console.print(f"  {_standing(state)}; sponsor {view.sponsor}")
-    policy = _terms.POLICIES[terms.policy]
+    policy = terms.policy.name.lower()
     console.print(f"  reward {reward} {unit} ({policy}), threshold {terms.threshold}, {view.submissions} submissions")
-    # A stranger wrote the URI: no control character of it reaches the terminal.
+    # The URI is untrusted text: its control characters must not reach the terminal.
     console.print(f"  manifest {printable(state.history.manifest_uri, 256)}", markup=False, soft_wrap=True)
 
 

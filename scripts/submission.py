@@ -1,4 +1,4 @@
-"""A solver's side of a task: commit, reveal, decline.
+"""The commands of a solver: commit, reveal, decline.
 
 ape run submission commit --network ethereum:sepolia --account NAME --task 0x… --sealed sealed.json --uri https://… …
 """
@@ -22,39 +22,39 @@ RECORD = click.option("--record", type=_chain.FILE, required=True, help="The rec
 
 @click.group()
 def cli() -> None:
-    """Submit to a task: commit to a sealed file now, open it once the holdout is known, or decline."""
+    """Submit to a task: commit to a sealed file, and reveal or decline it after the holdout is revealed."""
 
 
 @cli.command(cls=_chain.Command)
 @_chain.account_options
-@click.option("--task", type=_records.TaskId(), required=True, help="The task's id, or the sponsor's record of it.")
+@click.option("--task", type=_records.TaskId(), required=True, help="The task's id, or the path of its record.")
 @click.option(
-    "--sealed", "sealed_file", type=_chain.FILE, required=True, help="JSON that `touchstone seal` printed of it."
+    "--sealed", "sealed_file", type=_chain.FILE, required=True, help="JSON that `touchstone seal` printed for it."
 )
-@click.option("--uri", required=True, help="Where the sealed file can be fetched, from now until the task ends.")
+@click.option("--uri", required=True, help="Where verifiers can fetch the sealed file, from now until the task ends.")
 @click.option(
     "--out",
     type=_chain.NEW_FILE,
     required=True,
-    help="The submission's record, which `reveal` and `decline` need. It is written before anything is sent; run the "
-    "same command again to go on after an interruption.",
+    help="Where to write the submission's record, which `reveal` and `decline` need. It is written before anything is "
+    "sent; to continue after an interruption, run the same command again.",
 )
 def commit(
     alias: str, passphrase_file: Path | None, yes: bool, task: bytes, sealed_file: Path, uri: str, out: Path
 ) -> None:
-    """Commit to a sealed submission; nobody learns what is in it.
+    """Commit to a sealed submission; its content stays secret.
 
-    Paid at once: a bond, which comes back when you reveal or decline in time (or when verifiers could not fetch the
-    file), and the committee's fee, which does not.
+    You pay at once: a bond, which is returned if you reveal or decline in time or if verifiers could not fetch the
+    file, and the committee's fee, which is not returned.
     """
     if len(uri) > MAX_URI_CHARACTERS or not uri.isascii():
-        raise click.BadParameter(f"at most {MAX_URI_CHARACTERS} plain characters", param_hint="--uri")
+        raise click.BadParameter(f"a URI has at most {MAX_URI_CHARACTERS} ASCII characters", param_hint="--uri")
     sealed = _sealed.load(sealed_file)
     bounties = _chain.deployed().bounties
     signer = _chain.Signer(alias, passphrase_file, yes)
     snapshot = _state.read()
     state = snapshot.task(task)
-    _check_twin(bounties, task, signer.address)
+    _chain.check_commitment(bounties, "submission_commitment", commitments.submission, task, signer.address)
     chain_id = ape.chain.chain_id
     commitment = commitments.submission(
         chain_id, bounties.address, task, signer.address, sealed.sealed, sealed.plain, sealed.key()
@@ -74,30 +74,30 @@ def commit(
     there = next((item for item in state.history.submissions if item.commitment == commitment), None)
     if there is not None:
         _records.write(out, record)
-        click.echo(f"committed already, as submission {there.index}; record in {out}")
+        click.echo(f"already committed as submission {there.index}; the record is {out}")
         return
     now = snapshot.block.timestamp
     closes = state.commit_closes
     if state.view.phase != Phase.COMMITTING:
-        raise click.ClickException(f"commits closed {_units.moment(closes, now)}")
+        raise click.ClickException(f"it is too late to commit: the window ended {_units.moment(closes, now)}")
     bond, fee = bounties.bond_of(state.view.submissions), bounties.fee(task)
     signer.confirm(
-        f"commit to task 0x{task.hex()}\n  commits close {_units.moment(closes, now)}",
-        [("bond", bond, "back when you reveal or decline"), ("fee", fee, "the committee's, not given back")],
+        f"commit to task 0x{task.hex()}\n  the window ends {_units.moment(closes, now)}",
+        [("bond", bond, "returned if you reveal or decline"), ("fee", fee, "for the committee, not returned")],
     )
     _records.write(out, record)
     receipt = signer.send(bounties.commit_submission, task, commitment, sealed.sealed, uri, value=bond + fee)
     index = next(iter(receipt.decode_logs(bounties.SubmissionCommitted))).index
-    click.echo(f"committed, as submission {index}; record in {out}")
+    click.echo(f"committed as submission {index}; the record is {out}")
 
 
 @cli.command(cls=_chain.Command)
 @_chain.account_options
 @RECORD
 def reveal(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -> None:
-    """Publish the submission's key, once the holdout is known. From then on everybody can read the submission.
+    """Publish the submission's key, after the holdout is revealed. From then on anyone can read the submission.
 
-    Score it on the opened holdout first: one that does not pass can be declined and stays private.
+    Score it on the opened holdout first: a submission that does not pass can be declined and stays private.
     """
     fields = _records.read(record, "submission")
     snapshot, state, item = _due(fields)
@@ -110,18 +110,20 @@ def reveal(alias: str, passphrase_file: Path | None, yes: bool, record: Path) ->
         fields["chain_id"], bounties.address, state.id, fields["solver"], sealed, plain, key
     )
     if opened != item.commitment:
-        raise click.ClickException("the key, or the record, is not the one that the commitment binds")
+        raise click.ClickException(
+            "the key or the record does not belong to this submission: they do not open its commitment"
+        )
     signer = _chain.Signer(alias, passphrase_file, yes)
     signer.confirm(_action("reveal", state, item, snapshot.block.timestamp))
     signer.send(bounties.reveal_submission, state.id, item.index, sealed, plain, key)
-    click.echo(f"revealed submission {item.index}; the bond comes back when the task ends")
+    click.echo(f"revealed submission {item.index}; the bond is returned when the task ends")
 
 
 @cli.command(cls=_chain.Command)
 @_chain.account_options
 @RECORD
 def decline(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -> None:
-    """Withdraw the submission instead of revealing it: it stays private, and the bond comes back when the task ends."""
+    """Withdraw the submission instead of revealing it: it stays private, and the bond is returned."""
     fields = _records.read(record, "submission")
     snapshot, state, item = _due(fields)
     if item is None:
@@ -129,32 +131,39 @@ def decline(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -
     signer = _chain.Signer(alias, passphrase_file, yes)
     signer.confirm(_action("decline", state, item, snapshot.block.timestamp))
     signer.send(_chain.deployed().bounties.decline, state.id, item.index)
-    click.echo(f"declined submission {item.index}; the bond comes back when the task ends")
+    click.echo(f"declined submission {item.index}; the bond is returned when the task ends")
 
 
 def _due(fields: dict[str, Any]) -> tuple[_state.Snapshot, TaskState, Submission | None]:
-    """The recorded submission, if it is to be answered now; None when it is already. Errors: ClickException.
+    """The recorded submission, if it can be revealed or declined now; None if that is done.
 
-    The key leaves this machine with the first simulation of a reveal, so everything else is looked at before.
+    The simulation of a reveal sends the key to the node, so everything else is checked first. Errors: ClickException.
     """
     snapshot = _state.read()
     state = snapshot.task(bytes.fromhex(fields["task"][2:]))
     commitment = bytes.fromhex(fields["commitment"][2:])
     item = next((entry for entry in state.history.submissions if entry.commitment == commitment), None)
     if item is None:
-        raise click.ClickException("this submission was recorded and never committed: run `commit` again")
+        raise click.ClickException(
+            "this submission was recorded but never committed: run `ape run submission commit` again"
+        )
     for answer, bitmap in (("revealed", state.view.revealed), ("declined", state.view.declined)):
         if bitmap >> item.index & 1:
-            click.echo(f"submission {item.index} is {answer} already")
+            click.echo(f"submission {item.index} is already {answer}")
             return snapshot, state, None
     if state.view.phase != Phase.REVEALING:
         closes, now = state.reveal_closes, snapshot.block.timestamp
         if closes is not None and now >= closes:
-            raise click.ClickException(f"too late: reveals ended {_units.moment(closes, now)}")
-        raise click.ClickException(f"reveals are not open: the task is {state.view.phase.text}")
+            raise click.ClickException(
+                f"it is too late: the window to reveal or decline ended {_units.moment(closes, now)}"
+            )
+        raise click.ClickException(
+            f"submissions cannot be revealed or declined now: the task is {state.view.phase.text}"
+        )
     if not state.awaits_answer(item.index):
         raise click.ClickException(
-            f"submission {item.index} was not admitted: most of the committee could not fetch it; its bond comes back"
+            f"submission {item.index} was not admitted, because most of the committee could not fetch it; its bond is "
+            "returned when the task ends"
         )
     return snapshot, state, item
 
@@ -163,11 +172,3 @@ def _action(verb: str, state: TaskState, item: Submission, now: int) -> str:
     closes = state.reveal_closes
     due = "" if closes is None else f", due {_units.moment(closes, now)}"
     return f"{verb} submission {item.index} of task 0x{state.id.hex()}{due}"
-
-
-def _check_twin(bounties: Any, task: bytes, solver: str) -> None:
-    """See that this program and the contract mean the same commitment, without telling the node the real key."""
-    probe = (bytes([1] * 32), bytes([2] * 32), bytes([3] * 32))
-    ours = commitments.submission(ape.chain.chain_id, bounties.address, task, solver, *probe)
-    if bytes(bounties.submission_commitment(task, solver, *probe)) != ours:
-        raise click.ClickException("the contract computes other commitments than this version: do not use it")

@@ -1,4 +1,4 @@
-"""A sponsor's side of a task: create, top-up, reveal-holdout, cancel.
+"""The commands of a sponsor: create, top-up, reveal-holdout, cancel.
 
 ape run task create --network ethereum:sepolia --account NAME --manifest task/manifest.json --manifest-uri https://… …
 """
@@ -29,15 +29,15 @@ def cli() -> None:
     "--holdout",
     "holdout_file",
     type=_chain.FILE,
-    help="JSON that `touchstone seal` printed of the holdout; left out when the practice set is what decides.",
+    help="JSON that `touchstone seal` printed for the holdout; leave it out if the practice set is evaluated.",
 )
 @_terms.options
 @click.option(
     "--out",
     type=_chain.NEW_FILE,
     required=True,
-    help="The task's record, which `reveal-holdout` needs. It is written before anything is sent; run the same command "
-    "again to go on after an interruption.",
+    help="Where to write the task's record, which `reveal-holdout` needs. It is written before anything is sent; to "
+    "continue after an interruption, run the same command again.",
 )
 def create(
     alias: str,
@@ -49,32 +49,35 @@ def create(
     out: Path,
     **chosen: Any,
 ) -> None:
-    """Escrow a reward. Program, sets and costs come from the manifest; everything else is an option.
+    """Create a task and escrow its reward.
 
-    Paid at once: the reward, a bond of a fifth or so of it that is lost when the holdout's key is not revealed in time,
-    and the reserve. The manifest, the program, the practice set and the sealed holdout must be reachable from now on.
+    The manifest names the program, the sets and the costs; the options are everything else. You pay at once: the
+    reward; with a sealed holdout a bond, which is lost if you do not reveal the holdout's key in time; and the reserve.
+    The manifest, the program, the practice set and the sealed holdout must stay reachable from now on.
     """
     if len(manifest_uri) > MAX_URI_CHARACTERS or not manifest_uri.isascii():
-        raise click.BadParameter(f"at most {MAX_URI_CHARACTERS} plain characters", param_hint="--manifest-uri")
+        raise click.BadParameter(
+            f"a URI has at most {MAX_URI_CHARACTERS} ASCII characters", param_hint="--manifest-uri"
+        )
     with manifest_file.open("rb") as file:
         manifest = Manifest.from_bytes(file.read(MAX_MANIFEST_BYTES + 1))
     holdout = None if holdout_file is None else _sealed.load(holdout_file)
     _check_holdout(manifest, holdout)
     deployed = _chain.deployed()
     signer = _chain.Signer(alias, passphrase_file, yes)
-    terms = _terms.choose(deployed, manifest, **chosen)
+    offer = _terms.choose(deployed, manifest, **chosen)
 
     bounties = deployed.bounties
     record = _recorded(out, manifest)
     if record is not None and bounties.phase(record["task"]):
-        click.echo(f"{out} records task {record['task']}, which exists already")
+        click.echo(f"the task {record['task']}, which {out} records, exists already")
         return
-    # By name: an ape contract has an attribute `nonce` of its own.
+    # Called by name, because an ape contract has an attribute `nonce` of its own.
     nonce = bounties.call_view_method("nonce", signer.address)
     chain_id = ape.chain.chain_id
     commitment = commitments.ZERO
     if holdout is not None:
-        _check_twin(bounties, signer.address, nonce)
+        _chain.check_commitment(bounties, "holdout_commitment", commitments.holdout, signer.address, nonce)
         commitment = commitments.holdout(
             chain_id, bounties.address, signer.address, nonce, holdout.sealed, holdout.plain, holdout.key()
         )
@@ -82,9 +85,9 @@ def create(
     task = commitments.task(
         chain_id, bounties.address, signer.address, nonce, manifest.digest(), program, practice, commitment
     )
-    bond = _terms.bond(deployed, terms) if holdout is not None else 0
-    action = f"create task 0x{task.hex()}: {manifest.title}\n  {_terms.describe(terms, bond)}"
-    signer.confirm(action, _terms.payments(terms, bond))
+    bond = _terms.bond(deployed, offer) if holdout is not None else 0
+    action = f"create task 0x{task.hex()}: {manifest.title}\n  {_terms.describe(offer, bond)}"
+    signer.confirm(action, _terms.payments(offer, bond))
     _records.write(
         out,
         {
@@ -105,46 +108,51 @@ def create(
             },
         },
     )
-    if terms.token is not None:
-        _terms.approve(signer, terms.token, bounties.address, terms.reward + bond)
-    value = terms.reserve if terms.token is not None else terms.reward + bond + terms.reserve
-    argument = terms.argument(manifest, commitment)
+    if offer.token is not None:
+        _terms.approve(signer, offer.token, bounties.address, offer.reward + bond)
+    value = offer.reserve if offer.token is not None else offer.reward + bond + offer.reserve
+    argument = offer.argument(manifest, commitment)
     receipt = signer.send(bounties.create_task, argument, manifest_uri, value=value)
     created = next(iter(receipt.decode_logs(bounties.TaskCreated)))
     if bytes(created.task) != task:
-        # Another task of this sponsor came first, so the holdout's commitment, which binds the nonce, cannot be opened.
+        # The holdout's commitment binds the sponsor's nonce, so it cannot be opened for a task with another nonce.
         raise click.ClickException(
-            f"another task of yours came between: cancel 0x{bytes(created.task).hex()} now, before anybody commits, "
-            "and create it again with another --out"
+            f"you created another task at the same time, so the holdout of 0x{bytes(created.task).hex()} could not be "
+            "revealed: run `ape run task cancel` for it now, before anybody commits, and create it again with another "
+            "--out"
         )
     began = bounties.task(task).created_at
-    click.echo(
-        f"task 0x{task.hex()}\ncommits close {_units.moment(began + terms.windows.commit, began)}; record in {out}"
-    )
+    closes = _units.moment(began + offer.windows.commit, began)
+    click.echo(f"task 0x{task.hex()}\nsolvers can commit until {closes}; the record is {out}")
 
 
 @cli.command("top-up", cls=_chain.Command)
 @_chain.account_options
 @click.argument("task", type=_records.TaskId())
 @click.option("--amount", type=_units.Coins(), help="Coins to add.")
-@click.option("--amount-units", type=click.IntRange(1), help="Smallest units to add, where the reward is a token.")
+@click.option(
+    "--amount-units",
+    type=click.IntRange(1),
+    help="Amount to add in the smallest unit of the token, if the reward is in a token.",
+)
 def top_up(
     alias: str, passphrase_file: Path | None, yes: bool, task: bytes, amount: int | None, amount_units: int | None
 ) -> None:
-    """Add to the reward of TASK (an id or a record) while commits are open. Anyone may.
+    """Add to the reward of TASK (an id or a record) while solvers can commit. Anyone may.
 
-    It goes where the reward goes: to the sponsor, if nobody passes.
+    If no submission passes, the sponsor gets it with the rest of the reward.
     """
     bounties = _chain.deployed().bounties
     token = _state.read().task(task).terms.asset
     native = token == _chain.NATIVE
     added = amount if native else amount_units
     if added is None or None not in (amount, amount_units):
-        wanted = "coins: say --amount" if native else f"the token {token}: say --amount-units"
+        wanted = "coins: give --amount" if native else f"the token {token}: give --amount-units"
         raise click.UsageError(f"the reward of this task is in {wanted}")
     signer = _chain.Signer(alias, passphrase_file, yes)
-    paid = [("reward", added, "to the sponsor when nobody passes")] if native else []
-    signer.confirm(f"add {added} of the smallest units to the reward of task 0x{task.hex()}", paid)
+    paid = [("reward", added, "the sponsor gets it if no submission passes")] if native else []
+    shown = f"{_units.coins(added)} coins" if native else f"{added} of the smallest unit of the token"
+    signer.confirm(f"add {shown} to the reward of task 0x{task.hex()}", paid)
     if not native:
         _terms.approve(signer, token, bounties.address, added)
     signer.send(bounties.top_up, task, added, value=added if native else 0)
@@ -156,85 +164,79 @@ def top_up(
 @_chain.account_options
 @click.option("--record", type=_chain.FILE, required=True, help="The record that `create` wrote.")
 def reveal_holdout(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -> None:
-    """Publish the key of the sealed holdout, once the committee has attested. Silence costs the bond.
+    """Publish the key of the sealed holdout, after the committee has attested. If you do not, you lose the bond.
 
-    From then on everybody can read the holdout, and the solvers decide whether to reveal their submissions.
+    From then on anyone can read the holdout, and solvers decide whether to reveal their submissions.
     """
     fields = _records.read(record, "task")
     if fields["holdout"] is None:
-        raise click.UsageError("this task has no sealed holdout: its practice set is what decides")
+        raise click.UsageError("this task has no sealed holdout: its practice set is evaluated")
     bounties = _chain.deployed().bounties
     task = bytes.fromhex(fields["task"][2:])
     snapshot = _state.read()
     state = snapshot.task(task)
     if state.view.holdout_revealed_at:
-        click.echo("the holdout is revealed already")
+        click.echo("the holdout is already revealed")
         return
-    # The key leaves this machine with the first simulation, so everything else is looked at before.
+    # The simulation sends the key to the node, so everything else is checked first.
     closes = state.holdout_closes
     if state.view.phase != Phase.HOLDOUT or closes is None or not state.own_files_admitted:
-        raise click.ClickException(f"the holdout is not awaited: the task is {state.view.phase.text}")
+        raise click.ClickException(f"the holdout cannot be revealed now: the task is {state.view.phase.text}")
     now = snapshot.block.timestamp
     if now >= closes:
-        raise click.ClickException(f"too late: the holdout was due {_units.moment(closes, now)}")
+        raise click.ClickException(f"the holdout was due {_units.moment(closes, now)}: it is too late")
     sealed, plain = (digests.from_hex(fields["holdout"][name]) for name in ("sealed", "plain"))
     key = sealing.read_key(_records.resolve(record, fields["holdout"]["key_file"]))
     opened = commitments.holdout(
         fields["chain_id"], bounties.address, fields["sponsor"], fields["nonce"], sealed, plain, key
     )
     if opened != state.terms.holdout:
-        raise click.ClickException("the key, or the record, is not the one that the task's commitment binds")
+        raise click.ClickException(
+            "the key or the record does not belong to this task: they do not open its commitment"
+        )
     signer = _chain.Signer(alias, passphrase_file, yes)
     signer.confirm(f"reveal the holdout of task 0x{task.hex()}, due {_units.moment(closes, now)}")
     signer.send(bounties.reveal_holdout, task, sealed, plain, key)
     due = now + state.terms.windows.reveal
-    click.echo(f"revealed; solvers reveal or decline until about {_units.moment(due, now)}")
+    click.echo(f"revealed; solvers can reveal or decline until about {_units.moment(due, now)}")
 
 
 @cli.command(cls=_chain.Command)
 @_chain.account_options
 @click.argument("task", type=_records.TaskId())
 def cancel(alias: str, passphrase_file: Path | None, yes: bool, task: bytes) -> None:
-    """End TASK (an id or a record) where it cannot go on.
+    """End TASK (an id or a record) that is not wanted any more or cannot go on.
 
-    By its sponsor, as long as nobody has committed: everything comes back. By anyone: when nobody submitted, no
-    committee was drawn, the sponsor's files were not available, the sponsor kept the holdout's key, or nothing was
-    settled for so long that the terminal rule applies.
+    The sponsor may cancel until somebody commits, and gets everything back. Anyone may cancel when nobody submitted, no
+    committee was drawn, the sponsor's files were not available, the sponsor kept the holdout's key, or the terminal
+    rule applies because nothing was settled for too long.
     """
     bounties = _chain.deployed().bounties
     signer = _chain.Signer(alias, passphrase_file, yes)
     signer.confirm(f"cancel task 0x{task.hex()}")
     receipt = signer.send(bounties.cancel, task)
     ground = next(iter(receipt.decode_logs(bounties.Cancelled))).ground
-    click.echo(f"cancelled: {Ground(ground).text}; `ape run stake withdraw` pays out what came back")
+    click.echo(f"cancelled: {Ground(ground).text}; `ape run stake withdraw` pays out what was returned")
 
 
-def _check_holdout(manifest: Manifest, holdout: _sealed.Sealed | None) -> None:
-    """The sealed file must be the one the manifest announces. Errors: BadParameter."""
+def _check_holdout(manifest: Manifest, holdout: _sealed.SealedRecord | None) -> None:
+    """Check that the sealed file is the one that the manifest names. Errors: BadParameter."""
     if (manifest.holdout is None) != (holdout is None):
-        needs = "announces a sealed holdout: name its JSON" if holdout is None else "has no holdout: leave it out"
+        needs = "names a sealed holdout: give its JSON" if holdout is None else "has no holdout: leave this option out"
         raise click.BadParameter(f"the manifest {needs}", param_hint="--holdout")
     if (
         manifest.holdout is not None
         and holdout is not None
-        and digests.to_hex(holdout.sealed) != (announced := manifest.holdout.sealed_digest)
+        and (found := digests.to_hex(holdout.sealed)) != (named := manifest.holdout.sealed_digest)
     ):
-        raise click.BadParameter(f"the manifest announces the sealed file {announced}", param_hint="--holdout")
-
-
-def _check_twin(bounties: Any, sponsor: str, nonce: int) -> None:
-    """See that this program and the contract mean the same commitment, without telling the node the real key."""
-    probe = (bytes([1] * 32), bytes([2] * 32), bytes([3] * 32))
-    ours = commitments.holdout(ape.chain.chain_id, bounties.address, sponsor, nonce, *probe)
-    if bytes(bounties.holdout_commitment(sponsor, nonce, *probe)) != ours:
-        raise click.ClickException("the contract computes other commitments than this version: do not use it")
+        raise click.BadParameter(f"the manifest names the sealed file {named}, this is {found}", param_hint="--holdout")
 
 
 def _recorded(out: Path, manifest: Manifest) -> dict[str, Any] | None:
-    """The record that is there already, if it is of this manifest. Errors: UsageError."""
+    """The record that already exists, if it belongs to this manifest. Errors: UsageError."""
     if not out.exists():
         return None
     record = _records.read(out, "task")
     if record["manifest"] != digests.to_hex(manifest.digest()):
-        raise click.UsageError(f"{out} is the record of another task and is not overwritten")
+        raise click.UsageError(f"{out} is the record of another task and is not overwritten: choose another --out")
     return record

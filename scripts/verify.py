@@ -1,4 +1,4 @@
-"""Check the deployed contracts against their record and this source.
+"""Compare the deployed contracts with their record and with this source.
 
 ape run verify --network ethereum:sepolia
 """
@@ -13,9 +13,9 @@ from scripts import _chain, _deployments
 
 @click.command(cls=_chain.Command)
 def cli() -> None:
-    """Compare code and parameters on chain with deployments/<network>.json and with what this source compiles to.
+    """Compare code and parameters on chain with deployments/<network>.json and with this source.
 
-    Exits with 1 and names every difference.
+    Prints every comparison, and exits with 1 if there is a difference.
     """
     record = _chain.record()
     project = _chain.compiled()
@@ -47,7 +47,7 @@ def cli() -> None:
     for name, contract in (("Stakes", stakes), ("Panel", panel), ("Bounties", bounties)):
         code = bytes(ape.networks.provider.get_code(contract.address))
         found[f"{name}: hash of the code"] = ("0x" + keccak(code).hex(), record["contracts"][name]["code_hash"])
-        # Vyper appends immutables to the runtime code, so the compiled code is the beginning of the deployed one.
+        # Vyper appends the immutables to the runtime code, so the deployed code begins with the compiled code.
         runtime = to_bytes(hexstr=str(getattr(project, name).contract_type.runtime_bytecode.bytecode))
         found[f"{name}: code begins with this source's"] = (code[: len(runtime)] == runtime, True)
 
@@ -57,5 +57,7 @@ def cli() -> None:
         differences += not same
         click.echo(f"  {'ok  ' if same else 'DIFF'} {what}: {there}" + ("" if same else f", expected {expected}"))
     if differences:
-        raise click.ClickException(f"{differences} differences between the chain and the record")
+        raise click.ClickException(
+            f"the chain differs from the record or this source in {differences} places, marked DIFF"
+        )
     click.echo("the chain agrees with the record and with this source")

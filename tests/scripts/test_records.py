@@ -48,13 +48,13 @@ def test_sealed__with_another_key__is_refused_without_showing_either(tmp_path: P
 def test_sealed__whose_file_changed__is_refused(tmp_path: Path) -> None:
     description = seal(tmp_path)
     (tmp_path / "x.sealed").write_bytes(b"another")
-    with pytest.raises(click.UsageError, match="is not the sealed file that"):
+    with pytest.raises(click.UsageError, match="does not have the digest that .* states: seal the file again"):
         _sealed.load(description)
 
 
 @pytest.mark.parametrize("change", [{"sealed": "0x12"}, {"file": None}, {"key_file": 7}])
 def test_sealed__from_a_json_of_something_else__is_refused(tmp_path: Path, change: dict[str, object]) -> None:
-    with pytest.raises(click.UsageError, match="is not what `touchstone seal` prints"):
+    with pytest.raises(click.UsageError, match="does not have the JSON that `touchstone seal` prints"):
         _sealed.load(seal(tmp_path, **change))
 
 
@@ -70,7 +70,9 @@ def test_record__written_twice__may_be_the_same_and_never_another(tmp_path: Path
     path = tmp_path / "new" / "task.json"
     _records.write(path, {"record": "task", "nonce": 1})
     _records.write(path, {"nonce": 1, "record": "task"})
-    with pytest.raises(click.UsageError, match="the record of something else and is not overwritten"):
+    with pytest.raises(
+        click.UsageError, match="exists with other content and is not overwritten: choose another --out"
+    ):
         _records.write(path, {"record": "task", "nonce": 2})
     assert json.loads(path.read_text()) == {"record": "task", "nonce": 1}
 
@@ -88,7 +90,7 @@ def test_task_id__is_taken_as_it_stands_or_from_a_record(tmp_path: Path) -> None
     _records.write(record, {"record": "task", "task": "0x" + "ab" * 32})
     assert _records.TaskId().convert(str(record), None, None) == bytes([0xAB] * 32)
     assert _records.TaskId().convert("0x" + "cd" * 32, None, None) == bytes([0xCD] * 32)
-    with pytest.raises(click.BadParameter, match="is no id"):
+    with pytest.raises(click.BadParameter, match="is not an id, which is 0x and 64 hexadecimal digits"):
         _records.TaskId().convert("0x12", None, None)
 
 

@@ -202,7 +202,7 @@ def test_verify__of_a_record_that_says_something_else__names_each_difference(
     assert done.returncode == 1
     different = [line.split(":")[0] for line in done.stdout.splitlines() if line.startswith("  DIFF")]
     assert different == ["  DIFF Stakes.EXIT_DELAY", "  DIFF Panel"]
-    assert "2 differences between the chain and the record" in done.stderr
+    assert "the chain differs from the record or this source in 2 places, marked DIFF" in done.stderr
 
 
 def test_deploy__over_a_record__refuses(deployed: str, wallets: Wallets) -> None:
@@ -212,7 +212,7 @@ def test_deploy__over_a_record__refuses(deployed: str, wallets: Wallets) -> None
 def test_scripts__without_a_record__say_how_to_make_one(wallets: Wallets, tmp_path: Path) -> None:
     done = wallets.run("status", TOUCHSTONE_DEPLOYMENTS=str(tmp_path))
     assert done.returncode != 0
-    assert "run `ape run deploy --network …` first" in " ".join(done.stderr.split())
+    assert "run `ape run deploy --network …` to make a deployment of your own" in " ".join(done.stderr.split())
 
 
 def test_sending__without_yes__asks_and_sends_nothing(deployed: str, wallets: Wallets, people: dict[str, Any]) -> None:
@@ -220,12 +220,14 @@ def test_sending__without_yes__asks_and_sends_nothing(deployed: str, wallets: Wa
     done = wallets.run("stake", "join", f"--operator={operator}", "--account=owner", "--passphrase-file=/dev/null")
     assert done.returncode != 0
     assert "to pay  16 coins, and gas" in done.stdout
-    assert "send it?" in done.stdout
+    assert "Send the transaction?" in done.stdout
     assert "Aborted!" in done.stderr
 
 
 def test_account__that_does_not_exist__is_named(deployed: str, wallets: Wallets) -> None:
-    assert "no Ape account 'nobody'" in wallets.refused("stake", "withdraw", account="nobody")
+    assert "there is no Ape account 'nobody': `ape accounts list` shows the accounts" in wallets.refused(
+        "stake", "withdraw", account="nobody"
+    )
 
 
 # Stakes
@@ -243,7 +245,7 @@ def test_stake__operator_rotated_then_exit_announced__is_on_chain(
     assert "stake: not the owner" in wallets.refused(
         "stake", "set-operator", extra, people["sponsor"].address, account="solver"
     )
-    assert "leaving; run this again" in wallets.ok("stake", "exit", extra, account="owner")
+    assert "exit requested; run this command again" in wallets.ok("stake", "exit", extra, account="owner")
     assert "exit: too early" in wallets.refused("stake", "exit", extra, account="owner")
 
 
@@ -257,8 +259,8 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     committee = Committee(node, contracts, people["owner"])
     # The sponsor escrows a reward and is told what it costs.
     out = wallets.ok(*files.create("task.json", *TERMS), account="sponsor")
-    assert "reward   1  (back when nobody passes)" in out
-    assert "bond     0.2  (back unless you keep the holdout's key)" in out
+    assert "reward   1  (returned if no submission passes)" in out
+    assert "bond     0.2  (returned unless you keep the holdout's key)" in out
     assert "to pay   1.2 coins, and gas" in out
     record = files.folder / "task.json"
     task = bytes.fromhex(json.loads(record.read_text())["task"][2:])
@@ -273,31 +275,35 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     for name, weights in (("good", good), ("bad", bad)):
         files.submission(name, weights)
     out = wallets.ok(*files.commit(record, "good"), account="solver")
-    assert "bond    0.01  (back when you reveal or decline)" in out
-    assert "fee     0.03  (the committee's, not given back)" in out
-    assert "committed, as submission 0" in out
-    assert "committed already, as submission 0" in wallets.ok(*files.commit(record, "good"), account="solver")
+    assert "bond    0.01  (returned if you reveal or decline)" in out
+    assert "fee     0.03  (for the committee, not returned)" in out
+    assert "committed as submission 0" in out
+    assert "already committed as submission 0" in wallets.ok(*files.commit(record, "good"), account="solver")
     wallets.ok(*files.commit("0x" + task.hex(), "bad"), account="solver")
     shown = wallets.ok("status")
     assert f"task 0x{task.hex()}" in shown
     assert "solvers  commit a submission" in shown
     # Nothing is opened before its time, and the key has not left the machine.
-    assert "the holdout is not awaited: the task is committing" in wallets.refused(
+    assert "the holdout cannot be revealed now: the task is committing" in wallets.refused(
         "task", "reveal-holdout", f"--record={record}", account="sponsor"
     )
     reveal_good = ("submission", "reveal", f"--record={files.folder / 'good-record.json'}")
     decline_bad = ("submission", "decline", f"--record={files.folder / 'bad-record.json'}")
-    assert "reveals are not open: the task is committing" in wallets.refused(*reveal_good, account="solver")
+    assert "submissions cannot be revealed or declined now: the task is committing" in wallets.refused(
+        *reveal_good, account="solver"
+    )
     # The committee is drawn and attests; the sponsor opens the holdout.
     committee.draw(task)
     assert wallets.ok("status", "--task", record).count("attest which files are there") == 3
     committee.attest(task, bitmap=0b111)
     assert "reveal the holdout" in wallets.ok("status")
     wallets.ok("task", "reveal-holdout", f"--record={record}", account="sponsor")
-    assert "revealed already" in wallets.ok("task", "reveal-holdout", f"--record={record}", account="sponsor")
+    assert "the holdout is already revealed" in wallets.ok(
+        "task", "reveal-holdout", f"--record={record}", account="sponsor"
+    )
     # The solver reveals what passes and declines what does not.
     wallets.ok(*reveal_good, account="solver")
-    assert "submission 0 is revealed already" in wallets.ok(*reveal_good, account="solver")
+    assert "submission 0 is already revealed" in wallets.ok(*reveal_good, account="solver")
     wallets.ok(*decline_bad, account="solver")
     view = bounties.task(task).call()
     assert (view.revealed, view.declined) == (0b01, 0b10)
@@ -313,7 +319,7 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     out = wallets.ok("stake", "withdraw", f"--to={people['sponsor'].address}", account="solver")
     assert "paid 1.52 coins" in out  # the reward and two bonds
     assert node.w3.eth.get_balance(people["sponsor"].address) == before + 152 * ETHER // 100
-    assert "nothing is owed to this account" in wallets.ok("stake", "withdraw", account="solver")
+    assert "nothing is credited to this account" in wallets.ok("stake", "withdraw", account="solver")
 
 
 def test_create__with_terms_that_do_not_fit__says_which_and_sends_nothing(
@@ -322,10 +328,10 @@ def test_create__with_terms_that_do_not_fit__says_which_and_sends_nothing(
     def refused(*changes: str) -> str:
         return wallets.refused(*files.create("refused.json", *TERMS, *changes), account="sponsor")
 
-    assert "--reward: 6 coins is the most for that committee" in refused("--reward=6.000000000000000001")
+    assert "--reward: the maximum for a committee of 3 is 6 coins" in refused("--reward=6.000000000000000001")
     assert "--attest-window: this deployment allows 5 s to 1 h" in refused("--attest-window=2h")
     assert "--committee: this deployment allows 3 to 5 seats" in refused("--committee=2")
-    assert "'1.5 ETH' is no amount of coins" in refused("--reward=1.5 ETH")
+    assert "'1.5 ETH' is not an amount of coins such as 1.5, with at most 18 decimals" in refused("--reward=1.5 ETH")
     assert "--reward-units" in refused("--token=0x" + "11" * 20)
     assert not (files.folder / "refused.json").exists()
 
@@ -333,7 +339,7 @@ def test_create__with_terms_that_do_not_fit__says_which_and_sends_nothing(
 def test_create__with_a_holdout_of_another_manifest__refuses(seats: list[str], wallets: Wallets, files: Files) -> None:
     files.seal("holdout", files.program.examples_file(seed=3))
     said = wallets.refused(*files.create("task.json", *TERMS), account="sponsor")
-    assert "--holdout: the manifest announces the sealed file" in said
+    assert "--holdout: the manifest names the sealed file" in said
 
 
 def test_create__with_a_reward_in_a_token__allows_the_escrow_to_take_exactly_that(
@@ -342,11 +348,13 @@ def test_create__with_a_reward_in_a_token__allows_the_escrow_to_take_exactly_tha
     token = deploy_token(node, people["sponsor"])
     in_token = [term for term in TERMS if not term.startswith("--reward")]
     create = files.create("task.json", *in_token, f"--token={token.address}", "--reward-units=1000")
-    assert "has less than 1200 units of the token" in wallets.refused(*create, account="sponsor")
+    assert f"has 0 units of the token {token.address}, and 1200 are needed" in wallets.refused(
+        *create, account="sponsor"
+    )
     send(node, people["sponsor"], token.functions.mint(people["sponsor"].address, 1_500))
     out = wallets.ok(*create, account="sponsor")
     assert "reward 1000 and bond 200 units of" in out
-    assert "allow the escrow to take 1200 of the smallest units" in out
+    assert "allow the escrow to take 1200 of the smallest unit of the token" in out
     assert token.functions.balanceOf(contracts.bounties.address).call() == 1_200
     record = files.folder / "task.json"
     assert "is in the token" in wallets.refused("task", "top-up", record, "--amount=1", account="sponsor")

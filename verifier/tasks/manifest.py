@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from verifier.artifacts import digests, tensors
 from verifier.artifacts.tensors import Schema, TensorSpec
+from verifier.protocol.constants import SCORE_BOUND
 from verifier.tasks.errors import ManifestError, TaskError
 
 # Maximum size of a manifest. One with 8 URIs per file and 1,000 tensors takes a fifth of it.
@@ -23,8 +24,6 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_URIS = 8
 # Maximum length of a URI: the contracts store no longer one.
 MAX_URI_CHARACTERS = 256
-# The absolute value of a score, a threshold or a baseline is below 2^96, as the contracts store it.
-SCORE_BITS = 96
 # Maximum length of an integer literal: no field holds 2^128, which has 39 digits.
 _MAX_DIGITS = 40
 # Maximum nesting depth of the JSON text: a manifest itself nests five levels deep.
@@ -113,7 +112,7 @@ class Metric(_Part):
 
     name: Text  # for example "accuracy"
     unit: Text  # what a score of 1 means, for example "correct texts"
-    bound: Annotated[int, Field(ge=0, lt=1 << SCORE_BITS)]
+    bound: Annotated[int, Field(ge=0, lt=SCORE_BOUND)]
 
 
 class Base(_Part):
