@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+# Networks that end with their process, so that their records may be replaced.
 DISPOSABLE = ("local", "devnet")
-"""Networks that end with their process, so that their records may be replaced."""
 
 
 def path(network: str) -> Path:

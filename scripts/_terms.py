@@ -24,11 +24,11 @@ WINDOW_OPTIONS = {  # window -> default, and what happens in it
 }
 POLICIES = {policy.name.lower(): policy for policy in RewardPolicy}
 SCORE = click.IntRange(-SCORE_BOUND + 1, SCORE_BOUND - 1)
+# Basis points in one.
 BPS = 10_000
-"""Basis points in one."""
 
+# A reward in coins is at most the committee's stake divided by this, which is half of what the panel reserves.
 REWARD_DIVISOR = 8
-"""A reward in coins is at most the committee's stake divided by this, which is half of what the panel reserves."""
 
 ERC20 = [
     {

@@ -7,8 +7,8 @@ from decimal import Decimal, InvalidOperation
 import click
 
 DECIMALS = 18
+# Amounts are below this bound, as in contracts/modules/tasks.vy.
 MAX_WEI = 2**120
-"""Amounts are below this bound, as in contracts/modules/tasks.vy."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9}[smhd])+")

@@ -9,8 +9,8 @@ import click
 
 from scripts import _chain, _units
 
+# Maximum length of an endpoint in the contract's interface.
 MAX_ENDPOINT_BYTES = 200
-"""Maximum length of an endpoint in the contract's interface."""
 
 STAKE = click.argument("stake", type=_chain.Word())
 

@@ -18,8 +18,8 @@ from verifier.protocol.constants import Phase, VerdictStatus
 from verifier.protocol.obligations import Action, Party, Step, obligations
 from verifier.protocol.state import TaskState
 
+# Width of the tables when the output is not a terminal, so that rows are not wrapped.
 PIPE_COLUMNS = 140
-"""Width of the tables when the output is not a terminal, so that rows are not wrapped."""
 
 
 @click.command(cls=_chain.Command)

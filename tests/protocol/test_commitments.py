@@ -1,4 +1,4 @@
-"""The Python twins of the commitments equal the contract's own, for arguments chosen to catch an encoding slip."""
+"""Each commitment in Python equals the contract's, for random arguments, to find errors of encoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from verifier.protocol import commitments
 
 boa = pytest.importorskip("boa", reason="titanoboa is not installed: the `contracts` extra brings it")
-from boa.interpret import set_search_path  # noqa: E402  (only once boa is known to be there)
+from boa.interpret import set_search_path  # noqa: E402  (importable only if boa is installed)
 
 ROOT = Path(__file__).resolve().parents[2]
 HARNESS = """

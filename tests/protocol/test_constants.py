@@ -50,7 +50,7 @@ def test_policies__against_the_source__are_the_same() -> None:
     assert {name: source[name] for name in ("BEST", "LADDER")} == {member.name: member.value for member in RewardPolicy}
 
 
-def test_settle__expects_the_final_status_of_the_panel() -> None:
+def test_verdict_status__of_the_escrow__is_the_panels_final_status() -> None:
     assert constants_of("modules/endings.vy")["VERDICT_FINAL"] == VerdictStatus.FINAL
 
 
@@ -81,5 +81,5 @@ def test_limit__against_the_source__is_the_same(name: str, source: str, there: s
     assert getattr(constants, name) == constants_of(source)[there]
 
 
-def test_misfit_score__is_the_least_int128_and_outside_the_bound_of_passing_scores() -> None:
+def test_misfit_score__against_the_bound__is_the_least_int128_and_never_passes() -> None:
     assert constants.MISFIT_SCORE == -(2**127) < -constants.SCORE_BOUND

@@ -88,7 +88,7 @@ def test_finished__every_vote_closed_and_submission_claimed__says_so() -> None:
     assert history.tasks[TASK].finished()
 
 
-def test_follow__terms_of_a_task__have_named_windows_and_a_policy() -> None:
+def test_follow__task_created__its_terms_have_named_windows_and_a_policy() -> None:
     terms = History.of(EVENTS).tasks[TASK].terms
     assert terms.windows == Windows(1, 1, 1, 1, 1, 1)
     assert (terms.windows.commit, terms.policy) == (1, RewardPolicy.BEST)

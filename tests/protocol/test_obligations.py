@@ -42,7 +42,7 @@ def cancel(ground: Ground) -> Step:
     return Step(Action.CANCEL, Party.ANYONE, ground=ground)
 
 
-def test_committing__solvers_have_until_the_window_ends() -> None:
+def test_committing__any_time__solvers_have_until_the_window_ends() -> None:
     state = two_submissions(view(Phase.COMMITTING), panel_view())
     assert obligations(state, CREATED, HEAD) == [Step(Action.COMMIT_SUBMISSION, Party.SOLVER, COMMIT_CLOSES)]
     assert in_time(state, COMMIT_CLOSES - 1)[0].text == "commit a submission"
@@ -106,7 +106,7 @@ def test_judging__rearms_of_a_later_round_used_up__are_renewed_for_a_fee() -> No
     )
 
 
-def test_attesting__seats_that_have_not_attested_owe_it_until_the_window_ends() -> None:
+def test_attesting__some_seats_silent__they_owe_it_until_the_window_ends() -> None:
     state = two_submissions(view(Phase.ATTESTING), panel_view(attest_closes=2_000_000), drawn())
     state.history.attested.add(bytes([1] * 32))
     owed = in_time(state, 1_999_999)
@@ -120,7 +120,7 @@ def test_attesting__seats_that_have_not_attested_owe_it_until_the_window_ends() 
     assert in_time(state, 1_999_999)[0].text == "the attestation ends"
 
 
-def test_holdout__the_sponsor_owes_the_key_until_the_window_ends() -> None:
+def test_holdout__files_admitted__the_sponsor_owes_the_key_until_the_window_ends() -> None:
     state = two_submissions(view(Phase.HOLDOUT), panel_view(closed_at=2_000_000, admitted=0b111), drawn())
     (step,) = in_time(state, 2_000_039)
     assert (step.party, step.text, step.until) == (Party.SPONSOR, "reveal the holdout", 2_000_040)
@@ -129,13 +129,13 @@ def test_holdout__the_sponsor_owes_the_key_until_the_window_ends() -> None:
     assert in_time(state, 2_000_040)[0].text == "cancel: the sponsor kept the holdout's key"
 
 
-def test_holdout__whose_files_nobody_has__is_cancelled_by_anyone() -> None:
+def test_holdout__files_not_admitted__anyone_cancels() -> None:
     state = two_submissions(view(Phase.HOLDOUT), panel_view(closed_at=2_000_000, admitted=0b110), drawn())
     assert in_time(state, 2_000_000) == [cancel(Ground.UNAVAILABLE)]
     assert in_time(state, 2_000_000)[0].text == "cancel: the sponsor's files were not available"
 
 
-def test_revealing__admitted_solvers_that_have_not_answered_owe_an_answer() -> None:
+def test_revealing__admitted_and_unanswered__the_solver_owes_an_answer() -> None:
     revealing = view(Phase.REVEALING, holdout_revealed_at=3_000_000)
     state = two_submissions(revealing, panel_view(closed_at=2_000_000, admitted=0b011), drawn())
     assert [state.awaits_answer(index) for index in (0, 1)] == [True, False]
@@ -211,7 +211,7 @@ def test_judging__accepted__waits_for_the_challenge_window_and_then_settles() ->
     assert in_time(final, 3 + DELAYS.challenge) == [Step(Action.SETTLE, Party.ANYONE)]
 
 
-def test_judging__with_nothing_revealed__is_settled_at_once() -> None:
+def test_judging__nothing_revealed__anyone_settles_at_once() -> None:
     (step,) = in_time(two_submissions(view(Phase.JUDGING), panel_view(), drawn()))
     assert step == Step(Action.SETTLE, Party.ANYONE)
     assert step.text == "settle"

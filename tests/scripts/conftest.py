@@ -1,4 +1,4 @@
-"""A wallet user's machine: ape with a home of its own, and a node that calls itself Sepolia."""
+"""The machine of a wallet's user: ape with its own home folder, and a local node with Sepolia's chain id."""
 
 import json
 import os
@@ -24,7 +24,7 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Wallets:
-    """ape as a user types it, with keystores of its own and nothing of the machine's owner."""
+    """Runs ape as a user would, with its own keystores and without the configuration of this machine's user."""
 
     folder: Path
     rpc_url: str
@@ -34,7 +34,7 @@ class Wallets:
         return self.folder / "deployments"
 
     def add(self, role: str) -> LocalAccount:
-        """A keystore named after its role; the weak key derivation saves a second, the key is worth nothing."""
+        """Write a keystore named after its role. The weak key derivation saves a second; the key holds no value."""
         account: LocalAccount = Account.from_key(keccak(text=f"wallet of the {role}"))
         keystores = self.folder / "ape" / "accounts"
         keystores.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ class Wallets:
     def run(
         self, *arguments: str | Path, account: str = "", network: str = "ethereum:sepolia", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """`ape run ARGUMENTS --network …`, with --account and --yes where an account is named."""
+        """Run `ape run ARGUMENTS --network …`, with --account and --yes if an account is named."""
         command: list[str] = [str(BIN / "ape"), "run", *map(str, arguments), "--network", network]
         if account:
             command += ["--account", account, "--yes"]
@@ -68,13 +68,13 @@ class Wallets:
         }
 
     def ok(self, *arguments: str | Path, account: str = "") -> str:
-        """The output of a command that must succeed."""
+        """Run a command that must succeed; returns its output."""
         done = self.run(*arguments, account=account)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def refused(self, *arguments: str | Path, account: str = "") -> str:
-        """What a command says that must fail, in one line; it must not end in a traceback."""
+        """Run a command that must fail without a traceback; returns its output as one line."""
         done = self.run(*arguments, account=account)
         assert done.returncode != 0, done.stdout
         assert "Traceback" not in done.stderr, done.stderr
@@ -83,13 +83,13 @@ class Wallets:
 
 @dataclass(frozen=True)
 class Node:
-    """`touchstone devnet` as a process, its clock in the tests' hands."""
+    """`touchstone devnet` as a process whose clock the tests advance."""
 
     url: str
     w3: Web3
 
     def advance_to(self, timestamp: int) -> None:
-        """Put the clock forward to that second, if it is not there yet, and mine there."""
+        """Advance the clock to that second, unless it is later already, and mine a block."""
         ahead = timestamp - int(self.w3.eth.get_block("latest")["timestamp"])
         if ahead > 0:
             self._request("evm_increaseTime", ahead)
@@ -103,13 +103,13 @@ class Node:
 
 @pytest.fixture(scope="session")
 def people() -> dict[str, LocalAccount]:
-    """Everybody's account, by role."""
+    """The accounts by role."""
     return {role: Account.from_key(keccak(text=f"wallet of the {role}")) for role in ("sponsor", "solver", "owner")}
 
 
 @pytest.fixture(scope="session")
 def node(people: dict[str, LocalAccount]) -> Iterator[Node]:
-    """A local chain with Sepolia's id, and everybody funded on it."""
+    """A local chain with Sepolia's id and funded accounts."""
     port = free_port()
     funds = [f"--fund={account.address}" for account in people.values()]
     command = [sys.executable, "-m", "verifier", "devnet", "--port", str(port), "--chain-id", str(SEPOLIA), *funds]
@@ -133,5 +133,5 @@ def wallets(node: Node, people: dict[str, LocalAccount], tmp_path_factory: pytes
 
 @pytest.fixture(scope="session")
 def deployed(wallets: Wallets) -> str:
-    """What `ape run deploy` printed."""
+    """The output of `ape run deploy`."""
     return wallets.ok("deploy", "--profile", "demo", account="sponsor")

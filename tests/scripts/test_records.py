@@ -1,4 +1,4 @@
-"""Sealed files and records: what a sponsor or solver must not lose."""
+"""Sealed files and records, which a sponsor or solver must not lose."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ KEY = bytes(range(32))
 
 
 def seal(folder: Path, **changes: object) -> Path:
-    """The files and the JSON that `touchstone seal` leaves; `changes` replace fields."""
+    """Write the files and the JSON of `touchstone seal`; `changes` replace fields."""
     ciphertext = sealing.seal(KEY, PLAIN)
     (folder / "x.sealed").write_bytes(ciphertext)
     (folder / "x.key").write_text("0x" + KEY.hex() + "\n")

@@ -17,7 +17,7 @@ def task(view: TaskView, panel: PanelView | None = None, **votes: int) -> TaskSt
     return two_submissions(view, panel or panel_view(), drawn_round(1, MEMBERS, **votes))
 
 
-def test_steps__of_a_seat__name_its_position_and_operator() -> None:
+def test_steps_in_time__of_a_seat__name_its_position_and_operator() -> None:
     state = task(task_view(Phase.ATTESTING), panel_view(attest_closes=500))
     state.history.attested.add(MEMBERS[1].stake)
     late = "the seat earns no attestation fee"
@@ -27,7 +27,7 @@ def test_steps__of_a_seat__name_its_position_and_operator() -> None:
     ]
 
 
-def test_steps__of_the_sponsor_and_of_solvers__name_them() -> None:
+def test_steps_in_time__of_sponsor_and_solvers__name_them() -> None:
     holdout = task(task_view(Phase.HOLDOUT), panel_view(closed_at=500, admitted=0b111))
     ((who, what, until, late),) = steps_in_time(holdout, 539, HEAD)
     assert (who, what, until) == ("sponsor 0x5a5a…5a5a", "reveal the holdout", 540)
@@ -40,14 +40,14 @@ def test_steps__of_the_sponsor_and_of_solvers__name_them() -> None:
     assert steps_in_time(committing, 99, HEAD) == [("solvers", "commit a submission", 100, "")]
 
 
-def test_steps__that_are_late_but_still_possible__are_not_shown() -> None:
+def test_steps_in_time__late_but_still_possible__are_left_out() -> None:
     void = 100 + DELAYS.void
     state = two_submissions(task_view(Phase.CONVENING, submissions=2), panel_view())
     assert steps_in_time(state, void, HEAD) == [("anyone", "cancel: no committee was drawn", None, "")]
 
 
 @pytest.mark.parametrize("phase", [Phase.SETTLED, Phase.CANCELLED])
-def test_steps__after_the_end__claims_and_the_votes_of_a_round_share_a_row(phase: Phase) -> None:
+def test_steps_in_time__task_ended__claims_and_the_votes_of_a_round_share_a_row(phase: Phase) -> None:
     left = task(task_view(phase, claimed=0b01), closed=0b010)
     assert [what for _, what, _, _ in steps_in_time(left, 1_000, HEAD)] == [
         "claim for submission 1",

@@ -1,4 +1,4 @@
-"""Amounts, durations and times as people write and read them."""
+"""Reading and formatting amounts, durations and times."""
 
 import time
 
@@ -17,7 +17,7 @@ def test_coins__read__are_exact_wei(text: str, wei: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "one", "-1", "1.0000000000000000001", "nan", "inf", "1 ETH", "1e400000", "1_0x"])
-def test_coins__that_are_no_amount__are_refused(text: str) -> None:
+def test_coins__not_an_amount__are_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match=r"is not an amount of coins such as 1\.5, with at most 18 decimals"):
         Coins().convert(text, None, None)
 

@@ -1,4 +1,4 @@
-"""The scripts for people with wallets, as commands, on a node that calls itself Sepolia."""
+"""The wallet scripts, run as commands on a local node with Sepolia's chain id."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ SEALED = bytes(range(32))
 
 
 class Files:
-    """A task's files and a solver's, as `touchstone task build` and `touchstone seal` leave them in a folder."""
+    """The files of a task and of its solver in one folder, as the touchstone commands write them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Files:
         )
 
     def seal(self, name: str, plain: bytes) -> tuple[bytes, Path]:
-        """Ciphertext, and the JSON that describes it."""
+        """Write a sealed file; returns its bytes and the path of the JSON that describes it."""
         key = sealing.new_key()
         ciphertext = sealing.seal(key, plain)
         (self.folder / f"{name}.sealed").write_bytes(ciphertext)
@@ -85,7 +85,7 @@ class Files:
 
 
 def send(node: Node, sender: LocalAccount, function: Any) -> Any:
-    """Sign, send and wait, without the scripts; the receipt."""
+    """Sign and send a transaction without the scripts; returns its receipt."""
     nonce = node.w3.eth.get_transaction_count(sender.address)
     signed = sender.sign_transaction(function.build_transaction({"from": sender.address, "nonce": nonce}))
     sent = node.w3.eth.send_raw_transaction(signed.raw_transaction)
@@ -95,7 +95,7 @@ def send(node: Node, sender: LocalAccount, function: Any) -> Any:
 
 
 def deploy_token(node: Node, deployer: LocalAccount) -> Any:
-    """An ERC-20 that anyone may mint."""
+    """Deploy an ERC-20 token that anyone may mint."""
     ((_, compiled),) = compile_files(
         [ROOT / "contracts/mocks/PlainToken.vy"], ["abi", "bytecode"], paths=[ROOT]
     ).items()
@@ -105,7 +105,7 @@ def deploy_token(node: Node, deployer: LocalAccount) -> Any:
 
 
 class Committee:
-    """An owner who operates three seats and calls the panel directly, as the service does."""
+    """An operator of three seats that calls the panel directly, as the service does."""
 
     def __init__(self, node: Node, contracts: Contracts, operator: LocalAccount) -> None:
         self.node, self.contracts, self.operator = node, contracts, operator
@@ -131,7 +131,7 @@ class Committee:
         self.send(panel.close_attestation(task))
 
     def judge(self, task: bytes, scores: list[int]) -> None:
-        """Commit and reveal the same verdict from every seat, wait until it is final, settle, close and claim."""
+        """Commit and reveal one verdict from every seat, wait until it is final, settle, close the votes and claim."""
         panel, bounties = self.contracts.panel.functions, self.contracts.bounties.functions
         self.node.advance_to(panel.round(task, 1).call().opens)
         inputs = bounties.inputs(task).call()
@@ -159,7 +159,7 @@ def contracts(deployed: str, wallets: Wallets, node: Node) -> Contracts:
 
 @pytest.fixture(scope="module")
 def seats(deployed: str, wallets: Wallets, people: dict[str, LocalAccount], node: Node) -> list[str]:
-    """Stake ids of three seats, joined by script."""
+    """The stakes of three seats that a script joined."""
     out = wallets.ok(
         "stake",
         "join",
@@ -191,9 +191,7 @@ def test_deploy__with_sepolias_chain_id__writes_a_record_that_verify_confirms(de
     assert "the chain agrees with the record and with this source" in confirmed
 
 
-def test_verify__of_a_record_that_says_something_else__names_each_difference(
-    deployed: str, wallets: Wallets, tmp_path: Path
-) -> None:
+def test_verify__record_differs__names_each_difference(deployed: str, wallets: Wallets, tmp_path: Path) -> None:
     record = json.loads((wallets.deployments / "sepolia.json").read_text())
     record["parameters"]["exit_delay"] += 1
     record["contracts"]["Panel"]["code_hash"] = "0x" + "00" * 32
@@ -205,11 +203,11 @@ def test_verify__of_a_record_that_says_something_else__names_each_difference(
     assert "the chain differs from the record or this source in 2 places, marked DIFF" in done.stderr
 
 
-def test_deploy__over_a_record__refuses(deployed: str, wallets: Wallets) -> None:
+def test_deploy__record_exists__refuses(deployed: str, wallets: Wallets) -> None:
     assert "already records a deployment on sepolia" in wallets.refused("deploy", account="sponsor")
 
 
-def test_scripts__without_a_record__say_how_to_make_one(wallets: Wallets, tmp_path: Path) -> None:
+def test_scripts__no_record__say_how_to_get_one(wallets: Wallets, tmp_path: Path) -> None:
     done = wallets.run("status", TOUCHSTONE_DEPLOYMENTS=str(tmp_path))
     assert done.returncode != 0
     assert "run `ape run deploy --network …` to make a deployment of your own" in " ".join(done.stderr.split())
@@ -224,7 +222,7 @@ def test_sending__without_yes__asks_and_sends_nothing(deployed: str, wallets: Wa
     assert "Aborted!" in done.stderr
 
 
-def test_account__that_does_not_exist__is_named(deployed: str, wallets: Wallets) -> None:
+def test_account__does_not_exist__is_named(deployed: str, wallets: Wallets) -> None:
     assert "there is no Ape account 'nobody': `ape accounts list` shows the accounts" in wallets.refused(
         "stake", "withdraw", account="nobody"
     )
@@ -257,7 +255,7 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
 ) -> None:
     bounties = contracts.bounties.functions
     committee = Committee(node, contracts, people["owner"])
-    # The sponsor escrows a reward and is told what it costs.
+    # The sponsor escrows a reward and sees what it costs.
     out = wallets.ok(*files.create("task.json", *TERMS), account="sponsor")
     assert "reward   1  (returned if no submission passes)" in out
     assert "bond     0.2  (returned unless you keep the holdout's key)" in out
@@ -269,8 +267,8 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     assert "exists already" in wallets.ok(*files.create("task.json", *TERMS), account="sponsor")
     wallets.ok("task", "top-up", str(record), "--amount=0.5", account="solver")
     assert bounties.task(task).call().reward == 3 * ETHER // 2
-    # A solver commits to one that will pass and to one that will not.
-    # The column sums as weights score the sum of their squares.
+    # A solver commits to a submission that will pass and to one that will not: with the column sums as weights the
+    # score is the sum of their squares.
     good, bad = [int(column) for column in files.program.examples(seed=1).sum(axis=0)], [0, 0, 0, 0]
     for name, weights in (("good", good), ("bad", bad)):
         files.submission(name, weights)
@@ -283,7 +281,7 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     shown = wallets.ok("status")
     assert f"task 0x{task.hex()}" in shown
     assert "solvers  commit a submission" in shown
-    # Nothing is opened before its time, and the key has not left the machine.
+    # Nothing is revealed before its time, and no key is sent to the node.
     assert "the holdout cannot be revealed now: the task is committing" in wallets.refused(
         "task", "reveal-holdout", f"--record={record}", account="sponsor"
     )
@@ -322,7 +320,7 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     assert "nothing is credited to this account" in wallets.ok("stake", "withdraw", account="solver")
 
 
-def test_create__with_terms_that_do_not_fit__says_which_and_sends_nothing(
+def test_create__terms_out_of_range__names_them_and_sends_nothing(
     seats: list[str], wallets: Wallets, files: Files
 ) -> None:
     def refused(*changes: str) -> str:
@@ -336,13 +334,13 @@ def test_create__with_terms_that_do_not_fit__says_which_and_sends_nothing(
     assert not (files.folder / "refused.json").exists()
 
 
-def test_create__with_a_holdout_of_another_manifest__refuses(seats: list[str], wallets: Wallets, files: Files) -> None:
+def test_create__holdout_of_another_manifest__refuses(seats: list[str], wallets: Wallets, files: Files) -> None:
     files.seal("holdout", files.program.examples_file(seed=3))
     said = wallets.refused(*files.create("task.json", *TERMS), account="sponsor")
     assert "--holdout: the manifest names the sealed file" in said
 
 
-def test_create__with_a_reward_in_a_token__allows_the_escrow_to_take_exactly_that(
+def test_create__reward_in_a_token__lets_the_escrow_take_exactly_that(
     seats: list[str], wallets: Wallets, files: Files, contracts: Contracts, node: Node, people: dict[str, LocalAccount]
 ) -> None:
     token = deploy_token(node, people["sponsor"])

@@ -1,4 +1,4 @@
-"""The ABIs the verifier carries are those of the contracts."""
+"""The ABIs in the verifier package are those of the contracts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scripts.abi import FOLDER, NAMES, compile_abi
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_abi__compiled_again__is_the_one_carried(name: str) -> None:
+def test_abi__compiled_again__equals_the_packaged_one(name: str) -> None:
     assert (FOLDER / f"{name}.json").read_text("utf-8") == compile_abi(name), "stale: run `python -m scripts.abi`"
 
 

@@ -1,4 +1,4 @@
-"""A node that answers garbage, and strangers' strings that are no UTF-8: an error to try again, never a crash."""
+"""A node with malformed answers, and untrusted text that is not valid UTF-8: an error or escaped text, no crash."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FakeNode:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Quiet."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -75,7 +75,7 @@ QUESTIONS: dict[str, Callable[[Client], Any]] = {
     "seat": lambda client: contracts(client).seat(TASK, 1),
     "task": lambda client: contracts(client).task(TASK, 1),
 }
-GARBAGE = [
+MALFORMED = [
     b"",
     b"<html>502 Bad Gateway</html>",
     b"[]",
@@ -93,11 +93,11 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_client__node_answers_garbage__is_an_error_of_the_node(node: FakeNode, question: str) -> None:
+def test_client__node_answers_malformed_json__is_an_error_of_the_node(node: FakeNode, question: str) -> None:
     client = Client(node.url, timeout_s=5.0)
-    for body in GARBAGE:
+    for body in MALFORMED:
         node.body = body or b"\0"
-        # Where the answer happens to make sense (no receipt yet, a text for a hash) there is no error at all.
+        # Some of the answers are valid for some questions (no receipt yet, a text for a hash): they raise no error.
         with suppress(ChainError):
             QUESTIONS[question](client)
 
@@ -107,8 +107,8 @@ def test_client__nobody_listens__is_unreachable() -> None:
         Client("http://127.0.0.1:1", timeout_s=1.0).chain_id()
 
 
-def test_event_index__uri_that_is_no_utf8__is_read_with_its_bytes_escaped(node: FakeNode) -> None:
-    """Anybody can put any bytes on chain; one event must not keep a verifier from reading all others."""
+def test_event_index__uri_that_is_not_utf8__is_read_with_its_bytes_escaped(node: FakeNode) -> None:
+    """Anyone can put any bytes on chain; one event must not prevent a verifier from reading the others."""
     signature = "SubmissionCommitted(bytes32,address,uint256,bytes32,bytes32,string)"
     data = encode(["uint256", "bytes32", "bytes32", "bytes"], [0, b"\x01" * 32, b"\x02" * 32, b"http://\xff\xfe"])
     topics = [keccak(text=signature), TASK, bytes(12) + b"\x11" * 20]
@@ -132,7 +132,7 @@ def test_event_index__uri_that_is_no_utf8__is_read_with_its_bytes_escaped(node: 
     assert event.args["uri"] == "http://\\xff\\xfe"
 
 
-def test_contracts__endpoint_that_is_no_utf8__is_read_with_its_bytes_escaped(node: FakeNode) -> None:
+def test_contracts__endpoint_that_is_not_utf8__is_read_with_its_bytes_escaped(node: FakeNode) -> None:
     types = "(bytes32,uint256,address,address,uint256,uint256,uint256,uint256,bytes)"
     values = (TASK, 3, ADDRESS, ADDRESS, 1, 0, 5, 2, b"\xff")
     node.results = {"eth_call": "0x" + encode([types], [values]).hex(), "eth_chainId": "0x1"}

@@ -1,4 +1,4 @@
-"""Which duties follow from which state: every deadline on both sides of its boundary."""
+"""The duties that follow from a state, on both sides of every deadline."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def test_derive__nobody_convenes__can_be_cancelled_after_the_void_delay(now: int
 @pytest.mark.parametrize(
     ("head", "rearms", "expected"),
     [
-        (990, 0, set()),  # the target block itself: its hash is not known to itself
+        (990, 0, set()),  # a block cannot read its own hash
         (991, 0, {Kind.DRAW}),
         (990 + 255, 0, {Kind.DRAW}),
-        (990 + 256, 0, set()),  # the draw would land one block too late
+        (990 + 256, 0, set()),  # the draw would be mined one block too late
         (990 + 257, 0, {Kind.CONVENE}),
         (990 + 257, 2, set()),  # re-arms are used up
     ],
@@ -143,7 +143,7 @@ def test_derive__sponsor_keeps_the_key__is_cancelled_after_the_window(now: int, 
 
 
 @pytest.mark.parametrize(("now", "expected"), [(5_799, set()), (5_800, {Kind.CANCEL})])
-def test_derive__no_verdict_for_good__is_cancelled_after_the_terminal_delay(now: int, expected: set[Kind]) -> None:
+def test_derive__no_verdict_at_all__is_cancelled_after_the_terminal_delay(now: int, expected: set[Kind]) -> None:
     found = kinds(state(Phase.JUDGING, ADMITTED, (a_round(),)), now) - {Kind.MIRROR, Kind.CONVENE}
     assert found == expected
 

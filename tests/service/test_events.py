@@ -1,4 +1,4 @@
-"""The event index against a scripted chain that reorganises."""
+"""The event index on a scripted chain that reorganises."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ScriptedChain:
     length: int = 10
     queries: list[tuple[int, int]] = field(default_factory=list)
     switches_while_read: bool = False
-    most_logs: int = 1_000  # in one answer; the node refuses more
+    max_logs: int = 1_000  # in one answer; the node refuses a query for more
 
     def block(self, number: int) -> Block:
         if number >= self.length:
@@ -48,7 +48,7 @@ class ScriptedChain:
 
     def logs(self, addresses: list[str], first: int, last: int) -> list[Log]:
         self.queries.append((first, last))
-        if last - first + 1 > self.most_logs:
+        if last - first + 1 > self.max_logs:
             raise Refused("query returned more than 10000 results")
         if self.switches_while_read:
             self.branch += 1
@@ -87,7 +87,7 @@ def test_advance__first_time__reads_from_the_first_block_in_spans(chain: Scripte
 
 
 def test_advance__too_many_logs_for_one_answer__asks_for_fewer_blocks(chain: ScriptedChain) -> None:
-    chain.most_logs = 3
+    chain.max_logs = 3
     index = new_index(chain)
     index.advance(chain.block(9))
     assert chain.queries == [(2, 9), (2, 5), (2, 3), (4, 9), (4, 6), (7, 9)]
@@ -95,7 +95,7 @@ def test_advance__too_many_logs_for_one_answer__asks_for_fewer_blocks(chain: Scr
 
 
 def test_advance__node_refuses_even_one_block__is_refused(chain: ScriptedChain) -> None:
-    chain.most_logs = 0
+    chain.max_logs = 0
     with pytest.raises(Refused, match="more than 10000"):
         new_index(chain).advance(chain.block(9))
 
@@ -146,4 +146,4 @@ def test_advance__branch_switches_while_reading__trusts_nothing(chain: ScriptedC
     chain.switches_while_read = True
     with pytest.raises(Unreachable, match="reorganised away"):
         index.advance(chain.block(9))
-    assert len(index.events) == 6  # what was read before stays
+    assert len(index.events) == 6  # what was read before is kept

@@ -1,4 +1,4 @@
-"""The sender against a scripted node: nothing sent twice, nothing stuck for ever, nothing lost in a reorganisation."""
+"""The sender on a scripted node: no transaction is sent twice, stuck forever or lost in a reorganisation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALL = Call(TARGET, b"\x01\x02\x03\x04", "attest")
 
 @dataclass
 class ScriptedNode:
-    """Just enough of a Client: what was broadcast, and receipts and nonces a test sets."""
+    """The part of a Client that a sender uses: records broadcasts; a test sets receipts and nonces."""
 
     base_fee: int = 10 * GWEI
     mined_nonce: int = 0

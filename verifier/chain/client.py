@@ -22,11 +22,11 @@ from web3.types import RPCEndpoint, TxParams
 
 from verifier.chain.errors import ChainError, Refused, Reverted, Unreachable
 
+# Selector of Error(string), the encoding of a revert reason.
 ERROR_STRING_SELECTOR = bytes.fromhex("08c379a0")
-"""Selector of Error(string), the encoding of a revert reason."""
 
+# Parts of the messages by which nodes say that they have this transaction or that its nonce is mined.
 ALREADY_KNOWN = ("already known", "already imported", "known transaction", "nonce too low")
-"""Parts of the messages by which nodes say that they have this transaction or that its nonce is mined."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from verifier.chain.client import Block, Client, Log, translated
 from verifier.chain.errors import Refused, Unreachable
 from verifier.protocol.history import Event
 
+# Checkpoints that the index keeps. After a reorganisation below the oldest one it reads everything again.
 REMEMBERED_BLOCKS = 512
-"""Checkpoints that the index keeps. After a reorganisation below the oldest one it reads everything again."""
 
 
 class EventIndex:

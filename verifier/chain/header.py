@@ -14,11 +14,11 @@ from eth_utils.crypto import keccak
 
 from verifier.chain.errors import Unreachable
 
+# Stands for the width of an RLP integer, which has as few bytes as its value needs.
 NUMBER = 0
-"""Stands for the width of an RLP integer, which has as few bytes as its value needs."""
 
+# Stands for the width of a byte string of any length.
 BYTES = -1
-"""Stands for the width of a byte string of any length."""
 
 # JSON name and width in bytes, in the order of the list.
 FRONTIER = (

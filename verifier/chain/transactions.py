@@ -21,14 +21,14 @@ from verifier.chain.client import Block, Client
 from verifier.chain.contracts import Call
 from verifier.chain.errors import Refused, Reverted
 
+# Factor on gas estimates, because other transactions can change the state on which the estimate was made.
 GAS_MARGIN = 1.25
-"""Factor on gas estimates, because other transactions can change the state on which the estimate was made."""
 
+# Increase of both fees of a replacement; nodes require at least 12.5 %, rounded up here to whole percent.
 BUMP_PERCENT = 13
-"""Increase of both fees of a replacement; nodes require at least 12.5 %, rounded up here to whole percent."""
 
+# Gas of a transfer without data.
 TRANSFER_GAS = 21_000
-"""Gas of a transfer without data."""
 
 
 class TransactionState(StrEnum):

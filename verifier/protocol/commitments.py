@@ -16,8 +16,8 @@ from typing import Any
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+# The empty word: stands for "no holdout", "no evidence" and the root of no submissions.
 ZERO = bytes(32)
-"""The empty word: stands for "no holdout", "no evidence" and the root of no submissions."""
 
 
 def tag(name: str) -> bytes:

@@ -85,26 +85,26 @@ class Windows(NamedTuple):
     verdict_reveal: int
 
 
+# Rounds of voting that a task gets without a new fee; each later one is paid for by whoever reconvenes.
 FREE_ROUNDS = 3
-"""Rounds of voting that a task gets without a new fee; each later one is paid for by whoever reconvenes."""
 
+# Rounds of voting that a task can have at most, the paid ones included.
 MAX_ROUNDS = 32
-"""Rounds of voting that a task can have at most, the paid ones included."""
 
+# Times that a round can be convened again because nobody drew it in time.
 MAX_REARMS = 2
-"""Times that a round can be convened again because nobody drew it in time."""
 
+# Blocks whose hash the EVM still knows: a draw must be mined at most this many blocks after its target block.
 BLOCKHASH_REACH = 256
-"""Blocks whose hash the EVM still knows: a draw must be mined at most this many blocks after its target block."""
 
+# Submissions that a task can take: one bit each in a word that is shared with other fields.
 MAX_SUBMISSIONS = 64
-"""Submissions that a task can take: one bit each in a word that is shared with other fields."""
 
+# Scores, thresholds and baselines lie strictly between -SCORE_BOUND and SCORE_BOUND, so that no payout overflows.
 SCORE_BOUND = 1 << 96
-"""Scores, thresholds and baselines lie strictly between -SCORE_BOUND and SCORE_BOUND, so that no payout overflows."""
 
+# Score of a revealed submission whose bytes are not what was announced: the least int128, which never passes.
 MISFIT_SCORE = -(1 << 127)
-"""Score of a revealed submission whose bytes are not what was announced: the least int128, which never passes."""
 
+# Bit of an attestation for the task's own files: manifest, program and evaluation set. Bit i + 1 is submission i.
 OWN_FILES = 0
-"""Bit of an attestation for the task's own files: manifest, program and evaluation set. Bit i + 1 is submission i."""
