@@ -166,7 +166,10 @@ class FloatNode:
                 return emit(narrower)
             except NotExactError as error:
                 reason = error.reason
-        raise self.fail(f"it is not proven exact even with operands of {MIN_BITS} bits: {reason}")
+        raise self.fail(
+            f"it is not proven exact even with operands of {MIN_BITS} bits ({reason}): split it into nodes that sum over "
+            "fewer elements"
+        )
 
 
 # A lowering emits the exact form of one float node and returns its outputs, or the first of them.

@@ -33,9 +33,11 @@ INTERPOLATED_ENTRIES = 2**13
 FRACTION_BITS = 12
 # Bits of a table's entries.
 ENTRY_BITS = 24
-# A function counts as constant where it is within 2**-25 of its value at the end of the range: half a step of an entry.
+# A function is not tabulated towards an end of its range where it is within 2**-25 of its value there. For functions up
+# to 1 that is a quarter of the step of an entry.
 LEVEL_TOLERANCE = 2.0**-25
 # The nearest entry is used without interpolation where entries differ by at most this share of the function's maximum.
+# A gate is level where its last two samples differ by less than this.
 NEAREST_TOLERANCE = 2.0**-12
 
 # Sqrt: number of bits below which floor(sqrt(a)) is exact in float64, and bits of a root below the binary point.
@@ -48,7 +50,7 @@ LOG_GRID = -30
 LOG_ENTRY_BITS = 12
 LOG_FRACTION_BITS = 18
 
-# Div: bits of a quotient before it is fitted to WIDE_BITS, which leaves room for headroom; and of a computed divisor.
+# Div: bits that a quotient as large as the output's magnitude has, and bits of a computed divisor.
 QUOTIENT_BITS = 28
 DIVISOR_BITS = 26
 # Pow: bits of each factor of a power.
@@ -77,7 +79,7 @@ def lower_univariate(node: FloatNode) -> list[Operand]:
             )
     gate = _gate(function, points)
     if gate is None:
-        value = as_float(node.builder, node.fitted(0, OPERAND_BITS + 6))
+        value = as_float(node.builder, node.fitted(0, WIDE_BITS))
         return [_tabulated(node.builder, value, _bounded(node, function), points)]
 
     def emit(bits: int) -> Value:

@@ -24,7 +24,8 @@ from verifier.exact.lowering.float_node import (
 from verifier.exact.lowering.operators.functions import logarithm, square_root
 from verifier.exact.program.values import Value
 
-# Bits of the operand to try first, for reductions whose operand cannot keep all of its bits.
+# Bits of the operand to try first, for reductions that multiply it: a mean by the reciprocal of the count, the others
+# by itself. All others start with 53.
 REDUCED_BITS = {"ReduceMean": WIDE_BITS, "ReduceSumSquare": 26, "ReduceL2": 26}
 
 # Softmax: exp(-x) is tabulated in steps of 2**-12 up to 20, where it is 2e-9, with entries of 26 bits.
