@@ -167,8 +167,8 @@ class FloatNode:
             except NotExactError as error:
                 reason = error.reason
         raise self.fail(
-            f"it is not proven exact even with operands of {MIN_BITS} bits ({reason}): split it into nodes that sum over "
-            "fewer elements"
+            f"it is not proven exact even with operands of {MIN_BITS} bits ({reason}): split it into nodes that sum "
+            "over fewer elements"
         )
 
 
