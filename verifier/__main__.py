@@ -1,4 +1,4 @@
-"""`python -m verifier` is `touchstone`."""
+"""Runs the `touchstone` command as `python -m verifier`."""
 
 from verifier.cli.main import main
 
