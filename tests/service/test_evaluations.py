@@ -21,9 +21,10 @@ from verifier.protocol.constants import Outcome, Phase
 from verifier.protocol.history import Opening, Submission, TaskHistory
 from verifier.protocol.state import TaskState
 from verifier.protocol.views import Delays
-from verifier.service.config import ChainConfig, Config, OperatorConfig, SandboxConfig, StoreConfig
+from verifier.service.config import DutiesConfig, SandboxConfig, StoreConfig
 from verifier.service.errors import Retry
 from verifier.service.evaluations import EvaluationRuns, Evaluations, Failed, Pending, Ready, Retries
+from verifier.service.fetches import Fetches
 from verifier.service.files import Files
 from verifier.service.health import Status
 from verifier.service.jobs import Jobs
@@ -44,14 +45,10 @@ class Machine:
         self.store = Store(folder / "artifacts")
         self.journal = Journal(folder / "journal.sqlite", 31337, PANEL)
         self.work = folder / "work"
-        config = Config(
-            data=folder,
-            chain=ChainConfig(rpc_url="http://127.0.0.1:1", chain_id=31337, bounties=PANEL),
-            operator=OperatorConfig(seed_file=folder / "seed"),
-            store=store_limits or StoreConfig(),
-        )
         telemetry = Telemetry(structlog.get_logger(), Status(0, 60), Bars())
-        self.files = Files(self.store, config, Jobs(4, lambda: None), self.journal, telemetry.metrics)
+        limits, jobs = store_limits or StoreConfig(), Jobs(4, lambda: None)
+        fetches = Fetches(self.store, limits, DutiesConfig().fetch_pause_s, jobs, telemetry.metrics)
+        self.files = Files(self.store, fetches, self.journal)
         sandbox = Sandbox(SandboxConfig().limits())
         runs = EvaluationRuns(sandbox, Jobs(1, lambda: None), self.work, Retries(attempts=2, pause_s=0.2), telemetry)
         self.evaluations = Evaluations(PanelIdentity(31337, PANEL), self.journal, self.files, runs, telemetry)

@@ -1,53 +1,28 @@
-"""The files of tasks: which are needed, where they can be fetched, which are here, which are served and kept.
-
-A file can come from the URIs that its owner announced or from the mirror of any committee member; its digest decides
-whether it is the right one, not its source. Every fetch is a job, repeated after a pause.
-"""
+"""The files of tasks: which are needed, which are here, which an evaluation reads, which are served and kept."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from verifier.artifacts import tensors
 from verifier.artifacts.digests import from_hex
 from verifier.artifacts.errors import StoreError
-from verifier.artifacts.fetch import artifact_uri, fetch
-from verifier.artifacts.policy import Policy, printable
+from verifier.artifacts.fetch import artifact_uri
 from verifier.artifacts.store import Store
 from verifier.errors import TouchstoneError
 from verifier.protocol.constants import OWN_FILES
 from verifier.protocol.history import Submission
 from verifier.protocol.state import TaskState
-from verifier.service.config import Config
 from verifier.service.errors import Retry, Skip
-from verifier.service.jobs import Jobs
+from verifier.service.fetches import Fetches, Need
 from verifier.service.journal import Journal
-from verifier.service.metrics import Metrics
 from verifier.tasks.case import Case, SealedFile, StoredFile
-from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
+from verifier.tasks.manifest import Manifest
 
 # Seconds that a file is kept after the last live task that names it: a reorganisation can bring a task back.
 KEEP_UNUSED_S = 3600.0
-# Speed in bytes per second that a host must reach: a fetch gets MIN_TIMEOUT_S plus the file's size over this speed.
-MIN_BYTES_PER_S = 1 << 16
-# Seconds that a fetch of any size may take, for name look-ups, connections and redirects.
-MIN_TIMEOUT_S = 60.0
-# How much of the reason for a failed fetch goes into the log; it names each URI that was tried.
-MAX_REASON_CHARACTERS = 300
-
-
-@dataclass(frozen=True)
-class Need:
-    """A file that a task cannot do without: its attestation bit, and where it can be fetched."""
-
-    bit: int
-    label: str
-    digest: bytes
-    size: int | None  # bytes; None when only a limit is known
-    uris: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,18 +36,10 @@ class Needs:
 class Files:
     """The artifact store as the service uses it."""
 
-    def __init__(self, store: Store, config: Config, jobs: Jobs, journal: Journal, metrics: Metrics) -> None:
+    def __init__(self, store: Store, fetches: Fetches, journal: Journal) -> None:
         self._store = store
-        self._limits = config.store
-        self._pause_s = config.duties.fetch_pause_s
-        self._jobs = jobs
+        self._fetches = fetches
         self._journal = journal
-        self._metrics = metrics
-        self._policy = Policy(
-            allow_hosts=config.store.allow_hosts,
-            ipfs_gateway=config.store.ipfs_gateway,
-            max_unsized_bytes=MAX_MANIFEST_BYTES,
-        )
         self._served: frozenset[bytes] = frozenset()
         self._manifests: dict[bytes, Manifest] = {}
 
@@ -144,7 +111,7 @@ class Files:
         missing = dict(needs.unknown)
         for need in needs.files:
             if not self._store.has(need.digest):
-                missing[need.bit] = f"{need.label} ({self._fetch(need)})"
+                missing[need.bit] = f"{need.label} ({self._fetches.request(need)})"
         return missing
 
     def discard_damaged(self, state: TaskState) -> list[str]:
@@ -207,32 +174,6 @@ class Files:
         except OSError as error:
             raise Retry(f"cannot keep {file.name}: {error.strerror}") from error
 
-    # Fetching
-
-    def _fetch(self, need: Need) -> str:
-        """Start the job that fetches one file, or start it again after a pause; returns how it stands, for people."""
-        limit = need.size if need.size is not None else MAX_MANIFEST_BYTES
-        if limit > self._limits.max_file_bytes:
-            return f"{limit} bytes are more than store.max_file_bytes"
-        name = _job(need.digest)
-        outcome = self._jobs.outcome(name)
-        if outcome is None or time.monotonic() - outcome.finished_at >= self._pause_s:
-            if limit + self.size() > self._limits.max_bytes:
-                return "the store is full: store.max_bytes"
-            self._jobs.start(name, lambda: self._get(need, limit))
-        if outcome is None or outcome.error is None:
-            return "is being fetched"
-        return printable(str(outcome.error), MAX_REASON_CHARACTERS)
-
-    def _get(self, need: Need, limit: int) -> None:
-        timeout_s = min(self._limits.timeout_s, MIN_TIMEOUT_S + limit / MIN_BYTES_PER_S)
-        try:
-            fetch(need.uris, need.digest, need.size, replace(self._policy, timeout_s=timeout_s), self._store)
-        except TouchstoneError:
-            self._metrics.fetches.labels("failed").inc()
-            raise
-        self._metrics.fetches.labels("fetched").inc()
-
     # Serving and keeping
 
     def served(self, digest: bytes) -> Path | None:
@@ -255,13 +196,9 @@ class Files:
             if found is not None:
                 live.add(found.evidence)
         self._served = frozenset(live)
-        self._jobs.retain({_job(digest) for digest in live})
+        self._fetches.retain(live)
         self._manifests = {digest: manifest for digest, manifest in self._manifests.items() if digest in live}
         try:
             self._store.remove_unused(live, KEEP_UNUSED_S)
         except OSError as error:
             raise Retry(f"cannot delete unused files from the store: {error.strerror}") from error
-
-
-def _job(digest: bytes) -> str:
-    return f"fetch:{digest.hex()}"

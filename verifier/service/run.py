@@ -25,6 +25,7 @@ from verifier.service.actions import ActingOperator, Actions
 from verifier.service.config import Config
 from verifier.service.errors import Retry, Stop
 from verifier.service.evaluations import EvaluationRuns, Evaluations, Retries
+from verifier.service.fetches import Fetches
 from verifier.service.files import Files
 from verifier.service.health import Servers, Status, operator_app
 from verifier.service.jobs import Jobs
@@ -143,8 +144,10 @@ def build(config: Config, client: Client, contracts: Contracts, clock: Clock, lo
             seed=seed,
             sender=Sender(client, account, panel.chain_id, journal, fees) if account else None,
         )
-        fetches = Jobs(MAX_FETCHES, clock.wake)
-        files = Files(Store(config.data / "artifacts"), config, fetches, journal, telemetry.metrics)
+        store = Store(config.data / "artifacts")
+        jobs = Jobs(MAX_FETCHES, clock.wake)
+        fetches = Fetches(store, config.store, config.duties.fetch_pause_s, jobs, telemetry.metrics)
+        files = Files(store, fetches, journal)
         runs = EvaluationRuns(
             Sandbox(config.sandbox.limits()),
             Jobs(MAX_EVALUATIONS, clock.wake),
