@@ -12,7 +12,7 @@ from verifier.protocol.constants import Phase, VerdictStatus
 from verifier.protocol.history import Member, Opening, Submission, TaskHistory
 from verifier.protocol.state import Round, TaskState
 from verifier.protocol.views import Delays, PanelView
-from verifier.service.duties import Kind, derive
+from verifier.service.duties import DutyKind, derive
 
 ME, OTHER = "0x" + "aa" * 20, "0x" + "bb" * 20
 TASK = b"\x01" * 32
@@ -40,20 +40,22 @@ def state(phase: Phase, panel: PanelView = NO_PANEL, rounds: tuple[Round, ...] =
     return TaskState(history, view, panel, rounds, b"i" * 32, Delays(void=1_000, terminal=5_000, challenge=50))
 
 
-def kinds(found: TaskState, now: int, head: int = HEAD) -> set[Kind]:
+def kinds(found: TaskState, now: int, head: int = HEAD) -> set[DutyKind]:
     return {duty.kind for duty in derive(found, ME, now, head)}
 
 
 def test_derive__commits_closed__somebody_convenes() -> None:
-    assert kinds(state(Phase.CONVENING), now=200) == {Kind.CONVENE}
+    assert kinds(state(Phase.CONVENING), now=200) == {DutyKind.CONVENE}
 
 
 def test_derive__no_submission__there_is_nothing_to_do() -> None:
     assert kinds(state(Phase.CONVENING, submissions=[]), now=10_000) == set()
 
 
-@pytest.mark.parametrize(("now", "expected"), [(1_199, {Kind.CONVENE}), (1_200, {Kind.CONVENE, Kind.CANCEL})])
-def test_derive__nobody_convenes__can_be_cancelled_after_the_void_delay(now: int, expected: set[Kind]) -> None:
+@pytest.mark.parametrize(
+    ("now", "expected"), [(1_199, {DutyKind.CONVENE}), (1_200, {DutyKind.CONVENE, DutyKind.CANCEL})]
+)
+def test_derive__nobody_convenes__can_be_cancelled_after_the_void_delay(now: int, expected: set[DutyKind]) -> None:
     assert kinds(state(Phase.CONVENING), now) == expected
 
 
@@ -61,27 +63,27 @@ def test_derive__nobody_convenes__can_be_cancelled_after_the_void_delay(now: int
     ("head", "rearms", "expected"),
     [
         (990, 0, set()),  # a block cannot read its own hash
-        (991, 0, {Kind.DRAW}),
-        (990 + 255, 0, {Kind.DRAW}),
+        (991, 0, {DutyKind.DRAW}),
+        (990 + 255, 0, {DutyKind.DRAW}),
         (990 + 256, 0, set()),  # the draw would be mined one block too late
-        (990 + 257, 0, {Kind.CONVENE}),
+        (990 + 257, 0, {DutyKind.CONVENE}),
         (990 + 257, 2, set()),  # re-arms are used up
     ],
 )
-def test_derive__convened__is_drawn_while_the_hash_is_known(head: int, rearms: int, expected: set[Kind]) -> None:
+def test_derive__convened__is_drawn_while_the_hash_is_known(head: int, rearms: int, expected: set[DutyKind]) -> None:
     panel = replace(NO_PANEL, round=1, target_block=990, rearms=rearms)
     assert kinds(state(Phase.CONVENING, panel), now=300, head=head) == expected
 
 
 @pytest.mark.parametrize(
     ("now", "expected"),
-    [(499, {Kind.MIRROR, Kind.ATTEST}), (500, {Kind.MIRROR, Kind.CLOSE_ATTESTATION})],
+    [(499, {DutyKind.MIRROR, DutyKind.ATTEST}), (500, {DutyKind.MIRROR, DutyKind.CLOSE_ATTESTATION})],
 )
-def test_derive__drawn__attests_once_until_the_window_ends(now: int, expected: set[Kind]) -> None:
+def test_derive__drawn__attests_once_until_the_window_ends(now: int, expected: set[DutyKind]) -> None:
     drawn = state(Phase.ATTESTING, ATTESTING_UNTIL_500, (a_round(opens=0),))
     assert kinds(drawn, now) == expected
     attested = state(Phase.ATTESTING, ATTESTING_UNTIL_500, (a_round(opens=0),), attested={MINE.stake})
-    assert kinds(attested, now) == expected - {Kind.ATTEST}
+    assert kinds(attested, now) == expected - {DutyKind.ATTEST}
 
 
 def test_derive__seats_of_others_only__mirrors_and_votes_nothing() -> None:
@@ -93,72 +95,74 @@ def test_derive__seats_of_others_only__mirrors_and_votes_nothing() -> None:
     ("now", "voted", "expected"),
     [
         (599, False, set()),
-        (600, False, {Kind.EVALUATE, Kind.COMMIT}),
-        (699, False, {Kind.EVALUATE, Kind.COMMIT}),
+        (600, False, {DutyKind.EVALUATE, DutyKind.COMMIT}),
+        (699, False, {DutyKind.EVALUATE, DutyKind.COMMIT}),
         (700, False, set()),  # too late to commit: silence
-        (699, True, {Kind.EVALUATE}),
-        (700, True, {Kind.EVALUATE, Kind.REVEAL}),
-        (799, True, {Kind.EVALUATE, Kind.REVEAL}),
+        (699, True, {DutyKind.EVALUATE}),
+        (700, True, {DutyKind.EVALUATE, DutyKind.REVEAL}),
+        (799, True, {DutyKind.EVALUATE, DutyKind.REVEAL}),
     ],
 )
-def test_derive__judging__commits_then_reveals_within_the_windows(now: int, voted: bool, expected: set[Kind]) -> None:
+def test_derive__judging__commits_then_reveals_within_the_windows(
+    now: int, voted: bool, expected: set[DutyKind]
+) -> None:
     votes = {(1, MINE.stake): b"v" * 32} if voted else {}
-    assert kinds(state(Phase.JUDGING, ADMITTED, (a_round(),), votes=votes), now) == expected | {Kind.MIRROR}
+    assert kinds(state(Phase.JUDGING, ADMITTED, (a_round(),), votes=votes), now) == expected | {DutyKind.MIRROR}
 
 
 def test_derive__revealed__is_done() -> None:
     votes = {(1, MINE.stake): b"v" * 32}
     done = state(Phase.JUDGING, ADMITTED, (a_round(),), votes=votes, revealed={(1, MINE.stake)})
-    assert kinds(done, now=750) == {Kind.MIRROR}
+    assert kinds(done, now=750) == {DutyKind.MIRROR}
 
 
 @pytest.mark.parametrize(("rounds", "again"), [(1, True), (2, True), (3, False)])
 def test_derive__no_quorum__convenes_until_the_free_rounds_are_used_up(rounds: int, again: bool) -> None:
     drawn = tuple(a_round(number, opens=600 * number) for number in range(1, rounds + 1))
     ended = 600 * rounds + 200
-    assert (Kind.CONVENE in kinds(state(Phase.JUDGING, ADMITTED, drawn), now=ended)) is again
-    assert Kind.CONVENE not in kinds(state(Phase.JUDGING, ADMITTED, drawn), now=ended - 1)
+    assert (DutyKind.CONVENE in kinds(state(Phase.JUDGING, ADMITTED, drawn), now=ended)) is again
+    assert DutyKind.CONVENE not in kinds(state(Phase.JUDGING, ADMITTED, drawn), now=ended - 1)
 
 
 def test_derive__verdict_final__is_settled() -> None:
     final = replace(ADMITTED, status=VerdictStatus.FINAL, verdict=b"d" * 32)
     votes = {"votes": {(1, MINE.stake): b"v" * 32}, "revealed": {(1, MINE.stake)}}
-    assert kinds(state(Phase.JUDGING, final, (a_round(),), **votes), now=900) == {Kind.MIRROR, Kind.SETTLE}
+    assert kinds(state(Phase.JUDGING, final, (a_round(),), **votes), now=900) == {DutyKind.MIRROR, DutyKind.SETTLE}
 
 
 def test_derive__nothing_revealed_by_solvers__is_settled_without_a_verdict() -> None:
     empty = state(Phase.JUDGING, ADMITTED, (a_round(),))
     empty = replace(empty, view=replace(empty.view, revealed=0))
-    assert Kind.SETTLE in kinds(empty, now=600)
+    assert DutyKind.SETTLE in kinds(empty, now=600)
 
 
 def test_derive__task_files_not_admitted__is_cancelled() -> None:
     without = replace(ADMITTED, admitted=0b10)
-    assert kinds(state(Phase.HOLDOUT, without, (a_round(opens=0),)), now=501) == {Kind.MIRROR, Kind.CANCEL}
+    assert kinds(state(Phase.HOLDOUT, without, (a_round(opens=0),)), now=501) == {DutyKind.MIRROR, DutyKind.CANCEL}
 
 
-@pytest.mark.parametrize(("now", "expected"), [(599, set()), (600, {Kind.CANCEL})])
-def test_derive__sponsor_keeps_the_key__is_cancelled_after_the_window(now: int, expected: set[Kind]) -> None:
-    assert kinds(state(Phase.HOLDOUT, ADMITTED, (a_round(opens=0),)), now) == expected | {Kind.MIRROR}
+@pytest.mark.parametrize(("now", "expected"), [(599, set()), (600, {DutyKind.CANCEL})])
+def test_derive__sponsor_keeps_the_key__is_cancelled_after_the_window(now: int, expected: set[DutyKind]) -> None:
+    assert kinds(state(Phase.HOLDOUT, ADMITTED, (a_round(opens=0),)), now) == expected | {DutyKind.MIRROR}
 
 
-@pytest.mark.parametrize(("now", "expected"), [(5_799, set()), (5_800, {Kind.CANCEL})])
-def test_derive__no_verdict_at_all__is_cancelled_after_the_terminal_delay(now: int, expected: set[Kind]) -> None:
-    found = kinds(state(Phase.JUDGING, ADMITTED, (a_round(),)), now) - {Kind.MIRROR, Kind.CONVENE}
+@pytest.mark.parametrize(("now", "expected"), [(5_799, set()), (5_800, {DutyKind.CANCEL})])
+def test_derive__no_verdict_at_all__is_cancelled_after_the_terminal_delay(now: int, expected: set[DutyKind]) -> None:
+    found = kinds(state(Phase.JUDGING, ADMITTED, (a_round(),)), now) - {DutyKind.MIRROR, DutyKind.CONVENE}
     assert found == expected
 
 
 def test_derive__solvers_turn__there_is_nothing_to_do_but_mirror() -> None:
-    assert kinds(state(Phase.REVEALING, ADMITTED, (a_round(opens=0),)), now=550) == {Kind.MIRROR}
+    assert kinds(state(Phase.REVEALING, ADMITTED, (a_round(opens=0),)), now=550) == {DutyKind.MIRROR}
 
 
 @pytest.mark.parametrize("phase", [Phase.SETTLED, Phase.CANCELLED])
 def test_derive__ended__closes_its_own_seats_first_and_claims_for_the_solvers(phase: Phase) -> None:
     duties = derive(state(phase, ADMITTED, (a_round(),)), ME, 800, HEAD)
     assert [(duty.kind, duty.member) for duty in duties] == [
-        (Kind.CLOSE_VOTE, MINE),
-        (Kind.CLOSE_VOTE, THEIRS),
-        (Kind.CLAIM, None),
+        (DutyKind.CLOSE_VOTE, MINE),
+        (DutyKind.CLOSE_VOTE, THEIRS),
+        (DutyKind.CLAIM, None),
     ]
     closed = {"closed": {(1, MINE.stake), (1, THEIRS.stake)}, "claimed": {0}}
     assert derive(state(phase, ADMITTED, (a_round(),), **closed), ME, 800, HEAD) == []

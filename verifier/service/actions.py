@@ -23,7 +23,7 @@ from verifier.protocol.constants import OWN_FILES, Outcome
 from verifier.protocol.state import TaskState
 from verifier.service import votes
 from verifier.service.config import DutiesConfig
-from verifier.service.duties import OPEN_CALLS, Duty, Kind
+from verifier.service.duties import OPEN_CALLS, Duty, DutyKind
 from verifier.service.errors import Retry, Skip
 from verifier.service.evaluations import Evaluations, Failed, Pending, Ready
 from verifier.service.files import Files
@@ -75,19 +75,19 @@ class Actions:
         self._evaluations = evaluations
         self._timing = timing
         self._first_seen: dict[str, float] = {}  # open calls by key, in monotonic seconds
-        self._by_kind: dict[Kind, Callable[[TaskState, Duty, Block], Result]] = {
-            Kind.MIRROR: self._mirror,
-            Kind.ATTEST: self._attest,
-            Kind.EVALUATE: self._evaluate,
-            Kind.COMMIT: self._commit,
-            Kind.REVEAL: self._reveal,
-            Kind.CONVENE: self._convene,
-            Kind.DRAW: self._draw,
-            Kind.CLOSE_ATTESTATION: self._close_attestation,
-            Kind.SETTLE: self._settle,
-            Kind.CANCEL: self._cancel,
-            Kind.CLAIM: self._claim,
-            Kind.CLOSE_VOTE: self._close_vote,
+        self._by_kind: dict[DutyKind, Callable[[TaskState, Duty, Block], Result]] = {
+            DutyKind.MIRROR: self._mirror,
+            DutyKind.ATTEST: self._attest,
+            DutyKind.EVALUATE: self._evaluate,
+            DutyKind.COMMIT: self._commit,
+            DutyKind.REVEAL: self._reveal,
+            DutyKind.CONVENE: self._convene,
+            DutyKind.DRAW: self._draw,
+            DutyKind.CLOSE_ATTESTATION: self._close_attestation,
+            DutyKind.SETTLE: self._settle,
+            DutyKind.CANCEL: self._cancel,
+            DutyKind.CLAIM: self._claim,
+            DutyKind.CLOSE_VOTE: self._close_vote,
         }
 
     def perform(self, state: TaskState, duty: Duty, head: Block) -> Result:

@@ -18,7 +18,7 @@ from verifier.protocol.obligations import Action, Step, obligations
 from verifier.protocol.state import Round, TaskState
 
 
-class Kind(StrEnum):
+class DutyKind(StrEnum):
     """What a duty is about; also its label in the metrics and the beginning of its key."""
 
     # Of a seat
@@ -38,16 +38,20 @@ class Kind(StrEnum):
     CLOSE_VOTE = "close_vote"
 
 
-_SEAT_KINDS = {Action.ATTEST: Kind.ATTEST, Action.COMMIT_VERDICT: Kind.COMMIT, Action.REVEAL_VERDICT: Kind.REVEAL}
+_SEAT_KINDS = {
+    Action.ATTEST: DutyKind.ATTEST,
+    Action.COMMIT_VERDICT: DutyKind.COMMIT,
+    Action.REVEAL_VERDICT: DutyKind.REVEAL,
+}
 # Reconvening costs a fee, so the service leaves it to whoever wants the verdict.
 _OPEN_KINDS = {
-    Action.CONVENE: Kind.CONVENE,
-    Action.DRAW: Kind.DRAW,
-    Action.CLOSE_ATTESTATION: Kind.CLOSE_ATTESTATION,
-    Action.SETTLE: Kind.SETTLE,
-    Action.CANCEL: Kind.CANCEL,
-    Action.CLAIM: Kind.CLAIM,
-    Action.CLOSE_VOTE: Kind.CLOSE_VOTE,
+    Action.CONVENE: DutyKind.CONVENE,
+    Action.DRAW: DutyKind.DRAW,
+    Action.CLOSE_ATTESTATION: DutyKind.CLOSE_ATTESTATION,
+    Action.SETTLE: DutyKind.SETTLE,
+    Action.CANCEL: DutyKind.CANCEL,
+    Action.CLAIM: DutyKind.CLAIM,
+    Action.CLOSE_VOTE: DutyKind.CLOSE_VOTE,
 }
 OPEN_CALLS = frozenset(_OPEN_KINDS.values())
 
@@ -56,7 +60,7 @@ OPEN_CALLS = frozenset(_OPEN_KINDS.values())
 class Duty:
     """One thing to do. `until` is the time, in chain seconds, from which it is too late (None: never)."""
 
-    kind: Kind
+    kind: DutyKind
     task: bytes
     round: int = 0
     position: int = 0
@@ -85,7 +89,7 @@ def derive(state: TaskState, operator: str, now: int, head: int) -> list[Duty]:
     return duties
 
 
-def _duty(kind: Kind, state: TaskState, step: Step, until: int | None) -> Duty:
+def _duty(kind: DutyKind, state: TaskState, step: Step, until: int | None) -> Duty:
     position = 0 if step.member is None else step.member.position
     index = step.rearms if step.index is None else step.index
     return Duty(kind, state.id, step.round, position, step.member, index, until)
@@ -94,7 +98,7 @@ def _duty(kind: Kind, state: TaskState, step: Step, until: int | None) -> Duty:
 def _own_work(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
     """Mirror for as long as the operator has a seat; evaluate while one of its seats in this round has not revealed."""
     if _seats(state.rounds, operator):
-        yield Duty(Kind.MIRROR, state.id)
+        yield Duty(DutyKind.MIRROR, state.id)
     if state.view.phase != Phase.JUDGING or not state.rounds:
         return
     current = state.rounds[-1]
@@ -107,7 +111,7 @@ def _own_work(state: TaskState, operator: str, now: int) -> Iterator[Duty]:
     voted = any(seat in state.history.votes for seat in pending)
     until = current.view.reveal_closes if voted else current.view.commit_closes
     if pending and current.view.opens <= now < until:
-        yield Duty(Kind.EVALUATE, state.id, until=until)
+        yield Duty(DutyKind.EVALUATE, state.id, until=until)
 
 
 def _after_the_end(state: TaskState, operator: str, steps: Iterable[Step]) -> list[Duty]:
@@ -118,7 +122,7 @@ def _after_the_end(state: TaskState, operator: str, steps: Iterable[Step]) -> li
 
     def order(duty: Duty) -> tuple[bool, int, bool]:
         theirs = duty.member is not None and duty.member.operator != operator
-        return duty.kind is Kind.CLAIM, duty.round, theirs
+        return duty.kind is DutyKind.CLAIM, duty.round, theirs
 
     return sorted(duties, key=order)
 

@@ -21,7 +21,7 @@ from verifier.protocol.errors import IncompleteHistory
 from verifier.protocol.history import History
 from verifier.protocol.state import TaskState
 from verifier.service.actions import ActingOperator, Actions, Progress
-from verifier.service.duties import Duty, Kind, derive
+from verifier.service.duties import Duty, DutyKind, derive
 from verifier.service.errors import Retry, Skip, Stop
 from verifier.service.files import Files
 from verifier.service.telemetry import Telemetry
@@ -122,7 +122,7 @@ class Service:
             fields["round"] = duty.round
         if duty.member is not None:
             fields["position"] = duty.position
-        if duty.kind is Kind.CLAIM:
+        if duty.kind is DutyKind.CLAIM:
             fields["submission"] = duty.index
         try:
             progress, change = self.actions.perform(state, duty, head)
