@@ -15,7 +15,7 @@ from verifier.protocol.history import Member
 from verifier.protocol.obligations import Action, Lateness, Party, Step, obligations
 from verifier.protocol.state import Round, TaskState
 from verifier.protocol.views import TaskView
-from verifier.service.duties import OPEN_CALLS, Kind, derive
+from verifier.service.duties import OPEN_CALLS, DutyKind, derive
 
 CREATED = 1_000_000
 COMMIT_CLOSES = CREATED + 100
@@ -237,16 +237,16 @@ def test_obligations__events_of_another_branch_lack_the_draw__are_none(phase: Ph
 # The service's duties are those steps, and no others.
 
 DUTY_OF = {
-    Action.ATTEST: Kind.ATTEST,
-    Action.COMMIT_VERDICT: Kind.COMMIT,
-    Action.REVEAL_VERDICT: Kind.REVEAL,
-    Action.CONVENE: Kind.CONVENE,
-    Action.DRAW: Kind.DRAW,
-    Action.CLOSE_ATTESTATION: Kind.CLOSE_ATTESTATION,
-    Action.SETTLE: Kind.SETTLE,
-    Action.CANCEL: Kind.CANCEL,
-    Action.CLAIM: Kind.CLAIM,
-    Action.CLOSE_VOTE: Kind.CLOSE_VOTE,
+    Action.ATTEST: DutyKind.ATTEST,
+    Action.COMMIT_VERDICT: DutyKind.COMMIT,
+    Action.REVEAL_VERDICT: DutyKind.REVEAL,
+    Action.CONVENE: DutyKind.CONVENE,
+    Action.DRAW: DutyKind.DRAW,
+    Action.CLOSE_ATTESTATION: DutyKind.CLOSE_ATTESTATION,
+    Action.SETTLE: DutyKind.SETTLE,
+    Action.CANCEL: DutyKind.CANCEL,
+    Action.CLAIM: DutyKind.CLAIM,
+    Action.CLOSE_VOTE: DutyKind.CLOSE_VOTE,
 }
 BITS = st.integers(0, 0b111)
 
@@ -306,7 +306,7 @@ def test_derive__any_state__has_exactly_the_steps_that_concern_the_operator(
     state: TaskState, now: int, head: int
 ) -> None:
     steps = obligations(state, now, head)
-    duties = [duty for duty in derive(state, ME, now, head) if duty.kind not in (Kind.MIRROR, Kind.EVALUATE)]
+    duties = [duty for duty in derive(state, ME, now, head) if duty.kind not in (DutyKind.MIRROR, DutyKind.EVALUATE)]
     expected = {
         (DUTY_OF[step.action], step.round, step.member, step.index or step.rearms) for step in own(state, steps)
     }
