@@ -26,7 +26,7 @@ MAX_ROUND_SEATS: constant(uint256) = 63
 ATTEST_PART: constant(uint256) = 5
 # Amounts stay below this number, so that neither a product with a weight nor a packed word overflows.
 MAX_AMOUNT: constant(uint256) = 2**120
-# The number of tasks that one sponsor can create: the nonce has 24 bits in the head word.
+# The number of tasks that one sponsor can create: the nonce has 24 bits in the word in `heads`.
 MAX_TASKS: constant(uint256) = 2**24
 
 
@@ -369,7 +369,7 @@ def _inputs(task: bytes32, scored: uint256) -> bytes32:
 @view
 def _head(task: bytes32) -> uint256:
     """
-    @return The task's head word. Reverts with `task: unknown`.
+    @return The task's packed terms, the word in `heads`. Reverts with `task: unknown`.
     """
     head: uint256 = self.heads[task]
     assert head != 0, "task: unknown"
@@ -380,7 +380,7 @@ def _head(task: bytes32) -> uint256:
 @pure
 def _sponsor(head: uint256) -> address:
     """
-    @return The sponsor in a head word.
+    @return The sponsor in packed terms.
     """
     return convert(head & words.LOW_160, address)
 
@@ -389,7 +389,7 @@ def _sponsor(head: uint256) -> address:
 @pure
 def _created_at(head: uint256) -> uint256:
     """
-    @return The second in a head word at which the task was created.
+    @return The second in packed terms at which the task was created.
     """
     return (head >> 160) & words.LOW_48
 
@@ -398,7 +398,7 @@ def _created_at(head: uint256) -> uint256:
 @pure
 def _sealed(head: uint256) -> bool:
     """
-    @return Whether the head word is of a task with a sealed holdout.
+    @return Whether packed terms are those of a task with a sealed holdout.
     """
     return (head >> 220) & words.LOW_4 == 1
 
@@ -434,7 +434,7 @@ def _committing(task: bytes32, head: uint256) -> bool:
 @pure
 def _fee(fees: uint256, head: uint256) -> uint256:
     """
-    @return The committee's fee for one submission, wei, from the fees and head words of a task that has not ended.
+    @return The committee's fee for one submission, wei, from the packed fees and terms of a task that has not ended.
     """
     return (fees & words.LOW_64) * ((head >> 208) & words.LOW_8)
 
