@@ -1,9 +1,8 @@
-"""The duties of one operator in one task, derived from the task's state alone.
+"""Derives the duties of one operator in one task from the task's state.
 
-The protocol says which steps are due (`verifier.protocol.obligations`). This module selects those that the operator
-owes and the calls that anyone may make, and adds what only the service needs: mirroring and evaluating. The same state
-gives the same duties after any number of restarts. Whether a file or an evaluation is there is found out when a duty is
-performed.
+`verifier.protocol.obligations` says which steps are due. This module selects the steps that the operator owes and the
+calls that anyone may make, and adds what only the service needs: mirroring and evaluating. The same state gives the
+same duties after any number of restarts. Missing files and evaluations show when a duty is performed.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _SEAT_KINDS = {
     Action.COMMIT_VERDICT: DutyKind.COMMIT,
     Action.REVEAL_VERDICT: DutyKind.REVEAL,
 }
-# Reconvening costs a fee, so the service leaves it to whoever wants the verdict.
+# Reconvening costs a fee, so the service leaves it to people.
 _OPEN_KINDS = {
     Action.CONVENE: DutyKind.CONVENE,
     Action.DRAW: DutyKind.DRAW,
