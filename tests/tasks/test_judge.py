@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.node import ROOT
-from tests.end_to_end.program import BAD, GOOD, Program, float_program
+from tests.end_to_end.program import BAD, COUNT, GOOD, Program, float_program
 from tests.execution.test_sandbox import case_of, ignore, sealed, stored
 from verifier.artifacts import digests
 from verifier.protocol.constants import MISFIT_SCORE, Outcome
@@ -146,6 +146,19 @@ def test_judge__stored_file_longer_than_its_schema__is_misfit_or_damage_by_its_d
     assert found.scores == (MISFIT_SCORE,)
     with pytest.raises(DamagedFile):
         judge(case, tmp_path / "evidence", LIMITS, ignore)
+
+
+def test_judge__opened_holdout_longer_than_its_schema__is_a_fact_with_its_reason(tmp_path: Path) -> None:
+    program = Program()
+    plain = program.examples_file(seed=1) + b"\0"
+    longer = sealed(tmp_path, "longer", plain)
+    case = case_of(tmp_path, program)
+    announced = {"sealed_digest": digests.to_hex(longer.sealed), "size": len(plain) - 1, "count": COUNT, "uris": []}
+    manifest = program.manifest(lambda _: "https://x", program.examples_file(seed=2), b"", holdout=announced)
+    changed = replace(case, manifest=stored(tmp_path, "other", manifest), evaluation_set=longer)
+    found = judge(changed, tmp_path / "evidence", LIMITS, ignore)
+    assert found.outcome == Outcome.HOLDOUT_INVALID
+    assert found.fault == f"the file is longer than the {len(plain) - 1} bytes that its schema says"
 
 
 def test_judge__program_needs_more_memory_than_allowed__says_how_much(tmp_path: Path) -> None:

@@ -126,7 +126,9 @@ def score(
 ) -> Score:
     """Score one packed submission as a verifier does, on the practice set or, `sealed`, on the opened holdout.
 
-    Program and practice set must have the digests of the manifest; submission and opened holdout must have its shapes.
+    `submission` is a tensor file of the manifest's `submission_schema`, `examples` one of its `set_schema`, `program`
+    an exact ONNX file; program and practice set must have the digests of the manifest. The score is in the unit of the
+    manifest's metric. `on_batch` gets (batches done, batches in all).
 
     Errors: TaskError when a file cannot be read or is not what the manifest says; InvalidProgram, a TaskError too;
     NotEnoughMemory.
@@ -228,13 +230,17 @@ def read_tensors(file: StoredFile | SealedFile | Path, schema: Schema) -> Tensor
     """
     max_bytes = tensors.size(schema)
     if isinstance(file, SealedFile):
-        data = sealing.unseal(file.key, _read(file.path, max_bytes, file.sealed))
-        if digests.digest(data) != file.plain:
-            raise Misfit("the unsealed bytes do not have the revealed digest")
+        data = _read(file.path, max_bytes, file.sealed)
     elif isinstance(file, StoredFile):
         data = _read(file.path, max_bytes, file.digest)
     else:
         data = _read(file, max_bytes, digest=None)
+    if len(data) > max_bytes:
+        raise Misfit(f"the file is longer than the {max_bytes} bytes that its schema says")
+    if isinstance(file, SealedFile):
+        data = sealing.unseal(file.key, data)
+        if digests.digest(data) != file.plain:
+            raise Misfit("the unsealed bytes do not have the revealed digest")
     return tensors.decode(schema, data)
 
 
