@@ -129,6 +129,17 @@ def test_kinds_command__with_a_broken_kind__lists_all_and_exits_with_1(site: Pat
 def test_help__with_a_broken_kind__is_printed(site: Path) -> None:
     install(site, "broken-kinds", "broken", "KIND = 1")
     assert CliRunner().invoke(cli, ["--help"]).exit_code == 0
+    listed = CliRunner().invoke(cli, ["task", "build", "--help"])
+    assert listed.exit_code == 0
+    assert "classify" in listed.output
+    assert "broken" not in listed.output
+
+
+def test_task_build__kind_that_cannot_be_used__is_the_kinds_error(site: Path) -> None:
+    install(site, "broken-kinds", "broken", "KIND = 1")
+    result = CliRunner().invoke(cli, ["task", "build", "broken", "--help"])
+    assert isinstance(result.exception, KindError)
+    assert str(result.exception) == f"{BROKEN}: broken_kinds:KIND is of the type int, not a verifier.tasks.Kind"
 
 
 def test_task_build__kind_that_is_not_installed__is_a_usage_error() -> None:

@@ -40,17 +40,20 @@ def kinds_command() -> None:
 
 
 def commands_of_kinds() -> dict[str, click.Command]:
-    """Return the command groups of the installed kinds that have one; `touchstone kinds` reports a broken kind."""
+    """Return the command groups of the installed kinds that have one, by the kind's name."""
+    return {kind.name: kind.commands for kind in _usable_kinds() if kind.commands is not None}
+
+
+def _usable_kinds() -> list[Kind[Any, Any]]:
+    """The installed kinds without those that cannot be used, which must not break the help of other commands."""
     from verifier.tasks import registrations
     from verifier.tasks.errors import KindError
 
-    found: dict[str, click.Command] = {}
+    found = []
     with suppress(KindError):
-        for name, registration in registrations().items():
+        for registration in registrations().values():
             with suppress(KindError):
-                commands = registration.load().commands
-                if commands is not None:
-                    found[name] = commands
+                found.append(registration.load())
     return found
 
 
@@ -63,11 +66,11 @@ class _Builders(click.Group):
     """A command per installed kind, made of the kind's model of options."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from verifier.tasks import registrations
-
-        return list(registrations())
+        """Return the names of the kinds that can be used; `touchstone kinds` says what is wrong with the others."""
+        return [kind.name for kind in _usable_kinds()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the kind's command; None when no such kind is installed. Errors: KindError when it cannot be used."""
         from verifier.tasks import find_kind, registrations
 
         return _builder(find_kind(cmd_name)) if cmd_name in registrations() else None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from verifier.tasks.judge import EvaluationLimits, score
-    from verifier.tasks.manifest import Manifest, load_manifest
+    from verifier.tasks.manifest import Manifest, load_manifest, padded_rows
     from verifier.tasks.registry import (
         Kind,
         KindOptions,
@@ -54,6 +54,7 @@ _MODULES = {
     "find_kind": "registry",
     "load_manifest": "manifest",
     "pack": "registry",
+    "padded_rows": "manifest",
     "read_settings": "registry",
     "registrations": "registry",
     "score": "judge",
@@ -77,6 +78,7 @@ __all__ = [
     "find_kind",
     "load_manifest",
     "pack",
+    "padded_rows",
     "read_settings",
     "registrations",
     "score",

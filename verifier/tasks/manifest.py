@@ -18,15 +18,15 @@ from verifier.artifacts.tensors import Schema, TensorSpec
 from verifier.protocol.constants import SCORE_BOUND
 from verifier.tasks.errors import ManifestError, TaskError
 
-# Maximum size of a manifest. One with 8 URIs per file and 1,000 tensors takes a fifth of it.
+# Maximum size of a manifest. One that describes 1,000 tensors takes about a tenth of it.
 MAX_MANIFEST_BYTES = 1 << 20
-# Maximum number of URIs per file: a verifier tries them in turn, so the limit bounds its waiting.
+# Maximum number of URIs per file. A verifier tries them in turn.
 MAX_URIS = 8
 # Maximum length of a URI: the contracts store no longer one.
 MAX_URI_CHARACTERS = 256
 # Maximum length of an integer literal: no field holds 2^128, which has 39 digits.
 _MAX_DIGITS = 40
-# Maximum nesting depth of the JSON text: a manifest itself nests five levels deep.
+# Maximum nesting depth of the JSON text: a manifest itself nests four levels deep.
 _MAX_DEPTH = 16
 
 # Control characters and direction overrides, which could change how a terminal shows the rest of a text.
@@ -205,12 +205,17 @@ class Manifest(_Part):
 
     def rows(self, count: int) -> int:
         """Return the number of rows of a set of `count` examples: whole batches."""
-        return -(-count // self.batch) * self.batch
+        return padded_rows(count, self.batch)
 
     def set_schema(self, count: int) -> Schema:
         """Return the schema of a set of `count` examples: the examples' tensors with the rows of whole batches."""
         rows = self.rows(count)
         return tuple(TensorSpec(t.name, t.dtype, (rows, *t.shape[1:]), t.grid) for t in self.examples)
+
+
+def padded_rows(count: int, batch: int) -> int:
+    """Return the number of rows of a set of `count` examples: whole batches."""
+    return -(-count // batch) * batch
 
 
 def load_manifest(file: Path) -> Manifest:

@@ -43,7 +43,7 @@ class KindOptions(BaseModel):
     """Base class for the options of a kind's builder.
 
     Each field becomes a flag of `touchstone task build KIND`: its name is the flag, its description the help, its
-    bounds are checked. See `verifier.cli.model_options` for the types that a field may have.
+    bounds are checked. `verifier.cli.model_options` lists the types that a field may have; the name `out` is taken.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

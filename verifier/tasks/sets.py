@@ -58,8 +58,3 @@ class ExampleSet:
             TensorSpec(name, array.dtype.name, (rows or len(array), *array.shape[1:]), 0)
             for name, array in self.arrays.items()
         )
-
-
-def padded_rows(count: int, batch: int) -> int:
-    """Return the number of rows of a set of `count` examples: whole batches."""
-    return -(-count // batch) * batch

@@ -13,9 +13,9 @@ from verifier.artifacts.new_files import new_folder, write_new
 from verifier.artifacts.tensors import Schema
 from verifier.exact import Program
 from verifier.tasks.judge import check_program
-from verifier.tasks.manifest import Manifest
+from verifier.tasks.manifest import Manifest, padded_rows
 from verifier.tasks.registry import KindSettings
-from verifier.tasks.sets import ExampleSet, padded_rows
+from verifier.tasks.sets import ExampleSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class TaskDraft:
     @property
     def bound(self) -> int:
         """Largest absolute value of a score over the evaluation set, as the program's intervals prove it."""
-        return max(map(abs, self.program.interval("score"))) * self.batches
+        return max(map(abs, self.program.interval(self.program.outputs[0].name))) * self.batches
 
 
 def write_task(draft: TaskDraft, out: Path) -> Manifest:

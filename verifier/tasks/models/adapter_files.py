@@ -21,7 +21,7 @@ from verifier.tasks.models.grids import Floats, Schemas
 
 # Maximum size of an adapter_config.json. PEFT writes about a kilobyte.
 MAX_CONFIG_BYTES = 1 << 20
-# Maximum nesting depth of an adapter_config.json. PEFT's own nests three levels deep.
+# Maximum nesting depth of an adapter_config.json, far above what PEFT writes.
 _MAX_CONFIG_DEPTH = 16
 # Maximum |lora_alpha|, far above any that trains.
 _MAX_ALPHA = 1e6

@@ -19,7 +19,7 @@ from verifier.artifacts.tensors import Schema
 from verifier.tasks.errors import BuildError
 from verifier.tasks.models.adapters import trained_tensors
 
-# Version of ONNX's operator set that the graph uses: the newest that torch's exporter translates without a conversion.
+# Version of ONNX's operator set that the graph uses: the one that torch's exporter produces without a conversion.
 _OPSET = 18
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from verifier.tasks.errors import BuildError
-from verifier.tasks.sets import Arrays, padded_rows
+from verifier.tasks.manifest import padded_rows
+from verifier.tasks.sets import Arrays
 from verifier.tasks.text.rows import Row
 
 # Class number of a row that fills the last batch. No class has it, so the row never counts.

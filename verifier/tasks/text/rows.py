@@ -9,7 +9,7 @@ from pathlib import Path
 from verifier.tasks.errors import BuildError
 
 HEADER = "label\ttext"
-# Maximum number of classes. A head for more of them no longer fits a small adapter.
+# Maximum number of classes: a setting of the manifest, such as the list of labels, holds at most 1,000 texts.
 MAX_CLASSES = 1_000
 
 

@@ -14,9 +14,18 @@ from verifier.artifacts import tensors
 from verifier.artifacts.new_files import check_new
 from verifier.artifacts.tensors import TensorSpec
 from verifier.exact import load_program
-from verifier.tasks import ExampleSet, Manifest, OnStep, Packed, TaskDraft, read_settings, summarise, write_task
+from verifier.tasks import (
+    ExampleSet,
+    Manifest,
+    OnStep,
+    Packed,
+    TaskDraft,
+    padded_rows,
+    read_settings,
+    summarise,
+    write_task,
+)
 from verifier.tasks.errors import PackError
-from verifier.tasks.sets import padded_rows
 
 
 def build(options: ToyOptions, out: Path, on_step: OnStep) -> dict[str, Any]:
