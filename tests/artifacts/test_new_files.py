@@ -1,11 +1,13 @@
 """New files and folders: nothing that exists is overwritten, and no partial file is left behind."""
 
+import ast
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.layout.source import modules
 from verifier.artifacts.errors import ArtifactError, TargetExistsError
 from verifier.artifacts.new_files import check_new, new_file, new_folder, write_new
 
@@ -80,3 +82,23 @@ def test_new_folder__under_a_file__says_why(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as refused:
         new_folder(tmp_path / "file" / "folder")
     assert str(refused.value) == f"cannot create {tmp_path / 'file' / 'folder'}: Not a directory"
+
+
+def creates_exclusively(node: ast.AST) -> bool:
+    """Whether that is the flag O_EXCL, or a call of `open` with a mode that has an x."""
+    if isinstance(node, ast.Attribute):
+        return node.attr == "O_EXCL"
+    if not isinstance(node, ast.Call) or ast.unparse(node.func).split(".")[-1] != "open":
+        return False
+    modes = [*node.args, *(item.value for item in node.keywords if item.arg == "mode")]
+    return any(isinstance(mode, ast.Constant) and mode.value in ("x", "xb", "xt") for mode in modes)
+
+
+def test_new_files__in_the_package_and_the_scripts__are_created_by_one_module() -> None:
+    found = {
+        module.name
+        for module in [*modules("verifier").values(), *modules("scripts").values()]
+        for node in ast.walk(module.tree)
+        if creates_exclusively(node)
+    }
+    assert found == {"verifier.artifacts.new_files"}
