@@ -79,7 +79,7 @@ def commit(
     now = snapshot.block.timestamp
     closes = state.commit_closes
     if state.view.phase != Phase.COMMITTING:
-        raise click.ClickException(f"it is too late to commit: the window ended {_units.moment(closes, now)}")
+        raise click.ClickException(f"it is too late to commit: the task is {state.view.phase.text}")
     bond, fee = bounties.bond_of(state.view.submissions), bounties.fee(task)
     signer.confirm(
         f"commit to task 0x{task.hex()}\n  the window ends {_units.moment(closes, now)}",

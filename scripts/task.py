@@ -117,9 +117,9 @@ def create(
     if bytes(created.task) != task:
         # The holdout's commitment binds the sponsor's nonce, so it cannot be opened for a task with another nonce.
         raise click.ClickException(
-            f"you created another task at the same time, so the holdout of 0x{bytes(created.task).hex()} could not be "
-            "revealed: run `ape run task cancel` for it now, before anybody commits, and create it again with another "
-            "--out"
+            f"you created another task at the same time, so 0x{bytes(created.task).hex()} is not the task that {out} "
+            "records, and a sealed holdout of it could not be revealed: run `ape run task cancel` for it now, before "
+            "anybody commits, and create it again with another --out"
         )
     began = bounties.task(task).created_at
     closes = _units.moment(began + offer.windows.commit, began)
