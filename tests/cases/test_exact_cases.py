@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from tests.cases.floats import FLOAT, INT64, Array, assert_right, assert_right_or_refused, float_model, lowered
 from tests.exact.graphs import data
@@ -225,21 +224,11 @@ def test_engine__scaled_product_with_a_vector__is_the_reference_or_refused(colum
     assert_engine_agrees_or_refused(file, {"x": np.arange(3 * columns, dtype=np.int16).reshape(3, columns)})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=Fail,
-    reason="Squeeze with an empty name for its axes is accepted, but onnxruntime cannot run the graph emitted for it.",
-)
 def test_engine__squeeze_with_an_empty_name_for_axes__is_the_reference_or_refused() -> None:
     file = data([("Squeeze", "x -", "y")], {"x": ("int32", [1, 3])})
     assert_engine_agrees_or_refused(file, {"x": np.array([[1, 2, 3]], np.int32)})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=NOT_RAISED,
-    reason="ReduceMax of int64 accepts values of exactly 2**31, which onnxruntime 1.24.4 orders wrongly on AVX2.",
-)
 def test_load_program__reduce_max_of_int64_up_to_2_to_the_31__is_refused() -> None:
     file = data(
         [

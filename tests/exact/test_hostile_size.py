@@ -86,10 +86,25 @@ def measured(tmp_path: Path, file: bytes) -> tuple[str, int, float]:
     return said, int(mebibytes), float(seconds)
 
 
-def test_size__20_million_empty_nodes__are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
-    said, mebibytes, _ = measured(tmp_path, field(7, b"\x0a\x00" * 20_000_000))
+@pytest.mark.parametrize("count", [2_900_000, 20_000_000])
+def test_size__millions_of_empty_nodes__are_refused_before_they_fill_the_memory(count: int, tmp_path: Path) -> None:
+    said, mebibytes, _ = measured(tmp_path, field(7, b"\x0a\x00" * count))
+    assert said == "not exact at the file: it has more than 600000 messages"
+    assert mebibytes < 100
+
+
+def test_size__20_million_empty_names__are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
+    said, mebibytes, _ = measured(tmp_path, field(7, field(1, b"\x0a\x00" * 20_000_000)))
     assert said == "not exact at the file: it has more than 3000000 fields"
     assert mebibytes < 100
+
+
+def test_size__as_many_messages_and_names_as_are_read__take_less_than_250_mebibytes(tmp_path: Path) -> None:
+    """Nodes with an attribute each take the most memory for their bytes."""
+    nodes = field(1, b"\x2a\x00") * 299_000 + field(1, b"\x0a\x00" * 2_400_000)
+    said, mebibytes, _ = measured(tmp_path, field(7, nodes))
+    assert said == "not exact at the model: IR version 0: 8 or 9 is needed"
+    assert 50 < mebibytes < 250
 
 
 def test_size__250_thousand_nodes__are_refused(tmp_path: Path) -> None:

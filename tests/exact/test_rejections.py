@@ -167,6 +167,16 @@ PRODUCTS = {
         [("ReduceSum", "x", "y")], {"x": ("int64", [1])}, None, "can need 64 bits"),
     "the largest of int64 beyond 32 bits, which onnxruntime 1.24.4 gets wrong": (
         [("ReduceMax", "x", "y")], {"x": ("int64", [1])}, None, "it orders int64 beyond 32 bits"),
+    "the largest of int64 from -2**31 to 2**31 - 1 is proven": (
+        [("Cast", "x", "a", {"to": INT64}), ("ReduceMax", "a", "y")], {"x": ("int32", [2])}, None, ""),
+    "the smallest of int64 up to 2**31": (
+        [("Cast", "x", "a", {"to": INT64}), ("Neg", "a", "b"), ("ReduceMin", "b", "y")], {"x": ("int32", [2])}, None,
+        "it orders int64 beyond 32 bits"),
+    "the largest of an empty list": (
+        [("ReduceMax", "none axis", "y")], I16, {"none": i64(), "axis": i64(0)},
+        "it takes an extreme of an empty list"),
+    "a sum of an empty list is proven": (
+        [("ReduceSum", "none axis", "y")], I16, {"none": i64(), "axis": i64(0)}, ""),
     "a sum of int32 that can overflow": ([("ReduceSum", "x", "y")], {"x": ("int32", [2])}, None, "outside int32"),
     "a reduction of int16": (
         [("ReduceMax", "x", "y")], I16, None, "it reduces int16: float64, int32 or int64 is needed"),
@@ -298,6 +308,8 @@ MOVING = {
     "a squeeze of no axes, which runtimes take for all": (
         [("Squeeze", "x a", "y")], {"x": ("int8", [1, 3])}, {"a": i64()},
         "its list of axes is empty, which some runtimes take for all axes and others for none"),
+    "a squeeze with an empty name for its axes, which onnxruntime cannot run": (
+        [("Squeeze", "x -", "y")], {"x": ("int8", [1, 3])}, None, "the list of axes is not a constant int64 list"),
     "a squeeze twice of an axis": (
         [("Squeeze", "x a", "y")], {"x": ("int8", [1])}, {"a": i64(0, -1)}, "its axes repeat"),
     "new axes that repeat": ([("Unsqueeze", "x a", "y")], I16, {"a": i64(0, 0)}, "its axes repeat"),

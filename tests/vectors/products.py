@@ -126,7 +126,7 @@ def reduce() -> list[Case]:
                 ends = [max(low, min(high, q)) for q in ends]
                 x = case.op("Clip", x, case.const(dtype, low), case.const(dtype, high))
             elif dtype == "int64":  # some onnxruntime versions order int64 beyond 32 bits wrongly
-                low, high = -(2**31), 2**31
+                low, high = -(2**31), 2**31 - 1
                 ends = [max(low, min(high, q)) for q in ends]
                 x = case.op("Clip", x, case.const(dtype, low), case.const(dtype, high))
             case.output(

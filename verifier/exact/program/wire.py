@@ -2,8 +2,8 @@
 
 A repeated message can take two bytes in a file and 200 bytes in memory, so that a small file could exhaust a machine
 while it is parsed. `check_encoding` walks the encoding alone, builds no objects, and refuses a file with more than
-MAX_FIELDS fields. A file within that limit can still take far more memory than its size: 2.9 million empty messages,
-which are 5.8 MB, take about 600 MB when protobuf parses them.
+MAX_MESSAGES messages or MAX_FIELDS fields. Within these limits, protobuf needs at most about 200 MB more than the
+file's own size: up to 200 bytes for each message, and up to 30 for each other field.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import onnx
 
 from verifier.exact.errors import NotExactError
 
+# Maximum number of messages in a file: twice what a lowered model with the maximum of 200,000 nodes needs. It has 1.5 a
+# node, for the node itself, its attributes and its constants.
+MAX_MESSAGES = 600_000
 # Maximum number of fields in a file, over all messages: 30 times the 100,000 of a lowered SmolLM2-135M.
 MAX_FIELDS = 3_000_000
 # Maximum depth of nested messages. The messages of an exact graph are nested 6 deep.
@@ -35,16 +38,20 @@ def check_encoding(data: bytes) -> None:
 
 
 class _Walk:
-    """One walk through a file, which counts the fields of all its messages."""
+    """One walk through a file, which counts its messages and the fields of all of them."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._messages = 0
         self._fields = 0
 
     def message(self, position: int, end: int, table: Table, depth: int) -> None:
         """Check one message, the bytes from position to end, and all messages below it."""
         if depth > MAX_DEPTH:
             raise NotExactError("the file", f"it is nested deeper than {MAX_DEPTH} levels")
+        self._messages += 1
+        if self._messages > MAX_MESSAGES:
+            raise NotExactError("the file", f"it has more than {MAX_MESSAGES} messages")
         while position < end:
             self._fields += 1
             if self._fields > MAX_FIELDS:

@@ -101,10 +101,13 @@ def infer_reduce_extreme(site: InstructionSite) -> list[Value]:
     """ReduceMax, ReduceMin: the same interval.
 
     onnxruntime 1.24.4 on AVX2 takes the wrong one of two int64 whose upper halves are equal, so that int64 beyond 32
-    bits is refused.
+    bits is refused: from 2**31 on, the lower half of a positive number has the sign bit set. No elements have no
+    largest one, so that an empty list is refused too.
     """
     x, shape, _ = _reduced(site)
-    if x.dtype == "int64" and x.magnitude > 2**31:
+    if x.size == 0:
+        raise site.fail("it takes an extreme of an empty list")
+    if x.dtype == "int64" and (x.lo < -(2**31) or x.hi >= 2**31):
         raise site.fail(
             "it orders int64 beyond 32 bits, which some runtimes do wrongly: clip it, or cast it to float64 first"
         )

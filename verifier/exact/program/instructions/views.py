@@ -202,9 +202,12 @@ def compute_expand(operands: Operands) -> list[NDArray[Any]]:
 
 
 def infer_squeeze(site: InstructionSite) -> list[Value]:
-    """Squeeze: remove axes of length 1, the listed ones or all."""
+    """Squeeze: remove axes of length 1, the listed ones or all.
+
+    A list with an empty name is refused: onnxruntime fails on it, although the standard takes it for a list left out.
+    """
     x = site.first(2)
-    if site.optional(1) is None:
+    if len(site.inputs) == 1:
         axes = {axis for axis, dim in enumerate(x.shape) if dim == 1}
     else:
         axes = _listed_axes(site, added=False)
