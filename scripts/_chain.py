@@ -16,6 +16,7 @@ from eth_utils.address import is_address, to_checksum_address
 from ethpm_types import ContractType
 
 from scripts import _deployments, _units
+from verifier.artifacts.digests import parse_hex
 from verifier.chain.contracts import load_abi
 from verifier.errors import TouchstoneError
 
@@ -67,11 +68,8 @@ class Word(click.ParamType):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
         if isinstance(value, bytes):
             return value
-        try:
-            word = bytes.fromhex(str(value).removeprefix("0x"))
-        except ValueError:
-            word = b""
-        if len(word) != 32:
+        word = parse_hex(str(value))
+        if word is None:
             self.fail(f"{value!r} is not an id, which is 0x and 64 hexadecimal digits", param, ctx)
         return word
 

@@ -93,7 +93,13 @@ def to_hex(value: bytes) -> str:
 
 def from_hex(text: str) -> bytes:
     """Read a digest from 64 hexadecimal digits, with or without 0x before them. Errors: ValueError."""
-    match = _HEX.fullmatch(text)
-    if match is None:
+    value = parse_hex(text)
+    if value is None:
         raise ValueError(f"{text[:80]!a} is not a digest, which has 64 hexadecimal digits, with or without 0x")
-    return bytes.fromhex(match[1])
+    return value
+
+
+def parse_hex(text: str) -> bytes | None:
+    """Read 32 bytes from 64 hexadecimal digits, with or without 0x before them; None for any other text."""
+    match = _HEX.fullmatch(text)
+    return None if match is None else bytes.fromhex(match[1])

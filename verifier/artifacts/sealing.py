@@ -11,7 +11,6 @@ wrote it.
 """
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from verifier.artifacts.new_files import check_new, new_file, write_new
 
 KEY_BYTES = 32
 _COUNTER_AND_NONCE = (1).to_bytes(4, "little") + bytes(12)
-_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True)
@@ -90,9 +88,8 @@ def read_key(path: Path) -> bytes:
 
 
 def parse_key(text: str) -> bytes | None:
-    """Return the key that `text` writes as 64 hexadecimal digits, with or without 0x; None when it is not a key."""
-    match = _KEY.fullmatch(text.strip())
-    return None if match is None else bytes.fromhex(match[1])
+    """Read a key from text, with or without space around it; None when it is not a key."""
+    return digests.parse_hex(text.strip())
 
 
 def seal(key: bytes, data: bytes) -> bytes:
