@@ -40,7 +40,10 @@ def test_evaluation__child_always_crashes__abstains(world: World) -> None:
     world.to_attested(4)
     world.to_judging(entry)
     line = crashing.wait_for_log("abstains")
-    assert line["reason"] == "abstains: the evaluation failed 2 times: the evaluation ended with signal 9: no message"
+    assert line["reason"] == (
+        "abstains until the service is restarted: the evaluation failed 2 times: "
+        "the evaluation ended with signal 9: no message"
+    )
     world.to_settled(votes=3, seats=4)
 
     assert world.stake_of(honest) == 3 * SEAT

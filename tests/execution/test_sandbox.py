@@ -96,7 +96,9 @@ def test_execute__too_much_cpu_time__fails_with_that_reason(tmp_path: Path) -> N
     slow = slow_program()
     case = case_of(tmp_path, Program(slow, cost=cost_of(slow)))
     limits = replace(LIMITS, cpu_floor_s=4, macs_per_second=1 << 60)
-    assert failure(case, tmp_path, limits) == ("the evaluation used up its 4 s of CPU time (sandbox.macs_per_second)")
+    assert failure(case, tmp_path, limits) == (
+        "the evaluation used up its 4 s of CPU time: on a slow machine, lower sandbox.macs_per_second"
+    )
 
 
 def test_cpu_s__two_submissions__follows_from_the_declared_cost(tmp_path: Path) -> None:

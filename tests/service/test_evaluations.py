@@ -147,7 +147,9 @@ def test_advance__child_fails_every_time__abstains_after_the_configured_attempts
         raise EvaluationFailed("it crashed")
 
     monkeypatch.setattr(Sandbox, "execute", fail)
-    assert until_decided(machine) == Failed("abstains: the evaluation failed 2 times: it crashed")
+    assert until_decided(machine) == Failed(
+        "abstains until the service is restarted: the evaluation failed 2 times: it crashed"
+    )
     assert len(runs) == 2
     assert runs[1] - runs[0] >= 0.2
 
@@ -254,8 +256,8 @@ def test_fetch_missing__file_gone__says_why_it_cannot_be_fetched(machine: Machin
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (StoreConfig(max_file_bytes=1_000), "submission 0 (1032 bytes are more than store.max_file_bytes)"),
-        (StoreConfig(max_bytes=1_000), "submission 0 (the store is full: store.max_bytes)"),
+        (StoreConfig(max_file_bytes=1_000), "submission 0 (it has up to 1032 bytes, store.max_file_bytes is 1000)"),
+        (StoreConfig(max_bytes=1_000), "submission 0 (the store is full: store.max_bytes is 1000)"),
     ],
 )
 def test_fetch_missing__limits_of_the_store__are_the_reason(tmp_path: Path, limits: StoreConfig, reason: str) -> None:

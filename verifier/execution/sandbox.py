@@ -133,7 +133,9 @@ def _kill(child: subprocess.Popen[str]) -> None:
 def _require_success(status: int, folder: Path, cpu_s: int) -> None:
     """Errors: EvaluationFailed when the child ended with another exit status than 0."""
     if status == -signal.SIGXCPU:
-        raise EvaluationFailed(f"the evaluation used up its {cpu_s} s of CPU time (sandbox.macs_per_second)")
+        raise EvaluationFailed(
+            f"the evaluation used up its {cpu_s} s of CPU time: on a slow machine, lower sandbox.macs_per_second"
+        )
     if status != 0:
         how = f"signal {-status}" if status < 0 else f"status {status}"
         raise EvaluationFailed(f"the evaluation ended with {how}: {_last_words(folder) or 'no message'}")

@@ -77,7 +77,10 @@ class Evaluations:
         if isinstance(outcome, DamagedFile):
             self._files.discard(outcome.digest)
             self._telemetry.logger.warning(
-                "damaged file", file=to_hex(outcome.digest), note="it was deleted and will be fetched again"
+                "damaged file",
+                task=state.id.hex(),
+                file=to_hex(outcome.digest),
+                note="it was deleted and will be fetched again; if this happens often, check the disk",
             )
         elif outcome is not None:
             return outcome
@@ -189,7 +192,7 @@ class EvaluationRuns:
             if isinstance(ended.error, DamagedFile):
                 return ended.error
             self._note_failure(inputs, ended.error, ended.finished_at)
-        return self._verdict_on_failures(inputs)
+        return self._consequence_of_failures(inputs)
 
     def start(self, state: TaskState, case: Case, seconds: float) -> None:
         """Run the case in the background; of use for `seconds`."""
@@ -218,12 +221,13 @@ class EvaluationRuns:
             self._telemetry.metrics.evaluation_failures.inc()
         self._failures[inputs] = _Failures(times, str(error), at)
 
-    def _verdict_on_failures(self, inputs: bytes) -> Pending | Failed | None:
+    def _consequence_of_failures(self, inputs: bytes) -> Pending | Failed | None:
         failures = self._failures.get(inputs)
         if failures is None:
             return None
         if failures.times >= self._retries.attempts:
-            return Failed(f"abstains: the evaluation failed {failures.times} times: {failures.reason}")
+            failed = f"the evaluation failed {failures.times} times: {failures.reason}"
+            return Failed(f"abstains until the service is restarted: {failed}")
         if time.monotonic() - failures.at < self._retries.pause_s:
             return Pending(f"the evaluation failed and will be tried again: {failures.reason}")
         return None

@@ -57,12 +57,12 @@ class Fetches:
         """Start the job that fetches one file, or start it again after a pause; returns how it stands, for people."""
         limit = need.size if need.size is not None else MAX_MANIFEST_BYTES
         if limit > self._limits.max_file_bytes:
-            return f"{limit} bytes are more than store.max_file_bytes"
+            return f"it has up to {limit} bytes, store.max_file_bytes is {self._limits.max_file_bytes}"
         name = _job(need.digest)
         outcome = self._jobs.outcome(name)
         if outcome is None or time.monotonic() - outcome.finished_at >= self._pause_s:
             if limit + self._store.total_bytes() > self._limits.max_bytes:
-                return "the store is full: store.max_bytes"
+                return f"the store is full: store.max_bytes is {self._limits.max_bytes}"
             self._jobs.start(name, lambda: self._fetch(need, limit))
         if outcome is None or outcome.error is None:
             return "is being fetched"
