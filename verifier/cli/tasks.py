@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from contextlib import suppress
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW = click.Path(path_type=Path)
+_WHAT_EVERY_BUILDER_WRITES = """\
+Writes the program, the practice set, the sealed holdout with its key and the manifest into a new folder. Prints JSON.
+Everything that it names under "publish" is meant to be public. Keep holdout.key and holdout.tensors to yourself until
+the holdout is revealed."""
 
 
 @click.command(name="kinds")
@@ -78,12 +83,7 @@ class _Builders(click.Group):
 
 @task_group.group(name="build", cls=_Builders)
 def build_group() -> None:
-    """Build a task of one of the installed kinds.
-
-    Writes the program, the practice set, the sealed holdout with its key and the manifest into a new folder, and what
-    the kind adds. Prints JSON. Everything that it names under "publish" is meant to be public. Keep holdout.key and
-    holdout.tensors to yourself until the holdout is revealed.
-    """
+    """Build a task of one of the installed kinds."""
 
 
 def _builder(kind: Kind[Any, Any]) -> click.Command:
@@ -97,7 +97,8 @@ def _builder(kind: Kind[Any, Any]) -> click.Command:
         click.echo(json.dumps(summary, indent=2))
 
     out = click.Option(["--out"], type=_NEW, required=True, help="A new folder.")
-    return click.Command(kind.name, callback=build, params=[*options_of(kind.options), out], help=kind.summary)
+    help_text = f"{inspect.getdoc(kind.options)}\n\n{_WHAT_EVERY_BUILDER_WRITES}"
+    return click.Command(kind.name, callback=build, params=[*options_of(kind.options), out], help=help_text)
 
 
 @task_group.command(name="show")

@@ -42,8 +42,9 @@ OnStep = Callable[[str, int, int], None]  # (name of the step, parts done, parts
 class KindOptions(BaseModel):
     """Base class for the options of a kind's builder.
 
-    Each field becomes a flag of `touchstone task build KIND`: its name is the flag, its description the help, its
-    bounds are checked. `verifier.cli.model_options` lists the types that a field may have; the name `out` is taken.
+    The docstring is the help of `touchstone task build KIND`, and its first sentence fits on a line with the kind's
+    name. Each field becomes a flag: its name is the flag, its description the help, its bounds are checked.
+    `verifier.cli.model_options` lists the types that a field may have; the name `out` is taken.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -12,7 +12,7 @@ from verifier.tasks import Kind, KindOptions, KindSettings, Manifest, OnStep, Pa
 
 
 class ToyOptions(KindOptions):
-    """The options of `touchstone task build toy`."""
+    """Build a task about a linear scorer."""
 
     features: int = Field(4, ge=1, le=64, description="Number of weights.")
     practice: int = Field(6, ge=1, description="Number of public examples.")

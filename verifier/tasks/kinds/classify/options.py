@@ -20,7 +20,10 @@ def _from_the_data_set(fields: dict[str, Any]) -> str:
 
 
 class ClassifyOptions(KindOptions):
-    """The options of `touchstone task build classify`."""
+    """Build a text classification task for LoRA adapters and heads.
+
+    Besides the files of every task, this kind writes train.tsv: the rows that are left for solvers to train on.
+    """
 
     base: Path = Field(description="Hugging Face-style folder of the encoder.")
     dataset: Path = Field(description="The data set: UTF-8 lines label<TAB>text under that header.")
