@@ -52,11 +52,6 @@ def test_lower__constant_below_minus_65536__is_kept_or_refused() -> None:
     assert_right_or_refused(model, feeds, feeds, tolerance=2_500.0, name="y")  # of results up to 2,300,000
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=NOT_RAISED,
-    reason="Dropout in training mode, whose result is random, is lowered as the identity.",
-)
 def test_lower__dropout_in_training_mode__is_refused() -> None:
     model = float_model(
         [helper.make_node("Dropout", ["a", "p", "t"], ["y"], name="drop")],
@@ -169,11 +164,6 @@ def test_lower__rotary_angles_of_4096_positions__are_right_or_refused() -> None:
     assert_right_or_refused(model, feeds, feeds, tolerance=0.01, name="c")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="The lowering of SpaceToDepth does not read the attribute `mode`, so CRD comes out as DCR.",
-)
 def test_lower__space_to_depth_in_crd_mode__is_right_or_refused() -> None:
     model = float_model(
         [helper.make_node("SpaceToDepth", ["a"], ["y"], name="y", blocksize=2, mode="CRD")],

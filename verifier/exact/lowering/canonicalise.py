@@ -188,7 +188,7 @@ def _split_activation(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Yield a product and its activation; the fused node itself if the activation has parameters."""
     own = [item for item in node.attribute if not item.name.startswith("activation")]
     (activation,) = (item.s.decode() for item in node.attribute if item.name == "activation")
-    if any(item.name.startswith("activation_") and (item.f or item.floats) for item in node.attribute):
+    if any(item.name.startswith("activation_") for item in node.attribute):
         yield node
         return
     between = f"{node.output[0]}/product"

@@ -67,7 +67,7 @@ class FloatNode:
 
     context: LoweringContext
     proto: onnx.NodeProto
-    attributes: dict[str, Any]
+    attributes: Mapping[str, Any]
 
     @property
     def builder(self) -> Builder:

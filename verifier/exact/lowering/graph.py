@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from verifier.exact.errors import LoweringError, NotExactError
+from verifier.exact.lowering.attributes import Attributes, check_unread
 from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.calibrate import Feeds, Range, ranges
 from verifier.exact.lowering.canonicalise import MICROSOFT, canonicalise, opset_of, static_shape
@@ -20,6 +21,7 @@ from verifier.exact.lowering.equalise import equalise
 from verifier.exact.lowering.float_node import FloatNode, LoweringContext, as_constant
 from verifier.exact.lowering.fusion import UNIVARIATE, fuse
 from verifier.exact.lowering.operators import LOWERINGS
+from verifier.exact.lowering.operators.elementwise import check_inference
 from verifier.exact.program.values import FLOAT, Value
 
 # Tensors saturate at this multiple of their calibrated range, so that inputs unlike the calibration feeds have room.
@@ -30,6 +32,11 @@ _DATA_DEPENDENT = (
 )
 _INDEX = "it computes an index from numbers: return the scores themselves and compare them in the metric head"
 _QUANTISED = "the model is quantised already: lower its float original, which lowering quantises itself"
+_RANDOM = "its result is random: export the model in evaluation mode, or make the random numbers an input"
+# Operators whose results are random. They are never computed now, even where all of their operands are constant.
+RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+)
 # What to do about unsupported operators that real models contain.
 REMEDIES = {
     **dict.fromkeys(("If", "Loop", "Scan", "NonZero", "Compress", "Unique"), _DATA_DEPENDENT),
@@ -97,6 +104,8 @@ def lower_graph(
     # Calibrate before fusion: a fused node need not be an operator of the model's opset.
     seen = ranges(model, feeds, on_feed)
     fused = fuse(model)
+    for node, unread in fused.unread:
+        check_unread(node, unread, opset)
     builder = Builder()
     context = LoweringContext(builder, opset, seen, headroom, fused.functions)
     for tensor in model.graph.initializer:
@@ -121,9 +130,13 @@ def lower_graph(
 
 def _lower_node(context: LoweringContext, proto: onnx.NodeProto) -> None:
     """Lower one node, or compute it now if all of its operands are constant."""
-    attributes = {item.name: helper.get_attribute_value(item) for item in proto.attribute}
+    attributes = Attributes(proto)
     operands = [context.tensors.get(name) for name in proto.input if name]
     node = FloatNode(context, proto, attributes)
+    if proto.op_type in RANDOM:
+        raise node.fail(_RANDOM)
+    if proto.op_type == "Dropout":
+        check_inference(node)
     if all(isinstance(operand, np.ndarray) for operand in operands):
         for name, array in zip(filter(None, proto.output), _folded(node), strict=True):
             context.tensors[name] = array
@@ -135,6 +148,7 @@ def _lower_node(context: LoweringContext, proto: onnx.NodeProto) -> None:
         results = lowering(node)
     except NotExactError as error:
         raise node.fail(f"its exact form is not proven: {error.reason}") from error
+    check_unread(proto, attributes.unread, context.opset)
     for name, result in zip(proto.output, results, strict=False):
         context.tensors[name] = result
 

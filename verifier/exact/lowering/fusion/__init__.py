@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,18 +26,34 @@ from verifier.exact.lowering.fusion.univariate import Function, find_function_tr
 
 # The name of nodes that are a function of one tensor. It is not an ONNX operator: only the lowering knows such nodes.
 UNIVARIATE = "Univariate"
+# The attributes that the patterns read of the nodes that they replace, or copy to the node in their place.
+READ = {
+    "BatchNormalization": frozenset({"epsilon", "spatial", "training_mode"}),
+    "Constant": frozenset({"value"}),
+    "Conv": frozenset({"auto_pad", "dilations", "group", "pads", "strides"}),
+    "Elu": frozenset({"alpha"}),
+    "Gelu": frozenset({"approximate"}),
+    "Gemm": frozenset({"alpha", "beta", "transA", "transB"}),
+    "QuickGelu": frozenset({"alpha"}),
+    "ReduceMean": frozenset({"axes", "keepdims"}),
+    "ReduceSum": frozenset({"axes", "keepdims"}),
+    "Selu": frozenset({"alpha", "gamma"}),
+    "Softmax": frozenset({"axis"}),
+}
 
 
 @dataclass(frozen=True)
 class FusedGraph:
     """A rewritten graph: its nodes in order, the constants that were added, and each Univariate node's function.
 
-    `functions` are keyed by the name of the node's output.
+    `functions` are keyed by the name of the node's output. `unread` are the nodes that became part of another one, each
+    with those of its attributes that no pattern reads.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
     constants: dict[str, NDArray[np.float32]]
     functions: dict[str, Function]
+    unread: tuple[tuple[onnx.NodeProto, dict[str, Any]], ...]
 
 
 def fuse(model: onnx.ModelProto) -> FusedGraph:
@@ -52,7 +70,18 @@ def fuse(model: onnx.ModelProto) -> FusedGraph:
         tree.output: helper.make_node(UNIVARIATE, [tree.root], [tree.output], name=tree.name) for tree in trees
     }
     functions = {tree.output: tree.function for tree in trees}
-    return FusedGraph(tuple(_replace(univariates, nodes, graph.outputs)), constants, functions)
+    fused = _replace(univariates, nodes, graph.outputs)
+    return FusedGraph(tuple(fused), constants, functions, tuple(_unread(graph, fused)))
+
+
+def _unread(graph: GraphIndex, fused: list[onnx.NodeProto]) -> Iterator[tuple[onnx.NodeProto, dict[str, Any]]]:
+    """Yield the nodes that are needed in the original graph and not kept, with the attributes that no pattern reads."""
+    kept = {id(node) for node in fused}
+    for node in _replace({}, graph.nodes, graph.outputs):
+        if id(node) not in kept:
+            values = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+            read = READ.get(node.op_type, frozenset())
+            yield node, {name: value for name, value in values.items() if name not in read}
 
 
 def _replace(

@@ -27,6 +27,8 @@ def find_folded_products(graph: GraphIndex) -> Iterator[FoldedProduct]:
     for norm in graph.nodes:
         if norm.op_type != "BatchNormalization" or attribute(norm, "training_mode", 0):
             continue
+        if not attribute(norm, "spatial", 1):  # it has parameters per element, not per channel
+            continue
         product = graph.producer(norm.input[0], "Conv", "Gemm", "MatMul")
         if product is None or graph.only_reader(norm.input[0]) != norm:
             continue

@@ -32,7 +32,7 @@ LOWERINGS: dict[str, Lowering] = {
     "CumSum": indexing.lower_cum_sum,
     "DepthToSpace": shapes.lower_depth_to_space,
     "Div": functions.lower_div,
-    "Dropout": elementwise.lower_identity,
+    "Dropout": elementwise.lower_dropout,
     "Einsum": products.lower_einsum,
     "Equal": logic.lower_comparison,
     "Expand": shapes.lower_expand,

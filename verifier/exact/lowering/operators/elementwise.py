@@ -169,8 +169,20 @@ def _limit(builder: Builder, value: Value, limit: Array) -> Value:
 
 
 def lower_identity(node: FloatNode) -> list[Operand]:
-    """Identity, Dropout (at inference): the operand itself."""
+    """Identity: the operand itself."""
     return [node.operand(0)]
+
+
+def lower_dropout(node: FloatNode) -> list[Operand]:
+    """Dropout at inference: the operand itself."""
+    check_inference(node)
+    return [node.operand(0)]
+
+
+def check_inference(node: FloatNode) -> None:
+    """Check that a Dropout is not in training mode, where its result is random. Errors: LoweringError."""
+    if node.has(2) and node.require_constant(2, "its training mode").any():
+        raise node.fail("it is in training mode, where its result is random: export the model in evaluation mode")
 
 
 def lower_leaky_relu(node: FloatNode) -> list[Operand]:

@@ -47,6 +47,8 @@ def lower_batch_normalization(node: FloatNode) -> list[Operand]:
     """
     if node.attributes.get("training_mode"):
         raise node.fail("it normalises by the batch's own statistics: export the model in evaluation mode")
+    if not node.attributes.get("spatial", 1):
+        raise node.fail("it has parameters per element, not per channel (spatial=0): write it as Mul and Add")
     builder = node.builder
     weight, bias, mean, variance = (
         node.require_constant(index, description).astype(np.float64)
