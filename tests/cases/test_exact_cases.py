@@ -174,11 +174,6 @@ def test_lower__space_to_depth_in_crd_mode__is_right_or_refused() -> None:
     assert_right_or_refused(model, feeds, feeds, tolerance=0.01, name="y")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=LoweringError,
-    reason="An input without dimensions is handed to onnxruntime as a NumPy scalar, which it does not take.",
-)
 def test_lower__input_without_dimensions__is_an_input_like_any_other() -> None:
     model = float_model([helper.make_node("Mul", ["a", "t"], ["y"])], {"a": (FLOAT, (4,)), "t": (FLOAT, ())})
     feeds = {"a": normal(4), "t": np.array(1.5, np.float32)}

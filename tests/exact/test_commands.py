@@ -160,10 +160,10 @@ def test_eval__real_process__prints_json_and_one_line_for_an_error(program: Path
     done = subprocess.run([*command, str(feeds)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == as_json(run("eval", program, "--feeds", feeds))
-    np.savez(tmp_path / "wrong.npz", x=np.zeros((2, 3), np.int32))
+    np.savez(tmp_path / "wrong.npz", x=np.zeros((2, 4), np.int32))
     done = subprocess.run([*command, str(tmp_path / "wrong.npz")], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: input 'x' is int32[2, 3], it should be int16[2, 3]\n"
+    assert done.stderr == "error: input 'x' is int16[2, 4], it should be int16[2, 3]\n"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 broken"])

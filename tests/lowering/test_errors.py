@@ -186,8 +186,8 @@ def test_lower__input_of_unknown_size__is_refused_by_name() -> None:
     with pytest.raises(
         LoweringError,
         match=(
-            r"^cannot lower input 'x': its shape is not static at dimension 0 \(batch\): export the model with fixed "
-            r"sizes, or fix them with onnxruntime\.tools\.make_dynamic_shape_fixed$"
+            r"^cannot lower input 'x': its shape is not static at dimension 0 \(batch\): fix it with --batch N, or "
+            "with --dim batch=N$"
         ),
     ):
         lower(model, feeds, {"x": InputSpec("int16", GRID)})

@@ -43,20 +43,46 @@ class _Input(click.ParamType):
         return name, dtype, None if grid is None else int(grid)
 
 
+class _Dimension(click.ParamType):
+    """The size of a symbolic dimension: NAME=N."""
+
+    name = "NAME=N"
+    _FORM = re.compile(r"(.+)=([1-9][0-9]{0,8})")
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, int]:
+        """Return name and size."""
+        form = self._FORM.fullmatch(value)
+        if form is None:
+            self.fail(f"{value!r} is not like sequence=128", param, ctx)
+        return form[1], int(form[2])
+
+
 @click.command()
 @click.argument("model", metavar="FLOAT.onnx", type=_FILE)
 @click.option("--calibrate", "feeds", type=_FILE, required=True, help="An npz file of sample inputs, by name.")
 @click.option("--input", "inputs", type=_Input(), multiple=True, help="How an input is encoded. Repeatable.")
+@click.option("--batch", type=click.IntRange(1), help="The size of every symbolic leading dimension.")
+@click.option("--dim", "dims", type=_Dimension(), multiple=True, help="The size of a symbolic dimension. Repeatable.")
 @click.option("--out", type=_NEW_FILE, required=True, help="The exact program, a new file.")
 @click.option(
     "--map", "map_file", type=_NEW_FILE, help="A new file that maps float tensors to exact ones, for compare."
 )
 def lower(
-    model: Path, feeds: Path, inputs: tuple[tuple[str, str, int | None], ...], out: Path, map_file: Path | None
+    model: Path,
+    feeds: Path,
+    inputs: tuple[tuple[str, str, int | None], ...],
+    batch: int | None,
+    dims: tuple[tuple[str, int], ...],
+    out: Path,
+    map_file: Path | None,
 ) -> None:
     """Lower FLOAT.onnx to an exact program, prove it, and write it.
 
-    FLOAT.onnx must have static shapes and at most 2 GiB of weights. External data is read from its folder.
+    FLOAT.onnx has at most 2 GiB of weights. External data is read from its folder.
+
+    An exact program has static shapes. --batch gives symbolic leading dimensions a size, and --dim any symbolic
+    dimension, by its name or, without a name, as in --dim x[1]=128. The others get the size that they have in the
+    samples; only for leading dimensions of more than one row the samples leave a choice, so give --batch.
 
     The npz file for --calibrate holds an array for each graph input: several batches stacked along the first axis, or
     one batch, which is used with all batches of the others. Tensors saturate at twice the range that they reach on
@@ -68,11 +94,12 @@ def lower(
     and weights that are graph inputs: the proof then holds for all integers of that dtype.
 
     Prints JSON: `file`, `bytes`, `share_of_float` (of the float model's bytes), `inputs` (name, dtype, shape, grid),
-    what `touchstone check` prints, and `seconds`.
+    `dimensions` (the sizes of the symbolic dimensions), what `touchstone check` prints, and `seconds`.
     """
     from verifier.exact import load_program
     from verifier.exact.analysis.layer_map import LayerMap
     from verifier.exact.lowering import lower_graph
+    from verifier.exact.lowering.dimensions import fix_dimensions
     from verifier.exact.lowering.float_model import batches, inputs_of, load_float_model
     from verifier.exact.lowering.input_quantisation import specs_for
 
@@ -80,8 +107,10 @@ def lower(
     check_new(out, map_file)
     declared = {name: (dtype, grid) for name, dtype, grid in inputs}
     floats = load_float_model(model)
+    arrays = _read(feeds)
+    dimensions = fix_dimensions(floats, _shapes(arrays), batch, dict(dims))
     expected = inputs_of(floats)
-    samples = batches(expected, _read(feeds))
+    samples = batches(expected, arrays)
     specs = specs_for(expected, samples, declared)
     with progress_bar() as show:
         calibrated = 0
@@ -109,6 +138,7 @@ def lower(
             {"name": item.name, "dtype": item.dtype, "shape": list(item.shape), "grid": specs[item.name].grid}
             for item in program.inputs
         ],
+        dimensions=dimensions,
         **_facts(program),
         seconds=round(time.monotonic() - start, 2),
     )
@@ -146,10 +176,14 @@ def _facts(program: Program) -> dict[str, Any]:
 
 @click.command(name="eval")
 @click.argument("program", metavar="EXACT.onnx", type=_FILE)
-@click.option("--feeds", type=_FILE, required=True, help="An npz file with an array for each input, by name.")
+@click.option("--feeds", type=_FILE, required=True, help="An npz file of one batch of inputs, by name.")
 @click.option("--threads", default=1, show_default=True, type=_THREADS, help="Threads for one operator.")
 def evaluate(program: Path, feeds: Path, threads: int) -> None:
     """Run EXACT.onnx and print the digest of its outputs.
+
+    The feeds may be those of `touchstone compare`, of one batch. Arrays of integers and bools are the program's own
+    integers, in any dtype, if its inputs' dtypes hold them. Arrays of floats are rounded to the grid by which the
+    program first multiplies the input, and saturate at its dtype.
 
     Prints JSON: `outputs` (name, shape, grid), `digest` and `outputs_sha256`. Both digests are over all outputs in
     graph order, each as its integers value / 2**grid: int64, little-endian, C order. `digest` is the one that a
@@ -160,9 +194,10 @@ def evaluate(program: Path, feeds: Path, threads: int) -> None:
     from verifier.artifacts.digests import to_hex
     from verifier.artifacts.evidence import outputs_digest
     from verifier.exact import Engine, load_program
+    from verifier.exact.lowering.input_quantisation import as_integers
 
     proven = load_program(program.read_bytes())
-    outputs = Engine(proven, threads).run(_read(feeds))
+    outputs = Engine(proven, threads).run(as_integers(proven, _read(feeds)))
     _print(
         outputs=[{"name": item.name, "shape": list(item.shape), "grid": item.grid} for item in proven.outputs],
         digest=to_hex(outputs_digest(outputs.values())),
@@ -183,7 +218,8 @@ def compare(
 ) -> None:
     """Compare EXACT.onnx with the FLOAT.onnx that it was lowered from.
 
-    Both run on the same feeds: inputs of the float model in an npz file as for `touchstone lower`. Without --map the
+    Both run on the same feeds: inputs of the float model in an npz file as for `touchstone lower`. Symbolic dimensions
+    have the sizes of the program's inputs. Without --map the
     grids of the program's inputs are read from the program, which first multiplies each input by its grid; for float
     inputs declared on grid 0 give the map.
 
@@ -197,6 +233,7 @@ def compare(
     from verifier.exact.analysis.inspect import inspect, operator_times
     from verifier.exact.analysis.layer_map import LayerMap
     from verifier.exact.analysis.report import page
+    from verifier.exact.lowering.dimensions import fix_to_shapes
     from verifier.exact.lowering.float_model import batches, inputs_of, load_float_model
     from verifier.exact.lowering.input_quantisation import grids_of_inputs, integers
 
@@ -205,6 +242,7 @@ def compare(
     known = LayerMap.from_json(map_file.read_text("utf-8", "replace"), proven) if map_file is not None else None
     grids = known.grids if known is not None else grids_of_inputs(proven)
     floats = load_float_model(model)
+    fix_to_shapes(floats, {item.name: item.shape for item in proven.inputs})
     inputs = inputs_of(floats)
     samples = batches(inputs, _read(feeds))
     with progress_bar() as show:
@@ -273,6 +311,10 @@ def _read(feeds: Path) -> dict[str, NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise FeedError(f"{feeds} is not an npz file of numeric arrays: {error}") from error
+
+
+def _shapes(arrays: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _sha256(outputs: Mapping[str, NDArray[np.int64]]) -> str:

@@ -7,8 +7,8 @@ output is what is pinned by digest.
 
 The order in which the modules work: `canonicalise` (write out what exporters abbreviate), `equalise` (outlier
 channels), `calibrate` (ranges), `fusion/` (patterns to single nodes), `graph` (the walk), `operators/` (one function
-per float operator), `builder` (the exact graph). `float_model` and `input_quantisation` serve the commands: they load
-models and choose how inputs are encoded.
+per float operator), `builder` (the exact graph). `float_model`, `dimensions` and `input_quantisation` serve the
+commands: they load models, fix symbolic dimensions, and choose how inputs are encoded.
 """
 
 from verifier.exact.lowering.builder import Builder

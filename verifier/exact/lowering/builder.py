@@ -7,6 +7,7 @@ when it decides what to emit, and a node that is not proven raises NotExactError
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from hashlib import sha256
 from typing import Any
 
@@ -65,7 +66,9 @@ def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
 class Builder:
     """An exact graph under construction. Its methods add nodes and return the Value of their result."""
 
-    def __init__(self) -> None:
+    def __init__(self, reserved: Collection[str] = ()) -> None:
+        """Start an empty graph whose own names differ from the `reserved` ones, those of its inputs and outputs."""
+        self._reserved = frozenset(reserved)
         self._nodes: list[onnx.NodeProto] = []
         self._inputs: list[Value] = []
         self._initializers: dict[str, Array] = {}
@@ -94,12 +97,18 @@ class Builder:
             )
         except ValueError as error:
             raise NotExactError("a constant", str(error)) from error
-        name = f"k{len(self._initializers)}"
+        name = self._free(f"k{len(self._initializers)}")
         self._initializers[name] = data
         lo, hi = (int(q.min()), int(q.max())) if q.size else (0, 0)
         value = Value(name, BOOL if data.dtype == bool else data.dtype.name, data.shape, grid, lo, hi, constant=q)
         self._constants[_content(data)] = value
         return value
+
+    def _free(self, name: str) -> str:
+        """Return a name that is not reserved: the given one, with as many underscores after it as that needs."""
+        while name in self._reserved:
+            name += "_"
+        return name
 
     def _known(self, array: Array) -> Value | None:
         return self._constants.get(_content(array))
@@ -141,7 +150,9 @@ class Builder:
         key = (op, *inputs, outputs, repr(sorted(attributes.items())))
         if key in self._made:
             return self._made[key]
-        names = tuple(f"v{len(self._nodes)}" + (f"_{index}" if outputs > 1 else "") for index in range(outputs))
+        names = tuple(
+            self._free(f"v{len(self._nodes)}" + (f"_{index}" if outputs > 1 else "")) for index in range(outputs)
+        )
         fixed = {key: tuple(item) if isinstance(item, list) else item for key, item in attributes.items()}
         site = InstructionSite(f"{op} {names[0]}", op, operands, names, fixed)
         results = REGISTRY[op].infer(site)

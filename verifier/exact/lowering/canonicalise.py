@@ -92,10 +92,13 @@ def static_shape(info: onnx.ValueInfoProto) -> tuple[int, ...]:
     if not tensor.HasField("shape"):
         raise LoweringError(f"input {info.name!r}", "its shape is missing: export the model with fixed sizes")
     for axis, dim in enumerate(tensor.shape.dim):
-        if dim.dim_value <= 0:
-            which = f"dimension {axis}" + (f" ({dim.dim_param})" if dim.dim_param else "")
-            fix = "export the model with fixed sizes, or fix them with onnxruntime.tools.make_dynamic_shape_fixed"
-            raise LoweringError(f"input {info.name!r}", f"its shape is not static at {which}: {fix}")
+        if not dim.HasField("dim_value") or dim.dim_value < 0:
+            key = dim.dim_param or f"{info.name}[{axis}]"
+            fix = f"fix it with --dim {key}=N" if axis else f"fix it with --batch N, or with --dim {key}=N"
+            raise LoweringError(f"input {info.name!r}", f"its shape is not static at dimension {axis} ({key}): {fix}")
+        if dim.dim_value == 0:
+            fix = "export the model with larger sizes, or remove the input"
+            raise LoweringError(f"input {info.name!r}", f"its dimension {axis} is 0, so it has no elements: {fix}")
     return tuple(dim.dim_value for dim in tensor.shape.dim)
 
 

@@ -77,8 +77,9 @@ def inputs_of(model: onnx.ModelProto) -> list[FloatInput]:
 def batches(inputs: Sequence[FloatInput], arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
     """Cut arrays of several batches, stacked along the first axis, into one feed for each batch.
 
-    The first axis of an array must be a multiple of its input's. An array of one batch, such as an adapter's weight, is
-    part of every feed. Errors: FeedError that names the array and the shape or dtype that it should have.
+    The first axis of an array must be a multiple of its input's; for an input without dimensions it counts the batches.
+    An array of one batch, such as an adapter's weight, is part of every feed. Errors: FeedError that names the array
+    and the shape or dtype that it should have.
     """
     unknown = sorted(set(arrays) - {item.name for item in inputs})
     if unknown:
@@ -89,7 +90,10 @@ def batches(inputs: Sequence[FloatInput], arrays: Mapping[str, Array]) -> list[d
     for name, stack in stacks.items():
         if len(stack) not in (1, count):
             raise FeedError(f"array {name!r} has {len(stack)} batches: it must have {count}, as others have, or one")
-    return [{name: stack[at if len(stack) > 1 else 0] for name, stack in stacks.items()} for at in range(count)]
+    # onnxruntime does not take the NumPy scalar that indexing makes of an input without dimensions.
+    return [
+        {name: np.asarray(stack[at if len(stack) > 1 else 0]) for name, stack in stacks.items()} for at in range(count)
+    ]
 
 
 def _stack(item: FloatInput, array: Array | None) -> Array:
@@ -101,6 +105,8 @@ def _stack(item: FloatInput, array: Array | None) -> Array:
         raise FeedError(f"array {item.name!r} has dtype {array.dtype}: the model takes {item.dtype}")
     if array.shape == item.shape:
         return array.astype(item.dtype)[None]
+    if not item.shape and array.ndim == 1 and len(array):
+        return array.astype(item.dtype)
     first = item.shape[0] if item.shape else 1
     if array.ndim != len(item.shape) or array.shape[1:] != item.shape[1:] or not len(array) or len(array) % first:
         raise FeedError(

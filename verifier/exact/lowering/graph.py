@@ -106,7 +106,7 @@ def lower_graph(
     fused = fuse(model)
     for node, unread in fused.unread:
         check_unread(node, unread, opset)
-    builder = Builder()
+    builder = Builder(reserved={info.name for info in (*model.graph.input, *model.graph.output)})
     context = LoweringContext(builder, opset, seen, headroom, fused.functions)
     for tensor in model.graph.initializer:
         context.tensors[tensor.name] = numpy_helper.to_array(tensor)

@@ -112,3 +112,27 @@ def integers(
             raise FeedError(f"array {item.name!r} has numbers outside of {item.dtype}, in which the program takes them")
         converted[item.name] = array.astype(item.dtype)
     return converted
+
+
+def as_integers(program: Program, feeds: Feeds) -> dict[str, NDArray[Any]]:
+    """Convert a feed of one batch to the dtypes of a program's inputs, without the float model.
+
+    Integers and bools are the program's own integers. Floats are rounded to the nearest step of the input's grid, as
+    `grid_of_input` finds it, and saturate at the dtype. An array of an unknown name is left as it is. Errors: FeedError
+    for integers outside of the dtype, and for NaN.
+    """
+    converted = dict(feeds)
+    for item in program.inputs:
+        array = feeds.get(item.name)
+        if array is None or array.dtype.kind not in "biuf":
+            continue
+        lo, hi = INTEGER_RANGES[item.dtype]
+        if array.dtype.kind == "f":
+            if np.isnan(array).any():
+                raise FeedError(f"array {item.name!r} has NaNs, which no integer stands for")
+            grid = grid_of_input(program, item.name)
+            array = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grid)), lo, hi)
+        elif array.size and (array.min() < lo or array.max() > hi):
+            raise FeedError(f"array {item.name!r} has numbers outside of {item.dtype}, in which the program takes them")
+        converted[item.name] = array.astype(item.dtype)
+    return converted
