@@ -32,11 +32,6 @@ def graph(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = X, **cons
             f"Asin node 'Asin_out': this operator is not supported: express it by {SUPPORTED}",
         ),
         (
-            graph(node("ArgMax", ["x"], ["out"])),
-            "ArgMax node 'ArgMax_out': it computes an index from numbers: return the scores themselves and compare "
-            "them in the metric head",
-        ),
-        (
             graph(node("ReduceProd", ["x"], ["out"])),
             "ReduceProd node 'ReduceProd_out': a product of many numbers exceeds 53 bits: multiply the numbers by Mul "
             "nodes, which round between",
@@ -69,15 +64,6 @@ def graph(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = X, **cons
             graph(node("Mod", ["x", "n"], ["out"], fmod=1), n=np.float32(3)),
             "Mod node 'Mod_out': with fmod the result has the sign of its dividend, which can be negative here: take "
             "Mod of the absolute value",
-        ),
-        (
-            graph(
-                node("ScatterND", ["x", "n", "y"], ["out"], reduction="add"),
-                inputs={"x": (3, 6), "y": (1, 6)},
-                n=np.array([[2]]),
-            ),
-            "ScatterND node 'ScatterND_out': its reduction is not supported: gather the old elements, compute, and "
-            "scatter the result",
         ),
         (
             graph(node("Einsum", ["x", "y"], ["out"], equation="ij,ik->k"), inputs=XY),

@@ -33,13 +33,19 @@ MIN_IR = 8
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Operators that ONNX defines as functions of others, and that have no lowering of their own.
 DEFINED = (
+    "AffineGrid",
     "Attention",
+    "CausalConvWithState",
     "Celu",
+    "CenterCropPad",
     "GroupNormalization",
     "MeanVarianceNormalization",
     "NegativeLogLikelihoodLoss",
+    "ReduceLogSum",
     "RotaryEmbedding",
+    "Shrink",
     "SoftmaxCrossEntropyLoss",
+    "SwiGLU",
     "Swish",
 )
 

@@ -30,7 +30,6 @@ _DATA_DEPENDENT = (
     "its result's shape or its control flow depends on computed data: export the model with fixed shapes and simplify "
     "it, so that the node becomes constant"
 )
-_INDEX = "it computes an index from numbers: return the scores themselves and compare them in the metric head"
 _QUANTISED = "the model is quantised already: lower its float original, which lowering quantises itself"
 _RANDOM = "its result is random: export the model in evaluation mode, or make the random numbers an input"
 # Operators whose results are random. They are never computed now, even where all of their operands are constant.
@@ -39,8 +38,7 @@ RANDOM = frozenset(
 )
 # What to do about unsupported operators that real models contain.
 REMEDIES = {
-    **dict.fromkeys(("If", "Loop", "Scan", "NonZero", "Compress", "Unique"), _DATA_DEPENDENT),
-    **dict.fromkeys(("ArgMax", "ArgMin", "TopK"), _INDEX),
+    **dict.fromkeys(("If", "Loop", "Scan", "NonZero", "Unique"), _DATA_DEPENDENT),
     **dict.fromkeys(("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"), _QUANTISED),
     "ReduceProd": "a product of many numbers exceeds 53 bits: multiply the numbers by Mul nodes, which round between",
 }

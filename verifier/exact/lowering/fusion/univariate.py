@@ -48,7 +48,10 @@ def _sigmoid(x: Points) -> Points:
 
 # Operators that need a table. A tree without any of these is lowered node by node, because that is more precise.
 TABULATED: dict[str, Callable[[onnx.NodeProto, Points], Points]] = {
+    "Asinh": lambda _, x: np.arcsinh(x),
+    "Atan": lambda _, x: np.arctan(x),
     "Cos": lambda _, x: np.cos(x),
+    "Cosh": lambda _, x: np.cosh(x),
     "Elu": lambda node, x: _elu(x, _number(node, "alpha", 1.0)),
     "Erf": lambda _, x: _erf(x),
     "Exp": lambda _, x: np.exp(x),
@@ -62,6 +65,7 @@ TABULATED: dict[str, Callable[[onnx.NodeProto, Points], Points]] = {
     ),
     "Sigmoid": lambda _, x: _sigmoid(x),
     "Sin": lambda _, x: np.sin(x),
+    "Sinh": lambda _, x: np.sinh(x),
     "Softplus": lambda _, x: np.logaddexp(0, x),
     "Softsign": lambda _, x: x / (1 + np.abs(x)),
     "Tanh": lambda _, x: np.tanh(x),

@@ -1,7 +1,7 @@
 """Operators that read or write elements by index, and triangles.
 
-Lowers CumSum, Gather, GatherElements, GatherND, OneHot, ScatterElements, ScatterND, Trilu. An index that is computed is
-clipped into its table, so that the proof holds for any input.
+Lowers Compress, CumSum, Gather, GatherElements, GatherND, OneHot, ReverseSequence, Scatter, ScatterElements, ScatterND,
+Trilu. An index that is computed is clipped into its table, so that the proof holds for any input.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.exact.lowering.float_node import FloatNode, Operand, as_float
+from verifier.exact.lowering.builder import Builder
+from verifier.exact.lowering.float_node import MASK, FloatNode, Operand, as_float
+from verifier.exact.lowering.operators.elementwise import FACTOR_BITS
 from verifier.exact.program.values import BOOL, FLOAT, Value
 
 
@@ -44,10 +46,20 @@ def lower_gather(node: FloatNode) -> list[Operand]:
         data = node.value(0)
         return [builder.op("Gather", data, _index(node, data.shape[axis]), axis=axis)]
     index = _index(node, table.shape[axis])
+    if np.isneginf(table).any():
+        return [_masked_rows(builder, table, index, axis)]
     if table.ndim == 2 and axis == 0:
         return [_embedding_rows(node, table, index)]
     weight = builder.weight(table)
     return [builder.op("Gather", weight, index, axis=axis)]
+
+
+def _masked_rows(builder: Builder, table: NDArray[Any], index: Value, axis: int) -> Value:
+    """Look up the finite entries and, in a second table, the masks, so that these do not coarsen the grid of those."""
+    masked = np.isneginf(table)
+    finite = builder.weight(np.where(masked, 0.0, table))
+    masks = builder.weight(np.where(masked, MASK, 0.0))
+    return builder.op("Add", *(builder.op("Gather", part, index, axis=axis) for part in (finite, masks)))
 
 
 def _embedding_rows(node: FloatNode, table: NDArray[Any], index: Value) -> Value:
@@ -80,25 +92,82 @@ def lower_gather_nd(node: FloatNode) -> list[Operand]:
 
 
 def lower_scatter(node: FloatNode) -> list[Operand]:
-    """ScatterND, ScatterElements at constant places: a Gather from the old elements followed by the new ones."""
+    """Scatter, ScatterElements, ScatterND at constant places: a Gather from the old elements followed by the new ones.
+
+    With a reduction the new elements are combined with the old ones, in as many rounds as a place has new elements.
+    """
     builder = node.builder
-    if bytes(node.attributes.get("reduction", b"none")) != b"none":
-        raise node.fail("its reduction is not supported: gather the old elements, compute, and scatter the result")
-    places = node.require_constant(1, "its list of places").astype(np.int64)
-    old, new = (as_float(builder, node.value(index)) for index in (0, 2))
-    source = np.arange(old.size).reshape(old.shape)
-    fresh = old.size + np.arange(new.size).reshape(new.shape)
-    if node.proto.op_type == "ScatterND":
-        source[tuple(np.moveaxis(places, -1, 0))] = fresh
+    reduction = bytes(node.attributes.get("reduction", b"none")).decode()
+    dtype, shape = node.value(0).dtype, node.value(0).shape
+    targets = _scatter_targets(node, shape)
+    if reduction == "none":
+        old, new = (as_float(builder, node.value(index)) for index in (0, 2))
+        source = np.arange(old.size)
+        source[targets] = old.size + np.arange(new.size)
+        result = _picked(builder, [old, new], source, shape)
     else:
-        axis = node.attributes.get("axis", 0)
-        targets = list(np.indices(places.shape))
-        targets[axis] = places
-        source[tuple(targets)] = fresh
-    both = builder.op("Concat", builder.reshape(old, (old.size,)), builder.reshape(new, (new.size,)), axis=0)
-    result = builder.op("Gather", both, builder.constant(source.astype(np.int32)), axis=0)
-    dtype = node.value(0).dtype
+        bits = FACTOR_BITS if reduction == "mul" else 53
+        result = node.widest_provable(lambda bits: _reduced(node, targets, reduction, bits), bits)
     return [result if dtype == FLOAT else builder.cast(result, "int64" if dtype != BOOL else BOOL)]
+
+
+def _scatter_targets(node: FloatNode, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the flat index into the old elements at which each new element is written."""
+    places = node.require_constant(1, "its list of places").astype(np.int64)
+    flat = np.arange(math.prod(shape)).reshape(shape)
+    if node.proto.op_type == "ScatterND":
+        return np.asarray(flat[tuple(np.moveaxis(places, -1, 0))].reshape(-1))
+    axis = node.attributes.get("axis", 0)
+    targets = list(np.indices(places.shape))
+    targets[axis] = places
+    return np.asarray(flat[tuple(targets)].reshape(-1))
+
+
+def _picked(builder: Builder, parts: list[Value], source: NDArray[Any], shape: tuple[int, ...]) -> Value:
+    """Emit the elements of all parts, one after another, at the indices `source`."""
+    both = builder.op("Concat", *(builder.reshape(part, (part.size,)) for part in parts), axis=0)
+    return builder.op("Gather", both, builder.constant(source.reshape(shape).astype(np.int32)), axis=0)
+
+
+def _reduced(node: FloatNode, targets: NDArray[np.int64], reduction: str, bits: int) -> Value:
+    """Emit the old elements, each combined with all new elements of its place."""
+    builder = node.builder
+    result, new = (as_float(builder, node.fitted(index, bits)) for index in (0, 2))
+    rank = np.array([(targets[:number] == target).sum() for number, target in enumerate(targets)])
+    for turn in range(int(rank.max(initial=-1)) + 1):
+        chosen = np.flatnonzero(rank == turn)
+        # Where there is no new element, the operand is neutral: 0, 1, or the old element itself.
+        if reduction in ("add", "mul"):
+            neutral = builder.reshape(builder.constant(np.float64(reduction == "mul")), (1,))
+            source, before = np.zeros(result.size, np.int64), 1
+        else:
+            neutral, source, before = result, np.arange(result.size), result.size
+        source[targets[chosen]] = before + chosen
+        other = _picked(builder, [neutral, new], source, result.shape)
+        result = builder.op({"add": "Add", "mul": "Mul", "max": "Max", "min": "Min"}[reduction], result, other)
+    return result
+
+
+def lower_compress(node: FloatNode) -> list[Operand]:
+    """Compress by a constant condition: a Gather along its axis, or from the flattened operand."""
+    kept = np.flatnonzero(node.require_constant(1, "its condition")).astype(np.int32)
+    axis, value = node.attributes.get("axis"), node.value(0)
+    if axis is None:
+        axis, value = 0, node.builder.reshape(value, (value.size,))
+    return [node.builder.op("Gather", value, node.builder.constant(kept), axis=axis % len(value.shape))]
+
+
+def lower_reverse_sequence(node: FloatNode) -> list[Operand]:
+    """ReverseSequence by constant lengths: a Gather from the flattened operand."""
+    value = node.value(0)
+    lengths = node.require_constant(1, "its list of lengths").astype(np.int64)
+    batch, time = node.attributes.get("batch_axis", 1), node.attributes.get("time_axis", 0)
+    source = np.arange(value.size).reshape(value.shape)
+    ordered = np.moveaxis(source, (batch, time), (0, 1))  # a view
+    for row, length in zip(ordered, lengths, strict=True):
+        row[:length] = row[:length][::-1].copy()
+    flat = node.builder.reshape(value, (value.size,))
+    return [node.builder.op("Gather", flat, node.builder.constant(source.astype(np.int32)), axis=0)]
 
 
 def lower_one_hot(node: FloatNode) -> list[Operand]:
