@@ -13,10 +13,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from verifier.exact.analysis.compare import OnStep, float_session
 from verifier.exact.analysis.layer_map import Layer
-from verifier.exact.lowering.calibrate import MASKED
+from verifier.exact.lowering.canonicalise import canonicalise
+from verifier.exact.lowering.fusion import fuse
+from verifier.exact.lowering.masks import find_masks
 from verifier.exact.program import Instruction, Program, Tensor
 from verifier.exact.program.reference import check_feeds
 from verifier.exact.runtime.emission import emit
@@ -36,11 +39,12 @@ _ELEMENT_BYTES = 12
 class LayerDistance:
     """The distance between a float tensor and the exact one in its place, over all feeds, and the float one's extremes.
 
-    Elements that are not finite, or that a mask has set to a large negative number, are left out.
+    Elements that are not finite are left out, and those up to `threshold`, which stand for minus infinity.
     """
 
     name: str
     layer: Layer
+    threshold: float = -np.inf
     max_abs_error: float = 0.0
     lo: float = np.inf
     hi: float = -np.inf
@@ -54,7 +58,7 @@ class LayerDistance:
 
     def add(self, exact: Array, real: Array) -> None:
         """Take another pair of tensors of one shape into account."""
-        compared = np.isfinite(real) & (real > MASKED)
+        compared = np.isfinite(real) & (real > self.threshold)
         if compared.any():
             seen = real[compared].astype(np.float64)
             error = exact[compared] - seen
@@ -106,7 +110,11 @@ def inspect(
     `layers` maps float tensors to exact ones. `feeds` are pairs of a feed of the float model and the same feed of the
     program.
     """
-    distances = {name: LayerDistance(name, layer) for name, layer in layers.items()}
+    canonical = canonicalise(model)
+    fused = fuse(canonical)
+    constants = {item.name: numpy_helper.to_array(item) for item in canonical.graph.initializer} | fused.constants
+    masks = find_masks(fused.nodes, constants, [floats for floats, _ in feeds])
+    distances = {name: LayerDistance(name, layer, masks.threshold(name)) for name, layer in layers.items()}
     clips = {item.outputs[0]: item for item in program.live_instructions if _can_saturate(program, item)}
     origins = _origins(program, layers)
     found = {name: Saturation(clip.node, origins[clip.inputs[0]]) for name, clip in clips.items()}

@@ -12,10 +12,7 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from verifier.exact.errors import LoweringError
-
-# Numbers up to this are the minus infinity of a mask, in whichever form, and are left out of a tensor's range: they
-# tell nothing about the size of its other numbers.
-MASKED = -1e4
+from verifier.exact.lowering.masks import Masks
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -42,9 +39,9 @@ class Range:
 
 
 def ranges(
-    model: onnx.ModelProto, feeds: Sequence[Feeds], on_feed: Callable[[], None] = lambda: None
+    model: onnx.ModelProto, feeds: Sequence[Feeds], masks: Masks, on_feed: Callable[[], None] = lambda: None
 ) -> dict[str, Range]:
-    """Measure the range of each float tensor over all feeds, without masked numbers.
+    """Measure the range of each float tensor over all feeds, without the numbers that are masked.
 
     `on_feed` is called after each feed. A tensor of which every number is masked has no range. Errors: LoweringError
     where onnxruntime cannot load the model or run it on a feed.
@@ -54,7 +51,7 @@ def ranges(
     for feed, results in _run(model, names, feeds):
         for name, array in (results | dict(feed)).items():
             if np.issubdtype(array.dtype, np.floating):
-                seen = _range(array)
+                seen = _range(array, masks.threshold(name))
                 if seen is not None:
                     found[name] = found[name].joined(seen) if name in found else seen
         on_feed()
@@ -100,9 +97,9 @@ def _run(
         yield feed, dict(zip(names, results, strict=True))
 
 
-def _range(array: NDArray[Any]) -> Range | None:
-    """Return the range of the numbers that are finite and not masked, None where there are none."""
-    valid = np.isfinite(array) & (array > MASKED)
+def _range(array: NDArray[Any], threshold: float) -> Range | None:
+    """Return the range of the numbers that are finite and above a threshold, None where there are none."""
+    valid = np.isfinite(array) & (array > threshold)
     if not valid.any():
         return None
     seen = array[valid]

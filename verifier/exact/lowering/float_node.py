@@ -11,8 +11,9 @@ import onnx
 from numpy.typing import NDArray
 
 from verifier.exact.errors import LoweringError, NotExactError
-from verifier.exact.lowering.builder import Builder, grid_for
+from verifier.exact.lowering.builder import NOT_FINITE, Builder, grid_for
 from verifier.exact.lowering.calibrate import Range
+from verifier.exact.lowering.masks import Masks
 from verifier.exact.program.values import BOOL, FLOAT, Value
 
 Array = NDArray[Any]
@@ -31,7 +32,7 @@ WIDE_BITS = 30
 CONSTANT_BITS = 22
 # Minimum number of operand bits to try. A result coarser than 12 bits is not worth having; refusing the node is better.
 MIN_BITS = 12
-# Replaces minus infinity in attention masks. Softmax gives a weight of 0 to anything 20 or more below the maximum.
+# Replaces minus infinity in masks (see `masks`). Softmax gives a weight of 0 to anything 20 or more below the maximum.
 MASK = -(2.0**16)
 # Minimum magnitude of a calibrated tensor, so that one that was always 0 still has a grid.
 MIN_MAGNITUDE = 1e-6
@@ -42,7 +43,8 @@ class LoweringContext:
     """The state of one lowering: the exact graph, the calibrated ranges, and the float graph's tensors by name.
 
     `opset` is the version of ONNX's own operators in which the float graph is written. `functions` holds the function
-    of each Univariate node by the name of its output.
+    of each Univariate node by the name of its output. `masks` tells which tensors hold numbers that stand for minus
+    infinity.
     """
 
     builder: Builder
@@ -50,6 +52,7 @@ class LoweringContext:
     ranges: dict[str, Range]
     headroom: float
     functions: Mapping[str, Callable[[Array], Array]]
+    masks: Masks
     tensors: dict[str, Operand] = field(default_factory=dict)
 
     def magnitude(self, name: str) -> float:
@@ -136,13 +139,21 @@ class FloatNode:
     def value(self, index: int) -> Value:
         """Return an operand as a value of the exact graph; float constants are rounded to CONSTANT_BITS bits."""
         found = self.operand(index)
-        return as_constant(self.builder, found) if isinstance(found, np.ndarray) else found
+        return as_constant(self.builder, self.clamped(index, found)) if isinstance(found, np.ndarray) else found
+
+    def is_mask(self, index: int) -> bool:
+        """Return whether an operand holds large negative numbers that stand for minus infinity."""
+        return self.context.masks.threshold(self.proto.input[index]) > -np.inf
+
+    def clamped(self, index: int, array: Array) -> Array:
+        """Return a constant operand with MASK in place of everything below it where the operand is a mask."""
+        return clamp_masks(array) if self.is_mask(index) else array
 
     def magnitude(self, index: int) -> float:
         """Return the largest magnitude that an operand may take."""
         found = self.operand(index)
         if isinstance(found, np.ndarray):
-            return float(np.abs(clamp_masks(found)).max(initial=0))
+            return float(np.abs(self.clamped(index, found)).max(initial=0))
         return self.context.magnitude(self.proto.input[index])
 
     def fitted(self, index: int, bits: int) -> Value:
@@ -200,10 +211,12 @@ def as_constant(builder: Builder, array: Array, grid: int | None = None) -> Valu
     """Add a constant of the float graph: floats rounded to CONSTANT_BITS bits or to a grid, others unchanged."""
     if not np.issubdtype(array.dtype, np.floating):
         return builder.constant(array.astype(np.int64) if array.dtype.kind in "iu" else array)
-    finite = clamp_masks(array)
+    wide = array.astype(np.float64)
+    if not np.isfinite(wide).all():
+        raise NotExactError("a constant", NOT_FINITE)
     if grid is None:
-        grid = grid_for(float(np.abs(finite).max(initial=0)), CONSTANT_BITS)
-    return builder.constant(np.ldexp(np.rint(np.ldexp(finite, -grid)), grid) + 0.0)
+        grid = grid_for(float(np.abs(wide).max(initial=0)), CONSTANT_BITS)
+    return builder.constant(np.ldexp(np.rint(np.ldexp(wide, -grid)), grid) + 0.0)
 
 
 def as_float(builder: Builder, value: Value) -> Value:

@@ -18,8 +18,9 @@ from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.calibrate import Feeds, Range, ranges
 from verifier.exact.lowering.canonicalise import MICROSOFT, canonicalise, opset_of, static_shape
 from verifier.exact.lowering.equalise import equalise
-from verifier.exact.lowering.float_node import FloatNode, LoweringContext, as_constant
+from verifier.exact.lowering.float_node import MASK, FloatNode, LoweringContext, as_constant
 from verifier.exact.lowering.fusion import UNIVARIATE, fuse
+from verifier.exact.lowering.masks import SMALLEST, Masks, find_masks
 from verifier.exact.lowering.operators import LOWERINGS
 from verifier.exact.lowering.operators.elementwise import check_inference
 from verifier.exact.program.values import FLOAT, Value
@@ -99,16 +100,17 @@ def lower_graph(
     model = canonicalise(model)
     feeds = [_in_single_precision(feed) for feed in calibration]
     equalise(model, feeds)
-    # Calibrate before fusion: a fused node need not be an operator of the model's opset.
-    seen = ranges(model, feeds, on_feed)
     fused = fuse(model)
     for node, unread in fused.unread:
         check_unread(node, unread, opset)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} | fused.constants
+    masks = find_masks(fused.nodes, constants, feeds)
+    # Calibrate the model as it was before fusion: a fused node need not be an operator of the model's opset.
+    seen = ranges(model, feeds, masks, on_feed)
+    _check_maxima(masks, seen)
     builder = Builder(reserved={info.name for info in (*model.graph.input, *model.graph.output)})
-    context = LoweringContext(builder, opset, seen, headroom, fused.functions)
-    for tensor in model.graph.initializer:
-        context.tensors[tensor.name] = numpy_helper.to_array(tensor)
-    context.tensors.update(fused.constants)
+    context = LoweringContext(builder, opset, seen, headroom, fused.functions, masks)
+    context.tensors.update(constants)
     for info in model.graph.input:
         if info.name not in context.tensors:
             spec = _spec(info, inputs)
@@ -124,6 +126,17 @@ def lower_graph(
         outputs[info.name] = as_constant(builder, found) if isinstance(found, np.ndarray) else found
     exact = {name: found for name, found in context.tensors.items() if isinstance(found, Value) and name in original}
     return Lowered(builder, outputs, exact, context.ranges)
+
+
+def _check_maxima(masks: Masks, seen: Mapping[str, Range]) -> None:
+    """Check that a maximum does not return a masked number. Errors: LoweringError for a tensor of smaller numbers."""
+    for name, found in seen.items():
+        if masks.threshold(name) == SMALLEST and found.lo <= MASK:
+            raise LoweringError(
+                f"tensor {name!r}",
+                f"a maximum reads it, its masked numbers become {MASK:g}, and its other numbers reach {found.lo:g}: "
+                "scale them down",
+            )
 
 
 def _lower_node(context: LoweringContext, proto: onnx.NodeProto) -> None:

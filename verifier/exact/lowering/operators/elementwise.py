@@ -20,7 +20,6 @@ from verifier.exact.lowering.float_node import (
     absolute,
     as_constant,
     as_float,
-    clamp_masks,
 )
 from verifier.exact.program.values import MAX_STEPS, Value
 
@@ -60,7 +59,7 @@ def _add_sub_constant(node: FloatNode, array: Array, index: int, other: int) -> 
 
     def emit(bits: int) -> Value:
         value = as_float(builder, node.fitted(other, bits))
-        constant = as_constant(builder, _without_repeats(array, value.shape), grid=grid)
+        constant = as_constant(builder, _without_repeats(node.clamped(index, array), value.shape), grid=grid)
         return builder.op(node.proto.op_type, *((constant, value) if index == 0 else (value, constant)))
 
     return node.widest_provable(emit, ALL_BITS)
@@ -121,7 +120,11 @@ def lower_max_min(node: FloatNode) -> list[Operand]:
     result = as_float(builder, node.value(indices[0]))
     for index in indices[1:]:
         limit = node.constant(index)
-        other = as_float(builder, node.value(index)) if limit is None else _limit(builder, result, limit)
+        other = (
+            as_float(builder, node.value(index))
+            if limit is None
+            else _limit(builder, result, node.clamped(index, limit))
+        )
         result = builder.op(op, result, other)
     return [node.restore_integers(result)]
 
@@ -162,7 +165,7 @@ def _limit(builder: Builder, value: Value, limit: Array) -> Value:
 
     On a finer one, a clamp at 1e-9 would leave a large count too few bits.
     """
-    limit = clamp_masks(limit.astype(np.float64))
+    limit = limit.astype(np.float64)
     finest = value.grid - (MAX_STEPS // max(value.magnitude, 1)).bit_length() + 1
     own = grid_for(float(np.abs(limit).max(initial=0)), CONSTANT_BITS)
     return as_constant(builder, limit, grid=max(own, finest))

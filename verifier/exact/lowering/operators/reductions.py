@@ -109,7 +109,8 @@ def lower_softmax(node: FloatNode) -> list[Operand]:
     axes = builder.constant(np.array(summed, np.int64))
 
     def below_maximum(bits: int) -> Value:
-        x = _floored(builder, as_float(builder, node.fitted(0, bits)) if bits < 52 else value)
+        x = as_float(builder, node.fitted(0, bits)) if bits < 52 else value
+        x = _floored(builder, x) if node.is_mask(0) else x
         return builder.op("Sub", builder.op("ReduceMax", x, axes, keepdims=1), x)
 
     distance = node.widest_provable(below_maximum, 52)

@@ -1,0 +1,225 @@
+"""Masks: tensors in which a large negative number stands for minus infinity.
+
+Models write minus infinity as -inf, as the smallest number of a dtype, or as -1e4 or -1e9. Such a number says nothing
+about the size of the others and must not widen a tensor's range. It is not told by its size, because a tensor may
+simply hold numbers as large as that, but by its use: it is added to scores, or selected in their place, and a softmax
+gives it a weight of 0; or it is selected in place of a number, and a maximum never returns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from verifier.exact.lowering.fusion.graph_index import attribute
+
+Array = NDArray[Any]
+# Numbers up to this count as minus infinity in scores of a softmax: their weight is 0 unless all of a row is masked.
+MASKED = -1e4
+# Numbers up to this count as minus infinity in the operand of a maximum. Only the smallest numbers of float32 and
+# bfloat16, and -inf itself, are below it.
+SMALLEST = -1e38
+
+_SOFTMAXES = ("LogSoftmax", "ReduceLogSumExp", "Softmax")
+_MAXIMA = ("GlobalMaxPool", "MaxPool", "ReduceMax")
+# Operators whose first operand passes its masks on.
+_PASSING = frozenset(
+    (
+        "Cast",
+        "CastLike",
+        "Clip",
+        "Div",
+        "Dropout",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Identity",
+        "Pad",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    )
+)
+# Operators that put masked numbers beside others, with the operands that may be masks.
+_SELECTING = {
+    "Concat": None,
+    "Max": None,
+    "ScatterElements": (0, 2),
+    "ScatterND": (0, 2),
+    "Trilu": (0,),
+    "Where": (1, 2),
+}
+# Operators with bools as results, and operators whose result holds only 0 and 1 where their operands do.
+_BOOLEAN = frozenset(
+    ("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor")
+)
+_BINARY = frozenset(("Concat", "Max", "Min", "Mul", "ReduceMax", "ReduceMin", "Where")) | _PASSING - {"Div"}
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The names of the float tensors that hold masks, each with the number up to which its numbers are masked."""
+
+    thresholds: Mapping[str, float]
+
+    def threshold(self, name: str) -> float:
+        """Return the number up to which the numbers of a tensor stand for minus infinity; -inf if none does."""
+        return self.thresholds.get(name, -np.inf)
+
+
+def find_masks(
+    nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Array], feeds: Sequence[Mapping[str, Array]]
+) -> Masks:
+    """Find the masks of a graph from its nodes, its constants by name, and feeds of its inputs."""
+    graph = _Graph(nodes, constants, feeds)
+    found: dict[str, float] = {}
+    for operators, threshold in ((_MAXIMA, SMALLEST), (_SOFTMAXES, MASKED)):
+        walk = _Walk(graph, threshold)
+        for node in nodes:
+            if node.op_type in operators:
+                walk.visit(node.input[0], False)
+        found |= dict.fromkeys(walk.masked(), threshold)
+    return Masks(found)
+
+
+class _Graph:
+    """Look-ups by tensor name."""
+
+    def __init__(
+        self, nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Array], feeds: Sequence[Mapping[str, Array]]
+    ) -> None:
+        self.producers = {name: node for node in nodes for name in node.output if name}
+        self._constants, self._feeds = constants, feeds
+        self._binary: dict[str, bool] = {}
+
+    def arrays(self, name: str) -> list[Array]:
+        """Return what is known of a tensor: the array of a constant, the feeds of an input, nothing of others."""
+        node = self.producers.get(name)
+        if node is None:
+            return (
+                [self._constants[name]]
+                if name in self._constants
+                else [feed[name] for feed in self._feeds if name in feed]
+            )
+        if node.op_type == "Constant" and node.attribute:
+            return [np.asarray(_number(node.attribute[0]))]
+        if node.op_type == "ConstantOfShape":
+            return [np.asarray(_number(item)) for item in node.attribute if item.name == "value"]
+        return []
+
+    def binary(self, name: str) -> bool:
+        """Return whether a tensor holds only 0 and 1, as far as its producers tell; of inputs, whether all feeds do."""
+        if name not in self._binary:
+            self._binary[name] = False  # for the time in which its producers are asked
+            self._binary[name] = self._is_binary(name)
+        return self._binary[name]
+
+    def _is_binary(self, name: str) -> bool:
+        known = self.arrays(name)
+        if known:
+            return all(bool(np.isin(array, (0, 1)).all()) for array in known)
+        node = self.producers.get(name)
+        if node is None or node.op_type in _BOOLEAN:
+            return node is not None
+        if node.op_type == "Cast" and attribute(node, "to") == onnx.TensorProto.BOOL:
+            return True
+        if node.op_type == "Sub":  # 1 - mask
+            ones = self.arrays(node.input[0])
+            return bool(ones) and all(bool((array == 1).all()) for array in ones) and self.binary(node.input[1])
+        if node.op_type not in _BINARY:
+            return False
+        operands = node.input[1:] if node.op_type == "Where" else node.input
+        if node.op_type in _PASSING or node.op_type in ("ReduceMax", "ReduceMin"):
+            operands = node.input[:1]
+        return all(self.binary(operand) for operand in operands)
+
+
+class _Walk:
+    """A walk from the operands of softmaxes or maxima back to the numbers that stand for minus infinity."""
+
+    def __init__(self, graph: _Graph, threshold: float) -> None:
+        self._graph, self._threshold = graph, threshold
+        self._seen: set[tuple[str, bool]] = set()
+        self._results: dict[str, set[str]] = {}
+        self._sources: set[str] = set()
+
+    def visit(self, name: str, selected: bool) -> None:
+        """Visit a tensor; `selected` tells whether other numbers can stand in the place of its own."""
+        pending = [(name, selected)]
+        while pending:
+            step = pending.pop()
+            if step in self._seen:
+                continue
+            self._seen.add(step)
+            name, selected = step
+            if self._is_source(name, selected):
+                self._sources.add(name)
+            for operand, through in self._operands(name, selected):
+                self._results.setdefault(operand, set()).add(name)
+                pending.append((operand, through))
+
+    def masked(self) -> set[str]:
+        """Return the visited tensors that hold numbers which stand for minus infinity."""
+        found, pending = set(self._sources), list(self._sources)
+        while pending:
+            for name in self._results.get(pending.pop(), set()) - found:
+                found.add(name)
+                pending.append(name)
+        return found
+
+    def _is_source(self, name: str, selected: bool) -> bool:
+        known = [array for array in self._graph.arrays(name) if array.dtype.kind == "f"]
+        masked = any(bool((array <= self._threshold).any()) for array in known)
+        return masked and (selected or any(bool((array > self._threshold).any()) for array in known))
+
+    def _operands(self, name: str, selected: bool) -> list[tuple[str, bool]]:
+        """Return the operands through which masks reach a tensor, each with whether it is selected."""
+        node = self._graph.producers.get(name)
+        operator = "" if node is None else node.op_type
+        found: list[tuple[str, bool]] = []
+        if node is None:
+            return found
+        if operator in _PASSING:
+            found = [(node.input[0], selected)]
+        elif operator in _SELECTING:
+            indices = _SELECTING[operator] or range(len(node.input))
+            found = [(node.input[index], True) for index in indices]
+        elif operator in ("Add", "Sum", "Min"):
+            found = [(operand, selected) for operand in node.input]
+        elif operator == "Sub":
+            found = self._subtracted(node, name, selected)
+        elif operator == "Mul":
+            # A factor of zeros and ones selects the other factor or 0. Any other constant factor scales scores.
+            for operand, other in ((node.input[0], node.input[1]), (node.input[1], node.input[0])):
+                gated = self._graph.binary(other)
+                if gated or not self._graph.arrays(operand):
+                    found.append((operand, selected or gated))
+        return found
+
+    def _subtracted(self, node: onnx.NodeProto, name: str, selected: bool) -> list[tuple[str, bool]]:
+        """Return the minuend of a Sub. scores - 1e4 * (1 - mask) is itself where masked numbers begin."""
+        product = self._graph.producers.get(node.input[1])
+        if product is not None and product.op_type == "Mul":
+            for one, other in ((0, 1), (1, 0)):
+                large = [array for array in self._graph.arrays(product.input[one]) if array.dtype.kind == "f"]
+                if any(bool((array >= -self._threshold).any()) for array in large) and self._graph.binary(
+                    product.input[other]
+                ):
+                    self._sources.add(name)
+        return [(node.input[0], selected)]
+
+
+def _number(item: onnx.AttributeProto) -> Any:
+    value = onnx.helper.get_attribute_value(item)
+    return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
