@@ -67,11 +67,6 @@ def test_lower__float_input_of_large_ids__selects_the_right_rows_or_is_refused()
     assert_right_or_refused(model, feeds, feeds, tolerance=0.001, name="a")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=LoweringError,
-    reason="An If with a constant condition whose branch reads an outer tensor is folded as a constant and refused.",
-)
 def test_lower__if_on_a_constant__is_the_branch_that_is_taken() -> None:
     def branch(operator: str) -> object:
         node = helper.make_node(operator, ["a"], [operator])

@@ -5,10 +5,10 @@ lowering that emits exact instructions. It rounds operands to dyadic grids only 
 result, and saturates them at the calibrated range. Lowering need not be reproducible on other machines, because its
 output is what is pinned by digest.
 
-The order in which the modules work: `canonicalise` (write out what exporters abbreviate), `equalise` (outlier
-channels), `calibrate` (ranges), `fusion/` (patterns to single nodes), `graph` (the walk), `operators/` (one function
-per float operator), `builder` (the exact graph). `float_model`, `dimensions` and `input_quantisation` serve the
-commands: they load models, fix symbolic dimensions, and choose how inputs are encoded.
+The order in which the modules work: `canonicalise` (write out what exporters abbreviate; `control_flow` expands If and
+Scan), `equalise` (outlier channels), `calibrate` (ranges), `fusion/` (patterns to single nodes), `graph` (the walk),
+`operators/` (one function per float operator), `builder` (the exact graph). `float_model`, `dimensions` and
+`input_quantisation` serve the commands: they load models, fix symbolic dimensions, and choose how inputs are encoded.
 """
 
 from verifier.exact.lowering.builder import Builder

@@ -1,8 +1,8 @@
 """Canonicalisation: the float model as few kinds of nodes in single precision, before anything is calibrated.
 
-Functions are inlined, those of the file as well as operators that ONNX itself defines as functions; half precision
-becomes single; onnxruntime's fused operators are split where they contain an addition or an activation; and the shape
-of every tensor is inferred, as far as the file determines it.
+Functions are inlined, those of the file as well as operators that ONNX itself defines as functions; control flow that
+static shapes decide is expanded; half precision becomes single; onnxruntime's fused operators are split where they
+contain an addition or an activation; and the shape of every tensor is inferred, as far as the file determines it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
 
 from verifier.exact.errors import LoweringError
+from verifier.exact.lowering.control_flow import expand_control_flow
 
 # The domain of onnxruntime's own operators.
 MICROSOFT = "com.microsoft"
@@ -33,12 +34,12 @@ MIN_IR = 8
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Operators that ONNX defines as functions of others, and that have no lowering of their own.
 DEFINED = (
-    "AffineGrid",
     "Attention",
     "CausalConvWithState",
     "Celu",
     "CenterCropPad",
     "GroupNormalization",
+    "LinearAttention",
     "MeanVarianceNormalization",
     "NegativeLogLikelihoodLoss",
     "ReduceLogSum",
@@ -59,6 +60,8 @@ def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
     light.graph.input.extend(_type_of(tensor) for tensor in heavy)
     light.graph.value_info.extend(_type_of(tensor) for tensor in light.graph.initializer)
     light = _inlined(light)
+    if expand_control_flow(light, opset_of(light)):
+        light = _inlined(light)
     _check_domains(light)
     _split_fused(light)
     widen(light)
@@ -137,9 +140,14 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
             model = onnx.inliner.inline_local_functions(model)
         if any(node.op_type in DEFINED and node.domain == "" for node in model.graph.node):
             model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+            # The inliner asks for the type of an operand that is left out, which has the empty name.
+            model.graph.value_info.add(name="").type.tensor_type.elem_type = TensorProto.FLOAT
             model = onnx.inliner.inline_selected_functions(
                 model, [("", name) for name in DEFINED], inline_schema_functions=True
             )
+            named = [info for info in model.graph.value_info if info.name]
+            del model.graph.value_info[:]
+            model.graph.value_info.extend(named)
     except Exception as error:  # onnx raises exceptions of many classes
         raise LoweringError(
             "the model's functions", f"onnx cannot inline them: {str(error).splitlines()[0]}"
