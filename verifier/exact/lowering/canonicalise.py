@@ -18,7 +18,8 @@ import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
 
 from verifier.exact.errors import LoweringError
-from verifier.exact.lowering.control_flow import expand_control_flow
+from verifier.exact.lowering.control_flow import KnownTensors, expand_control_flow
+from verifier.exact.lowering.fused_attention import FUSED_ATTENTION, written_out
 
 # The domain of onnxruntime's own operators.
 MICROSOFT = "com.microsoft"
@@ -170,9 +171,23 @@ def _add_default_attributes(model: onnx.ModelProto) -> None:
 
 def _split_fused(model: onnx.ModelProto) -> None:
     """Split onnxruntime's fused operators into a core and the additions or the activation that they contain."""
-    nodes = [part for node in model.graph.node for part in _parts(node)]
+    nodes = [part for node in _written_out(model) for part in _parts(node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def _written_out(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the nodes of the graph, with onnxruntime's attention written out."""
+    fused = [node for node in model.graph.node if node.domain == MICROSOFT and node.op_type in FUSED_ATTENTION]
+    if not fused:
+        return list(model.graph.node)
+    opset = opset_of(model)
+    shapes = KnownTensors.of(model, opset).shapes
+    return [
+        part
+        for node in model.graph.node
+        for part in (written_out(model.graph, node, shapes, opset) if node in fused else [node])
+    ]
 
 
 # Minimum number of operands of fused operators that are split. One with fewer is invalid; it is left as it is, so that
