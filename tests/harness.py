@@ -56,7 +56,7 @@ OPERATOR = account("operator")
 SPONSOR = account("sponsor")
 SOLVER = account("solver")
 RIVAL = account("rival")
-STRANGER = account("stranger")
+OUTSIDER = account("outsider")
 
 
 @dataclass
@@ -104,7 +104,7 @@ class World:
         self, parameters: Parameters = PARAMETERS, chain: Chain | None = None, sources: Mapping[str, str] | None = None
     ) -> None:
         self.chain = chain or Chain()
-        for role in (DEPLOYER, OWNER, OPERATOR, SPONSOR, SOLVER, RIVAL, STRANGER):
+        for role in (DEPLOYER, OWNER, OPERATOR, SPONSOR, SOLVER, RIVAL, OUTSIDER):
             self.chain.fund(role, PURSE)
         self.limits = parameters.limits
         self.challenge_window = parameters.challenge_window
@@ -226,7 +226,7 @@ class World:
     # ------------------------------------------------------------------------------------------------- panel
 
     def convene(self, task: Task) -> Receipt:
-        return self.panel.convene(task.id, sender=STRANGER)
+        return self.panel.convene(task.id, sender=OUTSIDER)
 
     def draw(self, task: Task) -> Receipt:
         """Advance past the target block if necessary, and draw with its header."""
@@ -234,7 +234,7 @@ class World:
         if self.chain.block <= target:
             self.chain.block = target + 1
             self.chain.now += 1
-        return self.panel.draw(task.id, self.chain.header(target), sender=STRANGER)
+        return self.panel.draw(task.id, self.chain.header(target), sender=OUTSIDER)
 
     def committee(self, task: Task, number: int = 1) -> list[int]:
         """The slots of a round's seats, by position."""
@@ -248,7 +248,7 @@ class World:
                 operator = self.operator_of(committee[position])
                 self.panel.attest(task.id, position, bitmap, sender=operator)
         self.chain.at(self.panel.panel(task.id)["attest_closes"])
-        self.panel.close_attestation(task.id, sender=STRANGER)
+        self.panel.close_attestation(task.id, sender=OUTSIDER)
 
     # ------------------------------------------------------------------------------------------------- votes
 
@@ -289,7 +289,7 @@ class World:
     def disclose(self, task: Task, position: int, verdict: bytes, round_: int = 1) -> Receipt:
         """Reveal a committed vote."""
         return self.panel.reveal_verdict(
-            task.id, round_, position, verdict, self.salt(round_, position), sender=STRANGER
+            task.id, round_, position, verdict, self.salt(round_, position), sender=OUTSIDER
         )
 
     def judge(
@@ -324,13 +324,13 @@ class World:
         self, task: Task, scores: Sequence[int] = (), outcome: int = Outcome.SCORED, evidence: bytes | None = None
     ) -> Receipt:
         evidence = self.evidence(outcome) if evidence is None else evidence
-        return self.bounties.settle(task.id, outcome, list(scores), evidence, sender=STRANGER)
+        return self.bounties.settle(task.id, outcome, list(scores), evidence, sender=OUTSIDER)
 
     def claim(self, task: Task, index: int, scores: Sequence[int] = ()) -> Receipt:
-        return self.bounties.claim_submission(task.id, index, list(scores), sender=STRANGER)
+        return self.bounties.claim_submission(task.id, index, list(scores), sender=OUTSIDER)
 
     def close(self, task: Task, position: int, round_: int = 1) -> Receipt:
-        return self.panel.close_vote(task.id, round_, position, sender=STRANGER)
+        return self.panel.close_vote(task.id, round_, position, sender=OUTSIDER)
 
     def owed(self, account_: str, asset: str = NATIVE, contract: Contract | None = None) -> int:
         """The credit of an account at the escrow, or at another contract of the protocol."""

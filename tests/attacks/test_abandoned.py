@@ -1,4 +1,4 @@
-"""Tasks that everybody abandons at some stage: a year later strangers can end them and all money can be withdrawn."""
+"""Tasks that everybody abandons at some stage: a year later outsiders can end them and all money can be withdrawn."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from tests.attacks.weakened import Guard
 from tests.contracts.conftest import SEATS
 from tests.evm import NATIVE, ZERO, Reverted
-from tests.harness import ETHER, EXIT_DELAY, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, Task, World
+from tests.harness import ETHER, EXIT_DELAY, OUTSIDER, OWNER, RIVAL, SOLVER, SPONSOR, Task, World
 from verifier.protocol.constants import Ground, Outcome, Phase
 
 YEAR = 365 * 24 * 3600
 SCORES = (150, 90)
 SOLVERS = (SOLVER, RIVAL)
 OFFER: dict[str, Any] = {"sealed": True, "reserve": ETHER // 10}
-PEOPLE = (SPONSOR, SOLVER, RIVAL, OWNER, STRANGER)
+PEOPLE = (SPONSOR, SOLVER, RIVAL, OWNER, OUTSIDER)
 
 DELAYS_END_A_TASK = Guard(
     "Bounties",
@@ -200,12 +200,12 @@ LEFT = {
 
 
 def end(world: World, task: Task) -> None:
-    """Let a stranger who knows the published data make calls that are open to anyone, until one ends the task."""
+    """Let an outsider who knows the published data make calls that are open to anyone, until one ends the task."""
     calls: list[Callable[[], object]] = [
         lambda: world.settle(task, SCORES),
         lambda: world.settle(task, (), Outcome.NONE, ZERO),
-        lambda: world.bounties.cancel(task.id, sender=STRANGER),
-        lambda: world.panel.close_attestation(task.id, sender=STRANGER),
+        lambda: world.bounties.cancel(task.id, sender=OUTSIDER),
+        lambda: world.panel.close_attestation(task.id, sender=OUTSIDER),
     ]
     for _ in range(3):
         for call in calls:
@@ -237,7 +237,7 @@ def take_everything_out(world: World, task: Task) -> None:
 
 
 @pytest.mark.parametrize("left", LEFT)
-def test_abandoned_task__after_a_year__strangers_end_it_and_release_all_money(
+def test_abandoned_task__after_a_year__outsiders_end_it_and_release_all_money(
     world: World, left: Callable[[World], Task]
 ) -> None:
     task = left(world)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tests.attacks.weakened import Guard
 from tests.evm import ZERO, reverts
-from tests.harness import ETHER, OWNER, RESERVATION, RIVAL, SOLVER, STRANGER, Entry, Task, World
+from tests.harness import ETHER, OUTSIDER, OWNER, RESERVATION, RIVAL, SOLVER, Entry, Task, World
 
 SOLVER_INSIDE = Guard(
     "Bounties", "SUBMISSION, chain.id, self, task, solver,", "SUBMISSION, chain.id, self, task,", "commitments"
@@ -80,14 +80,14 @@ def test_copied_vote__salt_public__opens_only_for_its_seat(world: World) -> None
     task, verdict = copied_vote(world)
 
     with reverts("reveal: wrong vote"):
-        world.panel.reveal_verdict(task.id, 1, 1, verdict, world.salt(1, 0), sender=STRANGER)
+        world.panel.reveal_verdict(task.id, 1, 1, verdict, world.salt(1, 0), sender=OUTSIDER)
 
 
 def test_copied_vote__without_the_guard__earns_without_work(without: Callable[[Guard], World]) -> None:
     world = without(STAKE_INSIDE)
     task, verdict = copied_vote(world)
 
-    world.panel.reveal_verdict(task.id, 1, 1, verdict, world.salt(1, 0), sender=STRANGER)
+    world.panel.reveal_verdict(task.id, 1, 1, verdict, world.salt(1, 0), sender=OUTSIDER)
 
     assert world.panel.votes_for(task.id, verdict, 1) == 2
 

@@ -10,7 +10,7 @@ import rlp
 from tests.attacks.weakened import Guard
 from tests.contracts.conftest import SEATS
 from tests.evm import HASH_REACH, Chain, account, reverts, word
-from tests.harness import DRAW_DELAY, OPERATOR, RIVAL, STRANGER, Task, World
+from tests.harness import DRAW_DELAY, OPERATOR, OUTSIDER, RIVAL, Task, World
 
 HEADER_IS_THE_BLOCKS = Guard("Panel", '    assert keccak256(header) == blockhash(target), "draw: wrong header"\n')
 ENROLLED_BEFORE_THE_TASK = Guard("Stakes", "opted_at == 0 or opted_at >= created_at", "opted_at == 0")
@@ -37,11 +37,11 @@ def with_randomness(chain: Chain, number: int, randomness: bytes) -> bytes:
 
 
 def ground_until_mine(world: World) -> None:
-    """Let a stranger forge headers until the committee consists of the seats in slots 0 to 2."""
+    """Let an outsider forge headers until the committee consists of the seats in slots 0 to 2."""
     task, target = convened(world)
     before = world.chain.keep()
     for attempt in range(2_000):
-        world.panel.draw(task.id, with_randomness(world.chain, target, word(f"{attempt}")), sender=STRANGER)
+        world.panel.draw(task.id, with_randomness(world.chain, target, word(f"{attempt}")), sender=OUTSIDER)
         if set(world.committee(task)) == {0, 1, 2}:
             return
         world.chain.back_to(before)
@@ -62,7 +62,7 @@ def test_header__of_another_real_block__is_refused(world: World, off: int) -> No
     task, target = convened(world)
     world.chain.block = target + 20
     with reverts("draw: wrong header"):
-        world.panel.draw(task.id, world.chain.header(target + off), sender=STRANGER)
+        world.panel.draw(task.id, world.chain.header(target + off), sender=OUTSIDER)
 
 
 @pytest.mark.parametrize("cut", [b"", b"\xc0", None], ids=["nothing", "an empty list", "one byte short"])
@@ -70,7 +70,7 @@ def test_header__malformed__is_refused(world: World, cut: bytes | None) -> None:
     task, target = convened(world)
     header = world.chain.header(target)[:-1] if cut is None else cut
     with reverts("draw: wrong header"):
-        world.panel.draw(task.id, header, sender=STRANGER)
+        world.panel.draw(task.id, header, sender=OUTSIDER)
 
 
 def test_header__hash_available__draws_until_the_last_block(world: World) -> None:
@@ -78,14 +78,14 @@ def test_header__hash_available__draws_until_the_last_block(world: World) -> Non
     header = world.chain.header(target)
     world.chain.block = target
     with reverts("draw: too early"):
-        world.panel.draw(task.id, header, sender=STRANGER)
+        world.panel.draw(task.id, header, sender=OUTSIDER)
 
     world.chain.block = target + HASH_REACH + 1
     with reverts("draw: too late"):
-        world.panel.draw(task.id, header, sender=STRANGER)
+        world.panel.draw(task.id, header, sender=OUTSIDER)
 
     world.chain.block = target + HASH_REACH
-    world.panel.draw(task.id, header, sender=STRANGER)
+    world.panel.draw(task.id, header, sender=OUTSIDER)
 
 
 def test_header__of_the_missed_block__is_stale_after_re_arming(world: World) -> None:
@@ -96,7 +96,7 @@ def test_header__of_the_missed_block__is_stale_after_re_arming(world: World) -> 
     world.chain.block = again + 1
 
     with reverts("draw: wrong header"):
-        world.panel.draw(task.id, world.chain.header(target), sender=STRANGER)
+        world.panel.draw(task.id, world.chain.header(target), sender=OUTSIDER)
 
 
 def test_missed_draw__repeated__reverts_after_two_re_arms(world: World) -> None:
@@ -112,9 +112,9 @@ def test_missed_draw__repeated__reverts_after_two_re_arms(world: World) -> None:
 
 def test_draw__twice__is_refused(world: World) -> None:
     task, target = convened(world)
-    world.panel.draw(task.id, world.chain.header(target), sender=STRANGER)
+    world.panel.draw(task.id, world.chain.header(target), sender=OUTSIDER)
     with reverts("draw: not convened"):
-        world.panel.draw(task.id, world.chain.header(target), sender=STRANGER)
+        world.panel.draw(task.id, world.chain.header(target), sender=OUTSIDER)
 
 
 # ------------------------------------------------------------------------------------------------ late seats

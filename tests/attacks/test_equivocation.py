@@ -12,7 +12,7 @@ from eth_utils.crypto import keccak
 from tests.attacks.weakened import Guard
 from tests.contracts.conftest import SEATS
 from tests.evm import reverts, word
-from tests.harness import RIVAL, SOLVER, SPONSOR, STRANGER, Entry, World
+from tests.harness import OUTSIDER, RIVAL, SOLVER, SPONSOR, Entry, World
 from verifier.protocol import commitments
 
 # Guards that reduce a commitment to the secret alone, as a naive protocol would have it.
@@ -218,7 +218,7 @@ def test_vote__of_the_first_round_in_the_second__cannot_be_opened(world: World) 
     world.chain.at(world.panel.round(task.id, 2)["commit_closes"])
 
     with reverts("reveal: wrong vote"):
-        world.panel.reveal_verdict(task.id, 2, position, verdict, world.salt(1, 0), sender=STRANGER)
+        world.panel.reveal_verdict(task.id, 2, position, verdict, world.salt(1, 0), sender=OUTSIDER)
 
 
 def test_vote__without_the_guard__reveals_any_verdict(without: Callable[[Guard], World]) -> None:
@@ -229,7 +229,7 @@ def test_vote__without_the_guard__reveals_any_verdict(without: Callable[[Guard],
     world.panel.commit_verdict(task.id, 1, 0, of_the_secret("vote", salt), sender=operator)
     world.chain.at(world.panel.round(task.id, 1)["commit_closes"])
 
-    world.panel.reveal_verdict(task.id, 1, 0, OTHER, salt, sender=STRANGER)
+    world.panel.reveal_verdict(task.id, 1, 0, OTHER, salt, sender=OUTSIDER)
 
     assert world.panel.votes_for(task.id, OTHER, 1) == 1
 

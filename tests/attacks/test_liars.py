@@ -13,13 +13,13 @@ from tests.harness import (
     ETHER,
     EXIT_DELAY,
     OPERATOR,
+    OUTSIDER,
     OWNER,
     RESERVATION,
     RIVAL,
     SEAT,
     SILENCE,
     SOLVER,
-    STRANGER,
     Task,
     World,
 )
@@ -88,7 +88,7 @@ def test_lie__no_quorum_and_no_later_verdict__slashes_the_withheld_vote(world: W
     task = world.to_judging()
     world.judge(task, [world.verdict(task, [99]), None, None], revealed=[False] * 3)
     world.chain.at(world.chain.now + 10 * world.limits.terminal_delay)
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
 
     slashed = [world.close(task, p).events(world.panel, "VoteClosed")[0]["slashed"] for p in range(3)]
 
@@ -229,7 +229,7 @@ def test_many_panels__four_at_once__each_can_take_its_quarter(world: World) -> N
             world.panel.attest(task.id, position, task.everything, sender=OPERATOR)
     world.chain.at(world.panel.panel(tasks[-1].id)["attest_closes"])
     for task in tasks:
-        world.panel.close_attestation(task.id, sender=STRANGER)
+        world.panel.close_attestation(task.id, sender=OUTSIDER)
         world.reveal(task, 0)
     world.chain.at(world.bounties.judging_from(tasks[-1].id))
     for task in tasks:
@@ -237,7 +237,7 @@ def test_many_panels__four_at_once__each_can_take_its_quarter(world: World) -> N
             world.commit(task, position, world.verdict(task, [position]))
     world.chain.at(world.chain.now + 10 * world.limits.terminal_delay)
     for task in tasks:
-        world.bounties.cancel(task.id, sender=STRANGER)
+        world.bounties.cancel(task.id, sender=OUTSIDER)
         for position in range(SEATS):
             world.close(task, position)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.attacks.weakened import Guard
 from tests.evm import NATIVE, Contract, compiled, reverts
-from tests.harness import DEPLOYER, ETHER, SEAT, SOLVER, SPONSOR, STRANGER, Task, World
+from tests.harness import DEPLOYER, ETHER, OUTSIDER, SEAT, SOLVER, SPONSOR, Task, World
 
 # Without this guard, a credit is reduced only after the call and without a lock, the requested amount is credited
 # instead of the received one, and the result of a transfer is ignored.
@@ -59,7 +59,7 @@ def creditor(world: World) -> Contract:
     task = world.create()
     entry = world.entry(task, receiver.address)
     enter = call(world.bounties, "commit_submission", task.id, entry.commitment, entry.sealed, "")
-    receiver.act(world.bounties.address, enter, sender=STRANGER, value=world.due(task) + ETHER)
+    receiver.act(world.bounties.address, enter, sender=OUTSIDER, value=world.due(task) + ETHER)
     assert world.owed(receiver.address) == ETHER
     return receiver
 
@@ -67,8 +67,8 @@ def creditor(world: World) -> Contract:
 def withdraw_within_a_withdrawal(world: World) -> Contract:
     receiver = creditor(world)
     withdraw = call(world.bounties, "withdraw", NATIVE, receiver.address)
-    receiver.set_hook(world.bounties.address, withdraw, sender=STRANGER)
-    receiver.act(world.bounties.address, withdraw, sender=STRANGER)
+    receiver.set_hook(world.bounties.address, withdraw, sender=OUTSIDER)
+    receiver.act(world.bounties.address, withdraw, sender=OUTSIDER)
     return receiver
 
 
@@ -100,8 +100,8 @@ def test_receiver__calls_another_function_while_it_is_paid__reverts(world: World
         "decline": (task.id, 0),
         "reconvene": (task.id,),
     }
-    receiver.set_hook(world.bounties.address, call(world.bounties, function, *arguments[function]), sender=STRANGER)
-    receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, receiver.address), sender=STRANGER)
+    receiver.set_hook(world.bounties.address, call(world.bounties, function, *arguments[function]), sender=OUTSIDER)
+    receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, receiver.address), sender=OUTSIDER)
     assert (receiver.succeeded(), receiver.refused()) == (0, 1)
     assert world.chain.balance(receiver.address) == ETHER
 
@@ -111,10 +111,10 @@ def test_receiver__refuses_coin__keeps_its_credit(world: World) -> None:
     unpayable = token(world, "PlainToken").address
 
     with reverts(""):
-        receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, unpayable), sender=STRANGER)
+        receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, unpayable), sender=OUTSIDER)
 
     assert world.owed(receiver.address) == ETHER
-    receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, STRANGER), sender=STRANGER)
+    receiver.act(world.bounties.address, call(world.bounties, "withdraw", NATIVE, OUTSIDER), sender=OUTSIDER)
     assert world.owed(receiver.address) == 0
 
 
@@ -122,15 +122,15 @@ def test_receiver__withdraws_its_stake_again_while_it_is_paid__is_paid_once(worl
     receiver = world.chain.deploy(compiled("contracts/mocks/HookReceiver.vy"), sender=DEPLOYER)
     registry = world.stakes
     join = call(registry, "join", receiver.address, "", NATIVE)
-    receiver.act(registry.address, join, sender=STRANGER, value=SEAT)
+    receiver.act(registry.address, join, sender=OUTSIDER, value=SEAT)
     stake = registry.stake_of(registry.slots() - 1)
-    receiver.act(registry.address, call(registry, "request_exit", stake), sender=STRANGER)
+    receiver.act(registry.address, call(registry, "request_exit", stake), sender=OUTSIDER)
     world.chain.at(world.chain.now + registry.EXIT_DELAY())
-    receiver.act(registry.address, call(registry, "exit", stake), sender=STRANGER)
+    receiver.act(registry.address, call(registry, "exit", stake), sender=OUTSIDER)
     withdraw = call(registry, "withdraw", NATIVE, receiver.address)
-    receiver.set_hook(registry.address, withdraw, sender=STRANGER)
+    receiver.set_hook(registry.address, withdraw, sender=OUTSIDER)
 
-    receiver.act(registry.address, withdraw, sender=STRANGER)
+    receiver.act(registry.address, withdraw, sender=OUTSIDER)
 
     assert world.chain.balance(receiver.address) == SEAT
     assert (receiver.succeeded(), receiver.refused()) == (0, 1)
@@ -141,9 +141,9 @@ def topped_up_within_a_top_up(world: World) -> tuple[Contract, Task]:
     hook = token(world, "HookToken")
     task = world.create(asset=hook.address, reward=REWARD)
     hook.mint(hook.address, 10, sender=DEPLOYER)
-    hook.set_hook(hook.address, call(hook, "approve", world.bounties.address, 10), sender=STRANGER)
-    hook.transfer(STRANGER, 0, sender=STRANGER)
-    hook.set_hook(world.bounties.address, call(world.bounties, "top_up", task.id, 10), sender=STRANGER)
+    hook.set_hook(hook.address, call(hook, "approve", world.bounties.address, 10), sender=OUTSIDER)
+    hook.transfer(OUTSIDER, 0, sender=OUTSIDER)
+    hook.set_hook(world.bounties.address, call(world.bounties, "top_up", task.id, 10), sender=OUTSIDER)
     world.bounties.top_up(task.id, 5, sender=SPONSOR)
     return hook, task
 
@@ -256,4 +256,4 @@ def test_silent_token__whole_bounty__pays(world: World) -> None:
 
 def test_no_token__an_account_without_code__creates_nothing(world: World) -> None:
     with reverts(""):
-        world.create(asset=STRANGER, reward=REWARD)
+        world.create(asset=OUTSIDER, reward=REWARD)

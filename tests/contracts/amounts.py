@@ -9,9 +9,9 @@ import boa
 from eth_utils.crypto import keccak
 
 from tests.evm import NATIVE, ROOT, Contract, compiled
-from tests.harness import DEPLOYER, ETHER, LIMITS, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, Task, World
+from tests.harness import DEPLOYER, ETHER, LIMITS, OUTSIDER, OWNER, RIVAL, SOLVER, SPONSOR, Task, World
 
-EVERYBODY = (SPONSOR, SOLVER, RIVAL, STRANGER, OWNER)
+EVERYBODY = (SPONSOR, SOLVER, RIVAL, OUTSIDER, OWNER)
 
 
 def bond(index: int) -> int:
@@ -86,9 +86,9 @@ def finish(
 
 
 def token(world: World, kind: str = "PlainToken", *arguments: Any) -> Contract:
-    """Deploy a token that the sponsor and the stranger hold, and have approved for the escrow."""
+    """Deploy a token that the sponsor and the outsider hold, and have approved for the escrow."""
     contract = world.chain.deploy(compiled(f"contracts/mocks/{kind}.vy"), *arguments, sender=DEPLOYER)
-    for account in (SPONSOR, STRANGER):
+    for account in (SPONSOR, OUTSIDER):
         contract.mint(account, 1_000 * ETHER, sender=DEPLOYER)
         contract.approve(world.bounties.address, 2**256 - 1, sender=account)
     return contract

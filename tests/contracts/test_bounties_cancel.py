@@ -9,14 +9,14 @@ import pytest
 from tests.contracts import amounts
 from tests.contracts.amounts import claimed, credits, finish, paid, sponsor_bond
 from tests.evm import NATIVE, Receipt, reverts
-from tests.harness import ETHER, LIMITS, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, Task, World
+from tests.harness import ETHER, LIMITS, OUTSIDER, OWNER, RIVAL, SOLVER, SPONSOR, WINDOWS, Task, World
 from verifier.protocol.constants import Ground, Outcome, Phase
 
 RESERVE = 10**15
 VERDICT_WINDOWS = WINDOWS.verdict_commit + WINDOWS.verdict_reveal
 
 
-def cancel(world: World, task: Task, ground: int, sender: str = STRANGER) -> Receipt:
+def cancel(world: World, task: Task, ground: int, sender: str = OUTSIDER) -> Receipt:
     """Cancel, and check the ground and that a second call reverts."""
     receipt = world.bounties.cancel(task.id, sender=sender)
     assert receipt.events(world.bounties, "Cancelled") == [{"task": task.id, "ground": ground}]
@@ -30,7 +30,7 @@ def cancel(world: World, task: Task, ground: int, sender: str = STRANGER) -> Rec
     return receipt
 
 
-def refuse(world: World, task: Task, sender: str = STRANGER) -> None:
+def refuse(world: World, task: Task, sender: str = OUTSIDER) -> None:
     with reverts("cancel: no ground"):
         world.bounties.cancel(task.id, sender=sender)
 
@@ -41,8 +41,8 @@ def refuse(world: World, task: Task, sender: str = STRANGER) -> None:
 @pytest.mark.parametrize("sealed", [False, True])
 def test_cancel__by_the_sponsor_without_a_submission__returns_everything(world: World, sealed: bool) -> None:
     task = world.create(sealed=sealed, reserve=RESERVE)
-    world.bounties.top_up(task.id, 7, sender=STRANGER, value=7)
-    refuse(world, task, STRANGER)
+    world.bounties.top_up(task.id, 7, sender=OUTSIDER, value=7)
+    refuse(world, task, OUTSIDER)
     cancel(world, task, Ground.WITHDRAWN, SPONSOR)
     assert credits(world) == {SPONSOR: ETHER + (sponsor_bond(ETHER) if sealed else 0) + RESERVE + 7}
     finish(world, task)
@@ -125,10 +125,10 @@ def test_cancel__every_file_there__has_no_ground(world: World) -> None:
 def silent(world: World, bitmaps: list[int | None] | None = None, top_up: int = 0, **changes: Any) -> Task:
     """Make a task with three submissions whose sponsor withheld the key until the holdout window ended."""
     task = world.create(sealed=True, **changes)
-    for solver in (SOLVER, RIVAL, STRANGER):
+    for solver in (SOLVER, RIVAL, OUTSIDER):
         world.submit(task, solver)
     if top_up:
-        world.bounties.top_up(task.id, top_up, sender=STRANGER, value=0 if "asset" in changes else top_up)
+        world.bounties.top_up(task.id, top_up, sender=OUTSIDER, value=0 if "asset" in changes else top_up)
     world.seat_committee(task)
     world.attest(task, bitmaps)
     world.chain.at(world.panel.panel(task.id)["closed_at"] + WINDOWS.holdout - 1)
@@ -206,7 +206,7 @@ def test_cancel__sponsor_withheld_the_key_of_a_token_task__splits_the_token_bond
 def test_settle__bad_inputs__returns_the_reward_and_splits_the_bond(
     world: World, sealed: bool, outcome: int, ground: int
 ) -> None:
-    task = world.to_revealing([SOLVER, RIVAL, STRANGER], sealed=sealed, reserve=RESERVE)
+    task = world.to_revealing([SOLVER, RIVAL, OUTSIDER], sealed=sealed, reserve=RESERVE)
     world.reveal(task, 0)
     world.bounties.decline(task.id, 1, sender=RIVAL)
     world.judge(task, [world.verdict(task, outcome=outcome)] * 3)
@@ -240,7 +240,7 @@ def test_settle__bad_inputs_with_scores_or_evidence__reverts(world: World, outco
 
 
 def test_cancel__terminal_delay_over__burns_half_the_reward(world: World) -> None:
-    task = world.to_revealing([SOLVER, RIVAL, STRANGER], sealed=True, reward=ETHER + 1, reserve=RESERVE)
+    task = world.to_revealing([SOLVER, RIVAL, OUTSIDER], sealed=True, reward=ETHER + 1, reserve=RESERVE)
     world.reveal(task, 0)
     world.bounties.decline(task.id, 1, sender=RIVAL)
     until = world.bounties.judging_from(task.id) + VERDICT_WINDOWS + LIMITS.terminal_delay

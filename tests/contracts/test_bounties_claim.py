@@ -7,7 +7,7 @@ import pytest
 from tests.contracts import amounts
 from tests.contracts.amounts import claimed, finish
 from tests.evm import NATIVE, reverts, word
-from tests.harness import ETHER, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, World
+from tests.harness import ETHER, OUTSIDER, OWNER, RIVAL, SOLVER, SPONSOR, WINDOWS, World
 from verifier.protocol.constants import Outcome, RewardPolicy
 
 
@@ -36,7 +36,7 @@ def test_claim__scores_where_none_were_accepted__reverts(world: World) -> None:
     world.chain.at(world.chain.now + WINDOWS.reveal)
     world.settle(task, outcome=Outcome.NONE)
     cancelled = world.to_attested(bitmaps=[None] * 3)
-    world.bounties.cancel(cancelled.id, sender=STRANGER)
+    world.bounties.cancel(cancelled.id, sender=OUTSIDER)
     for ended in (task, cancelled):
         with reverts("claim: wrong scores"):
             world.claim(ended, 0, [150])
@@ -52,14 +52,14 @@ def test_claim__twice__reverts(world: World) -> None:
 
 def test_claim__best__the_earliest_of_the_highest_has_everything(world: World) -> None:
     scores = [150, 200, 200]
-    task = world.to_settled(scores, [SOLVER, RIVAL, STRANGER])
+    task = world.to_settled(scores, [SOLVER, RIVAL, OUTSIDER])
     assert [claimed(world, task, index, scores)[0] for index in range(3)] == [0, ETHER, 0]
     finish(world, task, done=range(3))
 
 
 def test_claim__ladder__each_step_up_is_paid_and_a_copy_is_not(world: World) -> None:
     scores = [110, 110, 105, 140]
-    solvers = [SOLVER, RIVAL, STRANGER, RIVAL]
+    solvers = [SOLVER, RIVAL, OUTSIDER, RIVAL]
     task = world.to_settled(scores, solvers, policy=RewardPolicy.LADDER, baseline=70, reward=1_000)
     first = 1_000 * 40 // 70
     assert [claimed(world, task, index, scores)[0] for index in range(4)] == [first, 0, 0, 1_000 - first]
@@ -69,7 +69,7 @@ def test_claim__ladder__each_step_up_is_paid_and_a_copy_is_not(world: World) -> 
 
 def test_pay_seat__by_anybody_but_the_panel__reverts(world: World) -> None:
     task = world.to_settled()
-    for sender in (OWNER, SPONSOR, STRANGER):
+    for sender in (OWNER, SPONSOR, OUTSIDER):
         with reverts("pay: not the panel"):
             world.bounties.pay_seat(task.id, OWNER, 1, sender=sender)
 

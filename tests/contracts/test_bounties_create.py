@@ -8,7 +8,7 @@ import pytest
 
 from tests.contracts.amounts import credits, slot_of, sponsor_bond, token
 from tests.evm import NATIVE, ZERO, Receipt, reverts, word
-from tests.harness import ETHER, LIMITS, OWNER, SEAT, SPONSOR, STRANGER, WINDOWS, World
+from tests.harness import ETHER, LIMITS, OUTSIDER, OWNER, SEAT, SPONSOR, WINDOWS, World
 from verifier.protocol import commitments
 from verifier.protocol.constants import SCORE_BOUND, Phase, RewardPolicy, Windows
 
@@ -82,9 +82,9 @@ def test_create__sealed_and_native__takes_the_bond_too(world: World) -> None:
 
 
 def test_create__same_terms_again__is_another_task(world: World) -> None:
-    tasks = [world.create(), world.create(), world.create(sponsor=STRANGER)]
+    tasks = [world.create(), world.create(), world.create(sponsor=OUTSIDER)]
     assert len({task.id for task in tasks}) == 3
-    assert [world.bounties.nonce(sponsor) for sponsor in (SPONSOR, STRANGER)] == [2, 1]
+    assert [world.bounties.nonce(sponsor) for sponsor in (SPONSOR, OUTSIDER)] == [2, 1]
 
 
 def test_holdout_commitment__of_contract_and_package__are_equal(world: World) -> None:
@@ -190,7 +190,7 @@ def test_create__sponsors_last_number_given__reverts(world: World) -> None:
     assert (task.nonce, world.bounties.nonce(SPONSOR)) == (2**24 - 1, 2**24)
     with reverts("create: too many tasks"):
         world.create()
-    assert world.create(sponsor=STRANGER).nonce == 0
+    assert world.create(sponsor=OUTSIDER).nonce == 0
 
 
 # ------------------------------------------------------------------------------------------------- tokens
@@ -218,7 +218,7 @@ def test_create__token_that_returns_nothing__is_taken(world: World) -> None:
 
 def test_create__token_that_answers_false__reverts(world: World) -> None:
     false = token(world, "FalseToken")
-    false.set_refuses(True, sender=STRANGER)
+    false.set_refuses(True, sender=OUTSIDER)
     with reverts("token: transfer failed"):
         create(world, 0, asset=false.address)
 
@@ -251,7 +251,7 @@ def test_create__token_amount_out_of_range__reverts(world: World, reward: int, r
 
 def test_create__token_reward_above_the_committees_stake__is_accepted(world: World) -> None:
     plain = token(world)
-    plain.mint(SPONSOR, MAX_AMOUNT, sender=STRANGER)
+    plain.mint(SPONSOR, MAX_AMOUNT, sender=OUTSIDER)
     task = world.create(asset=plain.address, reward=MAX_AMOUNT - 1)
     assert world.bounties.task(task.id)["reward"] == MAX_AMOUNT - 1
 
@@ -279,7 +279,7 @@ OPENING = (word("sealed"), word("plain"), word("key"))
 )
 def test_unknown_task__every_call__reverts(world: World, function: str, arguments: Any, value: int) -> None:
     with reverts("task: unknown"):
-        getattr(world.bounties, function)(*arguments, sender=STRANGER, value=value)
+        getattr(world.bounties, function)(*arguments, sender=OUTSIDER, value=value)
 
 
 def test_unknown_task__views__are_empty_or_revert(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.contracts import amounts
 from tests.contracts.amounts import claimed, credits, paid
 from tests.evm import NATIVE, reverts
-from tests.harness import DRAW_DELAY, ETHER, LIMITS, STRANGER, Task, World
+from tests.harness import DRAW_DELAY, ETHER, LIMITS, OUTSIDER, Task, World
 from verifier.protocol.constants import Ground
 
 
@@ -23,17 +23,17 @@ def test_reconvene__free_rounds_failed__costs_the_fee_of_a_third_round(world: Wo
     due = 12 * (task.terms["seat_fee"] - task.terms["seat_fee"] // 5)
     assert world.bounties.reconvene_fee(task.id) == due
     with reverts("reconvene: too little sent"):
-        world.bounties.reconvene(task.id, sender=STRANGER, value=due - 1)
-    receipt = world.bounties.reconvene(task.id, sender=STRANGER, value=due + 1)
-    assert receipt.events(world.bounties, "Reconvened") == [{"task": task.id, "payer": STRANGER, "amount": due}]
+        world.bounties.reconvene(task.id, sender=OUTSIDER, value=due - 1)
+    receipt = world.bounties.reconvene(task.id, sender=OUTSIDER, value=due + 1)
+    assert receipt.events(world.bounties, "Reconvened") == [{"task": task.id, "payer": OUTSIDER, "amount": due}]
     assert receipt.events(world.panel, "Convened")[0]["target_block"] == world.chain.block + DRAW_DELAY
-    assert credits(world) == {STRANGER: 1}
+    assert credits(world) == {OUTSIDER: 1}
 
 
 def test_reconvene__bought_round_accepts__its_seats_share_what_was_paid(world: World) -> None:
     task = failed(world)
     due = world.bounties.reconvene_fee(task.id)
-    world.bounties.reconvene(task.id, sender=STRANGER, value=due)
+    world.bounties.reconvene(task.id, sender=OUTSIDER, value=due)
     world.draw(task)
     seats = len(world.committee(task, 4))
     world.agree(task, [150], round_=4)
@@ -48,14 +48,14 @@ def test_reconvene__bought_round_accepts__its_seats_share_what_was_paid(world: W
 def test_reconvene__terminal_rule_after_it__burns_what_was_paid(world: World) -> None:
     task = failed(world)
     due = world.bounties.reconvene_fee(task.id)
-    world.bounties.reconvene(task.id, sender=STRANGER, value=due)
+    world.bounties.reconvene(task.id, sender=OUTSIDER, value=due)
     world.draw(task)
     until = world.panel.round(task.id, 4)["reveal_closes"] + LIMITS.terminal_delay
     world.chain.at(until - 1)
     with reverts("cancel: no ground"):
-        world.bounties.cancel(task.id, sender=STRANGER)
+        world.bounties.cancel(task.id, sender=OUTSIDER)
     world.chain.at(until)
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
     assert world.bounties.task(task.id)["ground"] == Ground.TERMINAL
     paid(world, task)
     claimed(world, task, 0)
@@ -66,4 +66,4 @@ def test_reconvene__terminal_rule_after_it__burns_what_was_paid(world: World) ->
 def test_reconvene__task_has_ended__reverts(world: World) -> None:
     task = world.to_settled()
     with reverts("reconvene: already ended"):
-        world.bounties.reconvene(task.id, sender=STRANGER, value=ETHER)
+        world.bounties.reconvene(task.id, sender=OUTSIDER, value=ETHER)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.contracts.amounts import bond, claimed
 from tests.evm import ZERO, reverts, word
-from tests.harness import RIVAL, SOLVER, STRANGER, WINDOWS, Task, World
+from tests.harness import OUTSIDER, RIVAL, SOLVER, WINDOWS, Task, World
 from verifier.protocol.constants import Ground, Outcome, Phase
 
 OPENING = (word("sealed"), word("plain"), word("key"))
@@ -31,7 +31,7 @@ def test_reveal_holdout__by_anyone_in_the_last_second__opens_the_reveal_window(w
     sealed, plain, key = task.holdout
     world.chain.at(closed_at(world, task) + WINDOWS.holdout - 1)
     assert world.bounties.phase(task.id) == Phase.HOLDOUT
-    receipt = world.bounties.reveal_holdout(task.id, *task.holdout, sender=STRANGER)
+    receipt = world.bounties.reveal_holdout(task.id, *task.holdout, sender=OUTSIDER)
     assert receipt.events(world.bounties, "HoldoutRevealed") == [
         {"task": task.id, "sealed": sealed, "plain": plain, "key": key}
     ]
@@ -78,21 +78,21 @@ def test_reveal_holdout__twice_or_of_a_public_task__is_not_awaited(world: World)
         world.reveal_holdout(task)
     public = world.to_revealing()
     with reverts("holdout: not awaited"):
-        world.bounties.reveal_holdout(public.id, *OPENING, sender=STRANGER)
+        world.bounties.reveal_holdout(public.id, *OPENING, sender=OUTSIDER)
 
 
 def test_reveal_holdout__sponsors_files_not_there__is_not_awaited(world: World) -> None:
     task = attested(world, [0b10, 0b10, 0b11])
     with reverts("holdout: not awaited"):
         world.reveal_holdout(task)
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
     assert world.bounties.task(task.id)["ground"] == Ground.UNAVAILABLE
 
 
 def test_reveal_holdout__cancelled_task__is_not_awaited(world: World) -> None:
     task = attested(world)
     world.chain.at(closed_at(world, task) + WINDOWS.holdout)
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
     with reverts("holdout: not awaited"):
         world.reveal_holdout(task)
 
@@ -111,7 +111,7 @@ def give(world: World, task: Task, index: int, answer: str) -> None:
 def test_reveal_submission__by_anyone_who_knows_the_key__is_announced(world: World, sealed: bool) -> None:
     task = world.to_revealing(2, sealed=sealed)
     entry = task.entries[1]
-    receipt = world.reveal(task, 1, sender=STRANGER)
+    receipt = world.reveal(task, 1, sender=OUTSIDER)
     assert receipt.events(world.bounties, "SubmissionRevealed") == [
         {"task": task.id, "index": 1, "sealed": entry.sealed, "plain": entry.plain, "key": entry.key}
     ]
@@ -136,7 +136,7 @@ def test_decline__by_the_solver__is_announced_and_gives_the_bond_back(world: Wor
 
 def test_decline__by_another__reverts(world: World) -> None:
     task = world.to_revealing()
-    for sender in (RIVAL, STRANGER, task.sponsor):
+    for sender in (RIVAL, OUTSIDER, task.sponsor):
         with reverts("decline: not the solver"):
             world.bounties.decline(task.id, 0, sender=sender)
 
@@ -246,7 +246,7 @@ def test_phase__step_by_step__is_what_the_clock_and_the_panel_say(world: World) 
     assert phase(task.id) == Phase.HOLDOUT
     world.chain.at(closed_at(world, task) + WINDOWS.holdout)
     assert phase(task.id) == Phase.HOLDOUT
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
     assert phase(task.id) == Phase.CANCELLED
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.contracts import amounts
 from tests.contracts.amounts import claimed, credits, finish, paid, slot_of, sponsor_bond
 from tests.evm import NATIVE, ZERO, reverts, word
-from tests.harness import ETHER, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, Task, World
+from tests.harness import ETHER, OUTSIDER, OWNER, RIVAL, SOLVER, SPONSOR, WINDOWS, Task, World
 from verifier.protocol.constants import Outcome, Phase, RewardPolicy
 
 RESERVE = 10**15
@@ -20,7 +20,7 @@ RESERVE = 10**15
 
 
 def test_settle__one_passes__is_logged_and_waits_for_claims(world: World) -> None:
-    task = world.to_final([99, 150, 120], [SOLVER, RIVAL, STRANGER], sealed=True, reserve=RESERVE)
+    task = world.to_final([99, 150, 120], [SOLVER, RIVAL, OUTSIDER], sealed=True, reserve=RESERVE)
     receipt = world.settle(task, [99, 150, 120])
     assert receipt.events(world.bounties, "Settled") == [
         {"task": task.id, "outcome": Outcome.SCORED, "best": 1, "total_weight": 1, "scores": [99, 150, 120]}
@@ -266,7 +266,7 @@ def test_settle__extreme_sum_paid_for_rounds__caps_the_share_at_80_bits(world: W
 def test_settle__token__credits_reward_and_bond_in_the_token(world: World, kind: str) -> None:
     token = amounts.token(world, kind)
     changes: dict[str, Any] = {"policy": RewardPolicy.LADDER, "baseline": 90}
-    task = world.to_revealing([SOLVER, RIVAL, STRANGER], sealed=True, asset=token.address, reward=1_000, **changes)
+    task = world.to_revealing([SOLVER, RIVAL, OUTSIDER], sealed=True, asset=token.address, reward=1_000, **changes)
     world.reveal(task, 0)
     world.reveal(task, 1)
     scores = [110, 153, 0]

@@ -7,7 +7,7 @@ from eth_utils.crypto import keccak
 
 from tests.contracts import amounts
 from tests.evm import ZERO, reverts, word
-from tests.harness import LIMITS, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, World
+from tests.harness import LIMITS, OUTSIDER, RIVAL, SOLVER, SPONSOR, WINDOWS, World
 from verifier.protocol import commitments
 
 WORK = WINDOWS.verdict_commit * LIMITS.reference_rate
@@ -126,4 +126,4 @@ def test_submission_commitment__of_contract_and_package__are_equal(world: World)
     parts = (word("sealed"), word("plain"), word("key"))
     ours = commitments.submission(world.chain.chain_id, world.bounties.address, task.id, SOLVER, *parts)
     assert world.bounties.submission_commitment(task.id, SOLVER, *parts) == ours
-    assert world.bounties.submission_commitment(task.id, STRANGER, *parts) != ours
+    assert world.bounties.submission_commitment(task.id, OUTSIDER, *parts) != ours

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.evm import NATIVE
-from tests.harness import ETHER, OWNER, RIVAL, SOLVER, SPONSOR, STRANGER, WINDOWS, World
+from tests.harness import ETHER, OUTSIDER, OWNER, RIVAL, SOLVER, SPONSOR, WINDOWS, World
 
 
 def test_bounty__from_join_to_withdraw__pays_the_best_adapter(world: World) -> None:
@@ -71,4 +71,4 @@ def test_bounty__from_join_to_withdraw__pays_the_best_adapter(world: World) -> N
         bounties.withdraw(NATIVE, account, sender=account)
         assert chain.balance(account) - before == amount
     assert chain.balance(bounties.address) == 0
-    assert world.owed(STRANGER) == 0
+    assert world.owed(OUTSIDER) == 0

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.evm import reverts, word
-from tests.harness import EXIT_DELAY, OPERATOR, OWNER, RIVAL, STRANGER, WINDOWS, Task, World
+from tests.harness import EXIT_DELAY, OPERATOR, OUTSIDER, OWNER, RIVAL, WINDOWS, Task, World
 
 UNKNOWN = word("no such task")
 
@@ -19,7 +19,7 @@ def stake_at(world: World, task: Task, position: int) -> bytes:
 def close(world: World, task: Task) -> dict[str, int]:
     """Wait for the end of the window and close the attestation; returns the fields of the event."""
     world.chain.at(world.panel.panel(task.id)["attest_closes"])
-    (event,) = world.panel.close_attestation(task.id, sender=STRANGER).events(world.panel, "AttestationClosed")
+    (event,) = world.panel.close_attestation(task.id, sender=OUTSIDER).events(world.panel, "AttestationClosed")
     return dict(event)
 
 
@@ -82,7 +82,7 @@ def test_attest__position_outside_the_committee__reverts(world: World, position:
 
 def test_attest__not_by_the_operator__reverts(world: World) -> None:
     task = world.to_drawn()
-    for sender in (OWNER, STRANGER):
+    for sender in (OWNER, OUTSIDER):
         with reverts("panel: not the operator"):
             world.panel.attest(task.id, 0, 1, sender=sender)
 
@@ -116,9 +116,9 @@ def test_close_attestation__end_of_the_window__admits_the_majority(world: World)
         world.panel.attest(task.id, position, bitmap, sender=OPERATOR)
     world.chain.at(world.panel.panel(task.id)["attest_closes"] - 1)
     with reverts("attest: open"):
-        world.panel.close_attestation(task.id, sender=STRANGER)
+        world.panel.close_attestation(task.id, sender=OUTSIDER)
     world.chain.at(world.chain.now + 1)
-    receipt = world.panel.close_attestation(task.id, sender=STRANGER)
+    receipt = world.panel.close_attestation(task.id, sender=OUTSIDER)
     assert receipt.events(world.panel, "AttestationClosed") == [{"task": task.id, "admitted": 0b011, "attesters": 2}]
     panel = world.panel.panel(task.id)
     assert (panel["closed_at"], panel["admitted"], panel["attesters"]) == (world.chain.now, 0b011, 2)
@@ -126,19 +126,19 @@ def test_close_attestation__end_of_the_window__admits_the_majority(world: World)
     assert world.panel.admission(task.id) == (drawn_at, world.chain.now, 0b011)
     assert world.panel.tally(task.id)["attesters"] == 2
     with reverts("attest: already closed"):
-        world.panel.close_attestation(task.id, sender=STRANGER)
+        world.panel.close_attestation(task.id, sender=OUTSIDER)
 
 
 def test_close_attestation__long_after_the_window__uses_the_current_time(world: World) -> None:
     task = world.to_drawn()
     world.chain.at(world.chain.now + 100_000)
-    world.panel.close_attestation(task.id, sender=STRANGER)
+    world.panel.close_attestation(task.id, sender=OUTSIDER)
     assert world.panel.panel(task.id)["closed_at"] == world.chain.now
 
 
 def test_close_attestation__no_committee__reverts(world: World) -> None:
     with reverts("attest: not drawn"):
-        world.panel.close_attestation(UNKNOWN, sender=STRANGER)
+        world.panel.close_attestation(UNKNOWN, sender=OUTSIDER)
 
 
 def test_close_attestation__nobody_attested__admits_nothing(world: World) -> None:

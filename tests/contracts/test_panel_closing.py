@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.evm import NATIVE, reverts
-from tests.harness import EXIT_DELAY, OPERATOR, OWNER, RESERVATION, RIVAL, SEAT, SILENCE, STRANGER, Task, World
+from tests.harness import EXIT_DELAY, OPERATOR, OUTSIDER, OWNER, RESERVATION, RIVAL, SEAT, SILENCE, Task, World
 from verifier.protocol.constants import Outcome
 
 SEATS = 12
@@ -87,7 +87,7 @@ def test_close_vote__twice__pays_and_slashes_once(world: World) -> None:
 def test_close_vote__no_such_seat__reverts(world: World, round_: int, position: int) -> None:
     task = world.to_settled()
     with reverts("panel: not a seat"):
-        world.panel.close_vote(task.id, round_, position, sender=STRANGER)
+        world.panel.close_vote(task.id, round_, position, sender=OUTSIDER)
 
 
 # ------------------------------------------------------------------------------------------------- one round
@@ -191,7 +191,7 @@ def test_close_vote__no_round_accepted__slashes_only_hidden_and_silent_votes(wor
     one, other = world.verdict(task, [150]), world.verdict(task, [151])
     world.judge(task, [one, other, one, SILENT], revealed=[True, True, False, False])
     world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + world.limits.terminal_delay)
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
     attested = FEE // 5
     assert closed(world, task) == [(0, attested), (0, attested), (RESERVATION, attested), (SILENCE, attested)]
 
@@ -199,7 +199,7 @@ def test_close_vote__no_round_accepted__slashes_only_hidden_and_silent_votes(wor
 def test_close_vote__nobody_committed_in_a_drawn_round__slashes_all_for_silence(world: World) -> None:
     task = world.to_judging()
     world.chain.at(world.panel.round(task.id, 1)["reveal_closes"] + world.limits.terminal_delay)
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
     assert closed(world, task) == [(SILENCE, FEE // 5)] * 3
 
 
@@ -209,13 +209,13 @@ def test_close_vote__nobody_committed_in_a_drawn_round__slashes_all_for_silence(
 def test_close_vote__sponsor_withheld_the_key__pays_attesters_and_slashes_nobody(world: World) -> None:
     task = world.to_attested(sealed=True, bitmaps=[EVERYTHING, EVERYTHING, SILENT])
     world.chain.at(world.panel.panel(task.id)["closed_at"] + task.terms["windows"].holdout)
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
     assert closed(world, task) == [(0, 3 * (FEE // 5) // 2)] * 2 + [(0, 0)]
 
 
 def test_close_vote__sponsors_files_missing__pays_attesters_and_slashes_nobody(world: World) -> None:
     task = world.to_attested(bitmaps=[0b10, 0b10, SILENT])
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
     assert closed(world, task) == [(0, 3 * (FEE // 5) // 2)] * 2 + [(0, 0)]
 
 

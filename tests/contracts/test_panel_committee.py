@@ -13,11 +13,11 @@ from tests.harness import (
     DEPLOYER,
     DRAW_DELAY,
     LIMITS,
+    OUTSIDER,
     OWNER,
     PARAMETERS,
     RESERVATION,
     SPONSOR,
-    STRANGER,
     WINDOWS,
     Task,
     World,
@@ -52,15 +52,15 @@ def test_deploy__arguments_that_do_not_fit__revert() -> None:
     chain = Chain()
     stakes = chain.deploy(compiled("contracts/Stakes.vy"), 80, 1, sender=DEPLOYER).address
     with reverts("panel: no stakes"):
-        chain.deploy(compiled(PANEL), STRANGER, STRANGER, 1, 0, sender=DEPLOYER)
+        chain.deploy(compiled(PANEL), OUTSIDER, OUTSIDER, 1, 0, sender=DEPLOYER)
     with reverts("panel: no bounties"):
         chain.deploy(compiled(PANEL), stakes, NATIVE, 1, 0, sender=DEPLOYER)
     for delay in (0, 129):
         with reverts("panel: bad draw delay"):
-            chain.deploy(compiled(PANEL), stakes, STRANGER, delay, 0, sender=DEPLOYER)
+            chain.deploy(compiled(PANEL), stakes, OUTSIDER, delay, 0, sender=DEPLOYER)
     for delay in (1, 128):
-        panel = chain.deploy(compiled(PANEL), stakes, STRANGER, delay, 0, sender=DEPLOYER)
-        assert (panel.STAKES(), panel.BOUNTIES()) == (stakes, STRANGER)
+        panel = chain.deploy(compiled(PANEL), stakes, OUTSIDER, delay, 0, sender=DEPLOYER)
+        assert (panel.STAKES(), panel.BOUNTIES()) == (stakes, OUTSIDER)
         assert (panel.DRAW_DELAY(), panel.CHALLENGE_WINDOW()) == (delay, 0)
 
 
@@ -103,7 +103,7 @@ def test_convene__when_commits_close__freezes_and_fixes_a_block(world: World) ->
 
 def test_convene__unknown_task__reverts(world: World) -> None:
     with reverts("panel: unknown task"):
-        world.panel.convene(UNKNOWN, sender=STRANGER)
+        world.panel.convene(UNKNOWN, sender=OUTSIDER)
 
 
 def test_convene__task_that_ended__reverts(world: World) -> None:
@@ -186,10 +186,10 @@ def test_draw__target_block_reached__draws_with_its_prev_randao(world: World, ta
     target = target_of(world, task)
     world.chain.block = target
     with reverts("draw: too early"):
-        world.panel.draw(task.id, world.chain.header(target), sender=STRANGER)
+        world.panel.draw(task.id, world.chain.header(target), sender=OUTSIDER)
     world.chain.block = target + 1
     world.chain.now += 9
-    receipt = world.panel.draw(task.id, world.chain.header(target), sender=STRANGER)
+    receipt = world.panel.draw(task.id, world.chain.header(target), sender=OUTSIDER)
     seed = keccak(world.chain.randao(target) + task.id + (1).to_bytes(32, "big"))
     slots = expected_draw(seed, 3, SEATS, range(SEATS))
     assert receipt.events(world.panel, "Drawn") == [
@@ -220,21 +220,21 @@ def test_draw__last_block_with_the_hash_available__draws(world: World, task: Tas
     kept = world.chain.keep()
     world.chain.block = target + HASH_REACH + 1
     with reverts("draw: too late"):
-        world.panel.draw(task.id, world.chain.header(target), sender=STRANGER)
+        world.panel.draw(task.id, world.chain.header(target), sender=OUTSIDER)
     world.chain.back_to(kept)
     world.chain.block = target + HASH_REACH
-    world.panel.draw(task.id, world.chain.header(target), sender=STRANGER)
+    world.panel.draw(task.id, world.chain.header(target), sender=OUTSIDER)
     assert len(world.committee(task)) == 3
 
 
 def test_draw__not_convened_or_drawn_already__reverts(world: World, task: Task) -> None:
     with reverts("draw: not convened"):
-        world.panel.draw(task.id, world.chain.header(world.chain.block - 1), sender=STRANGER)
+        world.panel.draw(task.id, world.chain.header(world.chain.block - 1), sender=OUTSIDER)
     world.convene(task)
     target = target_of(world, task)
     world.draw(task)
     with reverts("draw: not convened"):
-        world.panel.draw(task.id, world.chain.header(target), sender=STRANGER)
+        world.panel.draw(task.id, world.chain.header(target), sender=OUTSIDER)
 
 
 def test_draw__header_of_another_block_or_a_byte_changed__reverts(world: World, task: Task) -> None:
@@ -244,7 +244,7 @@ def test_draw__header_of_another_block_or_a_byte_changed__reverts(world: World, 
     header = world.chain.header(target)
     for wrong in (world.chain.header(target - 1), world.chain.header(target + 1), header[:-1] + b"\0", header[:-1]):
         with reverts("draw: wrong header"):
-            world.panel.draw(task.id, wrong, sender=STRANGER)
+            world.panel.draw(task.id, wrong, sender=OUTSIDER)
 
 
 def test_draw__header_not_an_rlp_list__reverts(world: World, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +257,7 @@ def test_draw__header_not_an_rlp_list__reverts(world: World, task: Task, monkeyp
 def test_draw__task_that_ended_while_the_draw_was_awaited__reverts(world: World, task: Task) -> None:
     world.chain.at(task.commit_closes + world.limits.void_delay)
     world.convene(task)
-    world.bounties.cancel(task.id, sender=STRANGER)
+    world.bounties.cancel(task.id, sender=OUTSIDER)
     with reverts("panel: task ended"):
         world.draw(task)
 
@@ -302,7 +302,7 @@ def test_draw__every_seat_on_four_panels__fifth_waits_for_closed_votes(world: Wo
     with reverts("draw: too many seats are full"):
         world.draw(busy[4])
     world.attest(busy[0], [0] * SEATS)
-    world.bounties.cancel(busy[0].id, sender=STRANGER)
+    world.bounties.cancel(busy[0].id, sender=OUTSIDER)
     for position in range(SEATS):
         world.close(busy[0], position)
     world.draw(busy[4])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.evm import HASH_REACH, reverts
-from tests.harness import CHALLENGE_WINDOW, DRAW_DELAY, LIMITS, OWNER, PARAMETERS, RIVAL, STRANGER, WINDOWS, Task, World
+from tests.harness import CHALLENGE_WINDOW, DRAW_DELAY, LIMITS, OUTSIDER, OWNER, PARAMETERS, RIVAL, WINDOWS, Task, World
 from verifier.protocol.constants import FREE_ROUNDS, MAX_ROUNDS
 
 SEATS = 12
@@ -26,7 +26,7 @@ def to_round(world: World, task: Task, number: int) -> None:
 
 def reconvene(world: World, task: Task) -> None:
     fee = world.bounties.reconvene_fee(task.id)
-    world.bounties.reconvene(task.id, sender=STRANGER, value=fee)
+    world.bounties.reconvene(task.id, sender=OUTSIDER, value=fee)
 
 
 def miss(world: World, task: Task) -> None:
@@ -147,7 +147,7 @@ def test_convene__new_round__has_re_arms_of_its_own(world: World) -> None:
 
 def test_reopen__by_anybody_but_the_escrow__reverts(world: World) -> None:
     task = world.to_judging()
-    for sender in (STRANGER, OWNER, RIVAL):
+    for sender in (OUTSIDER, OWNER, RIVAL):
         with reverts("reopen: not the escrow"):
             world.panel.reopen(task.id, sender=sender)
 
@@ -178,7 +178,7 @@ def test_reopen__third_round_failed__buys_exactly_one_more(world: World) -> None
         reconvene(world, task)
     world.chain.at(closes)
     fee = world.bounties.reconvene_fee(task.id)
-    receipt = world.bounties.reconvene(task.id, sender=STRANGER, value=fee)
+    receipt = world.bounties.reconvene(task.id, sender=OUTSIDER, value=fee)
     assert receipt.events(world.panel, "Convened") == [
         {"task": task.id, "round": 4, "target_block": world.chain.block + DRAW_DELAY, "rearms": 0}
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.evm import ZERO, reverts, word
-from tests.harness import OPERATOR, OWNER, RIVAL, SOLVER, STRANGER, WINDOWS, Task, World
+from tests.harness import OPERATOR, OUTSIDER, OWNER, RIVAL, SOLVER, WINDOWS, Task, World
 
 UNKNOWN = word("no such task")
 VOTE = word("a hidden vote")
@@ -81,7 +81,7 @@ def test_commit_verdict__empty_wrong_seat_or_wrong_key__reverts(world: World, ta
     for position in (3, 8, 2**255):
         with reverts("panel: not a seat"):
             world.panel.commit_verdict(task.id, 1, position, VOTE, sender=OPERATOR)
-    for sender in (OWNER, STRANGER):
+    for sender in (OWNER, OUTSIDER):
         with reverts("panel: not the operator"):
             world.panel.commit_verdict(task.id, 1, 0, VOTE, sender=sender)
 

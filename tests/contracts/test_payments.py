@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.contracts import amounts
 from tests.evm import NATIVE, reverts
-from tests.harness import ETHER, SPONSOR, STRANGER, World
+from tests.harness import ETHER, OUTSIDER, SPONSOR, World
 
 
 def owing(world: World, asset: str = NATIVE) -> None:
@@ -38,7 +38,7 @@ def test_withdraw__token__pays_the_token_and_no_coin(world: World) -> None:
 def test_withdraw__token_that_answers_false__reverts_and_still_owes(world: World) -> None:
     token = amounts.token(world, "FalseToken")
     owing(world, token.address)
-    token.set_refuses(True, sender=STRANGER)
+    token.set_refuses(True, sender=OUTSIDER)
     with reverts("token: transfer failed"):
         world.bounties.withdraw(token.address, SPONSOR, sender=SPONSOR)
     assert world.owed(SPONSOR, token.address) == ETHER
@@ -49,4 +49,4 @@ def test_withdraw__to_nobody_or_owed_nothing__reverts(world: World) -> None:
     with reverts("withdraw: no receiver"):
         world.bounties.withdraw(NATIVE, NATIVE, sender=SPONSOR)
     with reverts("withdraw: nothing owed"):
-        world.bounties.withdraw(NATIVE, STRANGER, sender=STRANGER)
+        world.bounties.withdraw(NATIVE, OUTSIDER, sender=OUTSIDER)

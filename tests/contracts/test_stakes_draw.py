@@ -9,7 +9,7 @@ from eth_utils.crypto import keccak
 
 from tests.contracts.draws import JURY, candidates, draw, expected_draw, slash
 from tests.evm import NATIVE, account, compiled_source, reverts, word
-from tests.harness import DEPLOYER, EXIT_DELAY, OPERATOR, OWNER, RESERVATION, SEAT, STRANGER, World
+from tests.harness import DEPLOYER, EXIT_DELAY, OPERATOR, OUTSIDER, OWNER, RESERVATION, SEAT, World
 
 SEATS = 12
 PLACES = 4
@@ -191,7 +191,7 @@ def test_draw__seat_slashed_within_its_last_quarter__counts_as_full(jury: World)
         assert draw(jury, 1, slots=1, seed=word(f"fill {i}")).result == [0]
     with reverts("draw: too many seats are full"):
         draw(jury, 1, slots=1)
-    jury.stakes.top_up(jury.stakes.stake_of(0), sender=STRANGER, value=1)
+    jury.stakes.top_up(jury.stakes.stake_of(0), sender=OUTSIDER, value=1)
     assert draw(jury, 1, slots=1).result == [0]
 
 
@@ -202,7 +202,7 @@ def test_draw__seat_slashed_below_one_reservation__is_not_counted_as_full(jury: 
     slash(jury, stake, 1)
     assert seat(jury, 0)["balance"] == RESERVATION - 1
     assert draw(jury, 1, slots=1).result == []
-    jury.stakes.top_up(stake, sender=STRANGER, value=1)
+    jury.stakes.top_up(stake, sender=OUTSIDER, value=1)
     assert draw(jury, 1, slots=1).result == [0]
 
 
@@ -224,7 +224,7 @@ def test_draw__seed_used_by_another_caller_in_the_transaction__changes_nothing(w
     spoiler = chain.deploy(compiled_source(SPOILER), sender=DEPLOYER)
     spoil = world.stakes.functions["draw"].calldata([seed, 63, now, now, slots])
     drawing = world.panel.functions["draw"].calldata([task.id, chain.header(target)])
-    spoiler.both(world.stakes.address, spoil, world.panel.address, drawing, sender=STRANGER)
+    spoiler.both(world.stakes.address, spoil, world.panel.address, drawing, sender=OUTSIDER)
     assert world.committee(task) == expected_draw(seed, 3, slots, range(slots))
 
 
@@ -251,7 +251,7 @@ def test_release__a_wei_more_than_the_reservation__reverts(jury: World) -> None:
 
 def test_release__nothing_held__reverts(jury: World) -> None:
     (slot,) = draw(jury, 1).result
-    for other in (STRANGER, jury.panel.address, OPERATOR):  # a panel without a number, a panel with another number
+    for other in (OUTSIDER, jury.panel.address, OPERATOR):  # a panel without a number, a panel with another number
         with reverts("release: nothing reserved"):
             jury.stakes.release(slot, 0, sender=other)
     with reverts("release: nothing reserved"):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.contracts.draws import JURY, draw, slash
 from tests.evm import NATIVE, ZERO, Chain, compiled, reverts, word
-from tests.harness import DEPLOYER, EXIT_DELAY, OPERATOR, OWNER, PARAMETERS, RESERVATION, RIVAL, SEAT, STRANGER, World
+from tests.harness import DEPLOYER, EXIT_DELAY, OPERATOR, OUTSIDER, OWNER, PARAMETERS, RESERVATION, RIVAL, SEAT, World
 from verifier.protocol import commitments
 
 STAKES = "contracts/Stakes.vy"
@@ -148,7 +148,7 @@ def test_enrol__all_panel_numbers_used__refuses_only_new_panels(world: World) ->
     world.chain.write(world.stakes, layout["storage_layout"]["panels"]["slot"], 2**24 - 2)
     world.stakes.enrol(world.stakes.stake_of(0), JURY, sender=OWNER)
     with reverts("enrol: too many panels"):
-        world.stakes.enrol(world.stakes.stake_of(0), STRANGER, sender=OWNER)
+        world.stakes.enrol(world.stakes.stake_of(0), OUTSIDER, sender=OWNER)
     world.stakes.enrol(world.stakes.stake_of(1), JURY, sender=OWNER)
     world.join_early()
     assert sorted(draw(world, 2).result) == [0, 1]
@@ -188,7 +188,7 @@ OWNERS_CALLS = [
 
 
 @pytest.mark.parametrize("call", OWNERS_CALLS, ids=lambda call: call[0])
-@pytest.mark.parametrize("sender", [OPERATOR, STRANGER])
+@pytest.mark.parametrize("sender", [OPERATOR, OUTSIDER])
 def test_owners_call__by_anybody_else__reverts(world: World, call: tuple[str, ...], sender: str) -> None:
     name, *arguments = call
     with reverts("stake: not the owner"):
@@ -222,13 +222,13 @@ def test_top_up__slashed_seat__anyone_can_refill_it(world: World) -> None:
     slash(world, stake, RESERVATION)
     assert world.stakes.seat(stake)["balance"] == SEAT - RESERVATION
     with reverts("top_up: above a seat"):
-        world.stakes.top_up(stake, sender=STRANGER, value=RESERVATION + 1)
-    receipt = world.stakes.top_up(stake, sender=STRANGER, value=RESERVATION - 1)
+        world.stakes.top_up(stake, sender=OUTSIDER, value=RESERVATION + 1)
+    receipt = world.stakes.top_up(stake, sender=OUTSIDER, value=RESERVATION - 1)
     assert receipt.events(world.stakes, "ToppedUp") == [{"stake": stake, "amount": RESERVATION - 1}]
     assert world.stakes.seat(stake)["balance"] == SEAT - 1
-    world.stakes.top_up(stake, sender=STRANGER, value=1)
+    world.stakes.top_up(stake, sender=OUTSIDER, value=1)
     with reverts("top_up: above a seat"):
-        world.stakes.top_up(stake, sender=STRANGER, value=1)
+        world.stakes.top_up(stake, sender=OUTSIDER, value=1)
 
 
 def test_top_up__nothing_or_an_unknown_stake__reverts(world: World) -> None:
@@ -329,9 +329,9 @@ def test_withdraw__after_an_exit__pays_once_to_the_named_account(world: World) -
         world.stakes.withdraw(NATIVE, RIVAL, sender=OWNER)
 
 
-def test_withdraw__to_nobody_or_by_a_stranger__reverts(world: World) -> None:
+def test_withdraw__to_nobody_or_by_an_outsider__reverts(world: World) -> None:
     leave(world, world.stakes.stake_of(0))
     with reverts("withdraw: no receiver"):
         world.stakes.withdraw(NATIVE, NOBODY, sender=OWNER)
     with reverts("withdraw: nothing owed"):
-        world.stakes.withdraw(NATIVE, STRANGER, sender=STRANGER)
+        world.stakes.withdraw(NATIVE, OUTSIDER, sender=OUTSIDER)

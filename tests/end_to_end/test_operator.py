@@ -70,7 +70,7 @@ def test_run__no_duties__is_healthy_and_stops_cleanly(world: World) -> None:
 
 
 def test_run__no_stake_and_no_coin__reports_once_and_keeps_running(world: World) -> None:
-    verifier = Verifier("stranger", world.folder / "stranger", world.person("stranger"))
+    verifier = Verifier("outsider", world.folder / "outsider", world.person("outsider"))
     world.verifiers.append(verifier)
     world.configure()
     world.node.fund(verifier.operator.address, 0)
@@ -96,7 +96,7 @@ def test_preflight__everything_right__says_so_line_by_line(world: World) -> None
 
 
 def test_preflight__everything_wrong__names_all_of_it(world: World) -> None:
-    verifier = Verifier("stranger", world.folder / "stranger", world.person("stranger"))
+    verifier = Verifier("outsider", world.folder / "outsider", world.person("outsider"))
     verifier.configure(world.node.url, 1, world.bounties.address, [])
     (verifier.folder / "seed").chmod(0o644)
     (verifier.folder / "password").write_text("wrong")

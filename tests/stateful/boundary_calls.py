@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tests.evm import ZERO
 from tests.stateful import panel_moves, task_moves
 from tests.stateful.case import Case
-from tests.stateful.stage import SOLVERS, STRANGER, Stage
+from tests.stateful.stage import OUTSIDER, SOLVERS, Stage
 from verifier.protocol.constants import Outcome
 
 
@@ -29,7 +29,7 @@ def reveal_holdout(stage: Stage, case: Case) -> None:
 def reveal(stage: Stage, case: Case) -> None:
     if case.submissions:
         index = _unanswered(case)
-        task_moves.reveal(stage, case, index, case.submissions[index].entry, STRANGER)
+        task_moves.reveal(stage, case, index, case.submissions[index].entry, OUTSIDER)
 
 
 def decline(stage: Stage, case: Case) -> None:
@@ -49,12 +49,12 @@ def show(stage: Stage, case: Case) -> None:
     if (round_ := case.drawn) and round_.ballots:
         position = next((p for p, ballot in round_.ballots.items() if not ballot.shown), min(round_.ballots))
         ballot = round_.ballots[position]
-        panel_moves.show(stage, case, round_.number, position, ballot.verdict, ballot.salt, STRANGER)
+        panel_moves.show(stage, case, round_.number, position, ballot.verdict, ballot.salt, OUTSIDER)
 
 
 def settle(stage: Stage, case: Case) -> None:
     content = case.known[case.accepted] if case.accepted is not None else (Outcome.NONE, (), ZERO)
-    task_moves.settle(stage, case, *content, STRANGER)
+    task_moves.settle(stage, case, *content, OUTSIDER)
 
 
 def submit(stage: Stage, case: Case) -> None:
@@ -78,8 +78,8 @@ CALLS: dict[str, Callable[[Stage, Case], None]] = {
     "convene": panel_moves.convene,
     "draw": panel_moves.draw,
     "close attestation": panel_moves.close_attestation,
-    "reconvene": lambda stage, case: task_moves.reconvene(stage, case, STRANGER),
-    "cancel": lambda stage, case: task_moves.cancel(stage, case, STRANGER),
+    "reconvene": lambda stage, case: task_moves.reconvene(stage, case, OUTSIDER),
+    "cancel": lambda stage, case: task_moves.cancel(stage, case, OUTSIDER),
 }
 
 

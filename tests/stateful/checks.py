@@ -8,7 +8,7 @@ from tests.evm import NATIVE
 from tests.harness import EXIT_DELAY, RESERVATION
 from tests.stateful import endings, progress, seat_moves
 from tests.stateful.case import Case
-from tests.stateful.stage import JURY, PEOPLE, STRANGER, Stage
+from tests.stateful.stage import JURY, OUTSIDER, PEOPLE, Stage
 from verifier.protocol.constants import Ground, Outcome, Phase, VerdictStatus
 
 # Upper bound of the steps that end a task: convening, drawing and timing out three rounds takes fewer.
@@ -95,7 +95,7 @@ def at_the_end(stage: Stage) -> None:
                 seat_moves.withdraw(stage, stage.bounties, stage.ledger, account, account, asset)
             assert stage.bounties.credit(asset, account) == 0
         if stage.registry.ledger.credits[NATIVE, account]:
-            seat_moves.withdraw(stage, stage.stakes, stage.registry.ledger, account, STRANGER)
+            seat_moves.withdraw(stage, stage.stakes, stage.registry.ledger, account, OUTSIDER)
     after_every_step(stage)
     for asset in stage.asset_names:
         assert stage.balance(stage.bounties, asset) == stage.bounties.burned(asset)

@@ -12,7 +12,7 @@ from tests.harness import ETHER, EXIT_DELAY, RESERVATION, SEAT
 from tests.stateful import checks, panel_moves, progress, seat_moves, task_moves
 from tests.stateful.case import Case
 from tests.stateful.counts import Counts
-from tests.stateful.stage import JURY, OWNERS, PEOPLE, SOLVERS, SPONSORS, STRANGER, Stage, operator
+from tests.stateful.stage import JURY, OUTSIDER, OWNERS, PEOPLE, SOLVERS, SPONSORS, Stage, operator
 from verifier.protocol.constants import MISFIT_SCORE, SCORE_BOUND, Outcome, RewardPolicy, Windows
 
 MAX_TASKS = 4
@@ -166,9 +166,9 @@ class Bounties(RuleBasedStateMachine):
             seat_moves.join(self.stage, owner, operator(owner, key), rng.choice([SEAT, SEAT, 1]))
 
     def tend_seat(self, rng: Random) -> None:
-        """Change a seat as its owner, or try to as a stranger."""
+        """Change a seat as its owner, or try to as an outsider."""
         seat = rng.choice(self.stage.registry.present())
-        sender = rng.choice([seat.owner] * 5 + [STRANGER])
+        sender = rng.choice([seat.owner] * 5 + [OUTSIDER])
         move = rng.choice(["enrol", "rotate", "endpoint", "request exit"])
         if move == "enrol":
             seat_moves.enrol(self.stage, seat, sender)
@@ -194,15 +194,15 @@ class Bounties(RuleBasedStateMachine):
     def jury(self, rng: Random) -> None:
         """Act as a second panel: enrol seats with it, draw seats, or release one with or without a slash."""
         stage, holds = self.stage, self.stage.jury_holds
-        strangers = [seat for seat in stage.registry.active() if JURY not in seat.enrolled]
-        if len(strangers) > MIN_SEATS:
-            for seat in rng.sample(strangers, 4):
+        unenrolled = [seat for seat in stage.registry.active() if JURY not in seat.enrolled]
+        if len(unenrolled) > MIN_SEATS:
+            for seat in rng.sample(unenrolled, 4):
                 seat_moves.enrol(stage, seat, seat.owner)
         elif not holds or (len(holds) < 6 and rng.choice([True, False])):
             seed = word(f"jury {rng.randint(0, 2**32)}")
             seat_moves.jury_draw(stage, seed, rng.randint(0, 4))
         else:
-            sender = rng.choice([JURY] * 4 + [STRANGER])
+            sender = rng.choice([JURY] * 4 + [OUTSIDER])
             slash = rng.choice([0, 1, RESERVATION, RESERVATION + 1])
             seat_moves.jury_release(stage, rng.choice(holds), slash, sender)
 

@@ -11,12 +11,12 @@ from tests.evm import NATIVE, ZERO, word
 from tests.harness import RESERVATION, SILENCE
 from tests.stateful.case import Ballot, Case
 from tests.stateful.seats import Seat
-from tests.stateful.stage import STRANGER, Stage
+from tests.stateful.stage import OUTSIDER, Stage
 from verifier.protocol import commitments
 from verifier.protocol.constants import Outcome
 
 
-def convene(stage: Stage, case: Case, sender: str = STRANGER) -> None:
+def convene(stage: Stage, case: Case, sender: str = OUTSIDER) -> None:
     rearming = case.target != 0
     done = stage.attempt(
         "Panel.convene",
@@ -45,7 +45,7 @@ def draw(stage: Stage, case: Case, wrong_header: bool = False) -> None:
         stage.registry.reserve(stage.panel.address, seats)
         return seats
 
-    done = stage.attempt("Panel.draw", expect, lambda: stage.panel.draw(case.task.id, header, sender=STRANGER))
+    done = stage.attempt("Panel.draw", expect, lambda: stage.panel.draw(case.task.id, header, sender=OUTSIDER))
     if done:
         slots_drawn = [seat.slot for seat in done[0]]
         assert stage.fields(done[1], stage.panel, "Drawn")["slots"] == slots_drawn
@@ -62,7 +62,7 @@ def attest(stage: Stage, case: Case, position: int, bitmap: int, sender: str) ->
     )
 
 
-def close_attestation(stage: Stage, case: Case, sender: str = STRANGER) -> None:
+def close_attestation(stage: Stage, case: Case, sender: str = OUTSIDER) -> None:
     done = stage.attempt(
         "Panel.close_attestation",
         lambda: case.close_attestation(stage.now),
@@ -120,7 +120,7 @@ def show(stage: Stage, case: Case, number: int, position: int, verdict: bytes, s
         stage.counts.seen["vote: accepted" if number == 1 else "vote: accepted in a later round"] += 1
 
 
-def close(stage: Stage, case: Case, number: int, position: int, sender: str = STRANGER) -> None:
+def close(stage: Stage, case: Case, number: int, position: int, sender: str = OUTSIDER) -> None:
     """Close one seat's vote; what it loses and earns follows from the seat's actions in the model."""
 
     def expect() -> tuple[int, int]:

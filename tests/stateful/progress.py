@@ -1,4 +1,4 @@
-"""The next step of a task, taken by the party that owes it or by a stranger.
+"""The next step of a task, taken by the party that owes it or by an outsider.
 
 `step` ensures that random histories make progress: it acts while a window is open, and when every party that will act
 has acted, it lets time pass to the next deadline. A `Conduct` decides how the parties behave.
@@ -14,7 +14,7 @@ from tests.harness import CHALLENGE_WINDOW, LIMITS
 from tests.stateful import panel_moves, task_moves
 from tests.stateful.boundary_calls import CALLS
 from tests.stateful.case import Case, Round
-from tests.stateful.stage import STRANGER, Stage
+from tests.stateful.stage import OUTSIDER, Stage
 from verifier.protocol.constants import FREE_ROUNDS, MAX_REARMS, SCORE_BOUND, Outcome, Phase
 
 # How a committee votes. honest: for the honest verdict; in doubt: each seat at random; lie: for a lie; asleep: hardly
@@ -60,7 +60,7 @@ def step(stage: Stage, case: Case, conduct: Conduct | None) -> None:
         if case.submissions:
             _seat_a_committee(stage, case, conduct, otherwise=case.task.commit_closes + LIMITS.void_delay)
         else:
-            task_moves.cancel(stage, case, STRANGER)
+            task_moves.cancel(stage, case, OUTSIDER)
     elif phase == Phase.ATTESTING:
         _attest(stage, case, conduct)
     elif phase == Phase.HOLDOUT:
@@ -76,7 +76,7 @@ def wind_up(stage: Stage, case: Case) -> None:
     assert case.ending is not None
     for index, entry in enumerate(case.submissions):
         if not entry.claimed:
-            task_moves.claim(stage, case, index, case.ending.scores, STRANGER)
+            task_moves.claim(stage, case, index, case.ending.scores, OUTSIDER)
     for round_ in case.rounds:
         for position in range(len(round_.seats)):
             if position not in round_.closed:
@@ -125,7 +125,7 @@ def _until(stage: Stage, case: Case, conduct: Conduct | None, time: int, *calls:
 def _seat_a_committee(stage: Stage, case: Case, conduct: Conduct | None, otherwise: int) -> None:
     """Convene, draw, or arm the draw again; when that is not possible, wait for `otherwise` and cancel."""
     if stage.now >= otherwise:
-        task_moves.cancel(stage, case, STRANGER)
+        task_moves.cancel(stage, case, OUTSIDER)
     elif not case.target:
         panel_moves.convene(stage, case)
     elif stage.chain.block <= case.target:
@@ -166,7 +166,7 @@ def _attest(stage: Stage, case: Case, conduct: Conduct | None) -> None:
 
 def _open_holdout(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     if not case.admitted & 1 or stage.now >= case.holdout_closes:
-        task_moves.cancel(stage, case, STRANGER)
+        task_moves.cancel(stage, case, OUTSIDER)
     elif conduct and case.task.holdout and conduct.choose(["open"] * 6 + ["keep"]) == "open":
         task_moves.reveal_holdout(stage, case, case.task.sponsor, case.task.holdout)
     else:
@@ -189,7 +189,7 @@ def _answer(stage: Stage, case: Case, conduct: Conduct | None) -> None:
 
 def _judge(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     if not case.scored:
-        task_moves.settle(stage, case, Outcome.NONE, (), ZERO, STRANGER)
+        task_moves.settle(stage, case, Outcome.NONE, (), ZERO, OUTSIDER)
         return
     round_ = case.drawn
     assert round_ is not None
@@ -201,7 +201,7 @@ def _judge(stage: Stage, case: Case, conduct: Conduct | None) -> None:
     elif case.accepted is not None:
         _settle(stage, case, conduct, terminal)
     elif stage.now >= terminal:
-        task_moves.cancel(stage, case, STRANGER)
+        task_moves.cancel(stage, case, OUTSIDER)
     elif case.convened < FREE_ROUNDS + case.extra_rounds:
         panel_moves.convene(stage, case)
     elif conduct and case.extra_rounds < 2 and conduct.choose(["pay", "pay", "wait"]) == "pay":
@@ -255,9 +255,9 @@ def _settle(stage: Stage, case: Case, conduct: Conduct | None, terminal: int) ->
     elif outcome != Outcome.SCORED or len(scores) == len(case.submissions):
         if case.accepted != panel_moves.truth(stage, case):
             stage.counts.seen["vote: lie accepted"] += 1
-        task_moves.settle(stage, case, outcome, scores, evidence, STRANGER)
+        task_moves.settle(stage, case, outcome, scores, evidence, OUTSIDER)
     elif stage.now < terminal:
-        task_moves.settle(stage, case, outcome, scores, evidence, STRANGER)  # the contract refuses it
+        task_moves.settle(stage, case, outcome, scores, evidence, OUTSIDER)  # the contract refuses it
         _until(stage, case, conduct, terminal, "settle", "cancel")
     else:
-        task_moves.cancel(stage, case, STRANGER)
+        task_moves.cancel(stage, case, OUTSIDER)

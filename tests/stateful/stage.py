@@ -20,10 +20,10 @@ SPONSORS = [account(f"sponsor {i}") for i in range(3)]
 OWNERS = [account(f"owner {i}") for i in range(6)]
 # One owner of seats also submits, so that one account has credits of both kinds.
 SOLVERS = [account(f"solver {i}") for i in range(3)] + OWNERS[:1]
-STRANGER = account("stranger")
+OUTSIDER = account("outsider")
 # A second panel, with which owners can enrol; it is a plain account, which the registry permits.
 JURY = account("jury")
-PEOPLE = [*SPONSORS, *SOLVERS, *OWNERS[1:], STRANGER]
+PEOPLE = [*SPONSORS, *SOLVERS, *OWNERS[1:], OUTSIDER]
 SEATS_EACH = 3
 FEE_BPS = 130
 

@@ -53,7 +53,7 @@ def read(contract: Contract, function: str, *arguments: Any, block: int | None =
 
 
 class Contracts:
-    """Bounties, its Panel and that one's Stakes. Every view takes the number of the block at which it is read."""
+    """The Bounties contract, its Panel and the Panel's Stakes. Every view takes the block number to read it at."""
 
     def __init__(self, client: Client, stakes: Contract, panel: Contract, bounties: Contract) -> None:
         self.client = client
@@ -130,7 +130,7 @@ class Contracts:
         return _call(self.panel, "attest", task, position, bitmap)
 
     def close_attestation(self, task: bytes) -> Call:
-        """Admit what most of the first committee attested."""
+        """Admit the files that more than half of the first committee attested."""
         return _call(self.panel, "close_attestation", task)
 
     def commit_verdict(self, task: bytes, round_: int, position: int, vote: bytes) -> Call:
@@ -146,7 +146,7 @@ class Contracts:
         return _call(self.panel, "close_vote", task, round_, position)
 
     def settle(self, task: bytes, outcome: int, scores: Sequence[int], evidence: bytes) -> Call:
-        """End a task with the final verdict, of which the arguments are the content."""
+        """End a task with the final verdict, whose content is given by the arguments."""
         return _call(self.bounties, "settle", task, outcome, list(scores), evidence)
 
     def cancel(self, task: bytes) -> Call:

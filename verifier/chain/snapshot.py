@@ -1,4 +1,4 @@
-"""Reads one task at one block: what its events say, and what only a call can tell."""
+"""Reads the state of one task at one block, from its events and from calls of the contracts' views."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ class History:
         self.tasks[args["task"]].closed.add((args["round"], args["stake"]))
 
 
-# Events that are not listed change nothing that anybody here needs.
+# Events that are not listed here do not change the history.
 _HANDLERS: Mapping[str, Callable[[History, Mapping[str, Any]], None]] = {
     "Joined": History._joined,
     "Exited": History._exit,

@@ -1,6 +1,6 @@
 """The map from float tensors to exact ones that `touchstone lower --map` writes.
 
-It is a file of its own: a program file holds nothing but what is evaluated, because all of it is hashed.
+It is a separate file because every byte of a program file is hashed: a program contains only what is evaluated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attributes of a float node, of which the lowering must have read every one that can change the result.
+"""The attributes of a float node, and the check that the lowering has read each one that can change the result.
 
 An attribute that a lowering ignores would change the meaning of the model without a message. Therefore reads are
 recorded, and an attribute that nothing has read is accepted only with ONNX's default value, or where it cannot change
@@ -24,9 +24,9 @@ IRRELEVANT: dict[str, frozenset[str]] = {
     # They only matter for results in 8 bits, to which no lowering casts.
     "Cast": frozenset({"round_mode", "saturate"}),
     "CastLike": frozenset({"round_mode", "saturate"}),
-    # An operand that has all the elements is the result, whatever the axis.
+    # A single operand is returned unchanged, so the axis has no effect.
     "Concat": frozenset({"axis"}),
-    # onnxruntime refuses a kernel that is not the weight's, and a number of parts that is not that of the outputs.
+    # onnxruntime refuses a kernel_shape other than the weight's, and a num_outputs other than the node's.
     "Conv": frozenset({"kernel_shape"}),
     "Split": frozenset({"num_outputs"}),
     # Exact tensors are finite.

@@ -30,7 +30,7 @@ WEIGHT_BITS = 16
 # five, it is at most 1/16 larger than the column needs.
 SCALE_BITS = 5
 # Maximum ratio of the scales of two columns: all scales share a grid, so a larger ratio would cost the product more
-# bits. Columns that are smaller still have the smallest scale of the others.
+# bits. Columns that would need a smaller scale get the smallest one that this ratio allows.
 MAX_SCALE_RATIO = 2**8
 NOT_FINITE = "it has NaN or infinite values"
 
@@ -48,7 +48,7 @@ def grid_for(magnitude: float, bits: int) -> int:
 
 
 def _limit(bits: int) -> int:
-    """Return one more than the largest integer of that many bits; of 16 bits, than the largest of two signed bytes."""
+    """Return the exclusive upper bound of integers of `bits` bits; for 16 bits, of two signed-byte digits."""
     return MAX_TWO_DIGITS + 1 if bits == 16 else int(2 ** (bits - 1))
 
 

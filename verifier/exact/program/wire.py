@@ -14,8 +14,8 @@ import onnx
 
 from verifier.exact.errors import NotExactError
 
-# Maximum number of messages in a file: twice what a lowered model with the maximum of 200,000 nodes needs. It has 1.5 a
-# node, for the node itself, its attributes and its constants.
+# Maximum number of messages in a file: twice the need of a lowered model with the maximum of 200,000 nodes, which has
+# 1.5 messages per node for the node itself, its attributes and its constants.
 MAX_MESSAGES = 600_000
 # Maximum number of fields in a file, over all messages: 30 times the 100,000 of a lowered SmolLM2-135M.
 MAX_FIELDS = 3_000_000

@@ -49,7 +49,7 @@ class ByteOperand:
 
 @dataclass(frozen=True)
 class _TermSum:
-    """A tensor of int32 that counts BASE**order, and a bound on its magnitude."""
+    """An int32 tensor in units of BASE**order, and a bound on its magnitude."""
 
     name: str
     order: int

@@ -26,7 +26,7 @@ from verifier.exact.lowering.fusion.univariate import Function, find_function_tr
 
 # The name of nodes that are a function of one tensor. It is not an ONNX operator: only the lowering knows such nodes.
 UNIVARIATE = "Univariate"
-# The attributes that the patterns read of the nodes that they replace, or copy to the node in their place.
+# Attributes of replaced nodes that a pattern reads, or copies to the node that replaces them.
 READ = {
     "BatchNormalization": frozenset({"epsilon", "spatial", "training_mode"}),
     "Constant": frozenset({"value"}),

@@ -33,8 +33,8 @@ INTERPOLATED_ENTRIES = 2**13
 FRACTION_BITS = 12
 # Bits of a table's entries.
 ENTRY_BITS = 24
-# A function is not tabulated towards an end of its range where it is within 2**-25 of its value there. For functions up
-# to 1 that is a quarter of the step of an entry.
+# The part of a range next to one of its ends is left out of the table where the function is within 2**-25 of its value
+# at that end. For functions up to 1, this is a quarter of the step of an entry.
 LEVEL_TOLERANCE = 2.0**-25
 # The nearest entry is used without interpolation where entries differ by at most this share of the function's maximum.
 # A gate is level where its last two samples differ by less than this.
@@ -114,7 +114,7 @@ def _gate(function: Function, points: Points) -> Function | None:
 
 
 def _tabulated(builder: Builder, value: Value, function: Function, points: Points) -> Value:
-    """Emit function(value) from a table over the points' range; beyond the range it keeps the values at the ends."""
+    """Emit function(value) from a table over the points' range; outside the range it is the nearest end value."""
     lo, hi = _varying_part(function, points)
     sampled = function(np.linspace(lo, hi, SAMPLES))
     difference = np.abs(np.diff(sampled)).max() * SAMPLES / ((hi - lo) * 2**STEP_BITS)

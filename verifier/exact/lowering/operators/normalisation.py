@@ -170,7 +170,7 @@ def _unit_rows(node: FloatNode, x: Value, reach: float, epsilon: float) -> Value
     quotient = builder.quotient(builder.op("Mul", builder.scale(wide, -wide.grid), factor), divisor)
     # squares.grid is even, because it is the grid of a product of a number with itself.
     unit = builder.scale(quotient, wide.grid + factor_grid - squares.grid // 2 + ROOT_FRACTION_BITS)
-    # No entry exceeds sqrt(depth) but for rounding, for which 2 % are ample.
+    # Entries exceed sqrt(depth) only by rounding errors, which are well below 2 %.
     return builder.fitted(unit, 1.02 * math.sqrt(depth), WIDE_BITS)
 
 

@@ -83,7 +83,7 @@ def scale_rows(node: FloatNode, x: Value, reach: float, max_doublings: int) -> t
     )
     limit = builder.constant(np.float64(math.floor(math.ldexp(reach, -x.grid))))
     steps = builder.op("Max", builder.scale(peak, -x.grid), builder.constant(np.float64(1)))
-    # floor(log2(limit / peak)) is looked up for the floor of the quotient.
+    # The table gives floor(log2(limit / peak)) for the floor of limit / peak; a floor of 0 counts as 1.
     ratio = builder.clipped(builder.quotient(limit, steps), 0, 2**max_doublings)
     logarithms = np.floor(np.log2(np.maximum(np.arange(2**max_doublings + 1), 1)))
     doublings = builder.lookup(builder.cast(builder.constant(logarithms.astype(np.int8)), FLOAT), ratio)

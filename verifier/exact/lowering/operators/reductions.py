@@ -118,7 +118,8 @@ def lower_softmax(node: FloatNode) -> list[Operand]:
     steps = builder.op("Round", builder.scale(distance, SOFTMAX_STEP_BITS))
     index = builder.op("Clip", steps, builder.constant(np.float64(0)), builder.constant(np.float64(last)))
     table = np.rint(np.exp(-np.arange(last + 1) / 2.0**SOFTMAX_STEP_BITS) * 2.0**SOFTMAX_ENTRY_BITS)
-    table[-1] = 0.0  # masked numbers, and all others at least as far below the maximum, have no weight
+    # Numbers that are SOFTMAX_REACH or more below the maximum get weight 0, so that masked ones do.
+    table[-1] = 0.0
     weights = builder.lookup(builder.table(table, 0), index)
     total = builder.op("Max", builder.op("ReduceSum", weights, axes, keepdims=1), builder.constant(np.float64(1)))
     count = math.prod(value.shape[axis] for axis in summed)

@@ -87,8 +87,8 @@ def compute_matmul(operands: Operands) -> list[NDArray[Any]]:
 def infer_reduce_sum(site: InstructionSite) -> list[Value]:
     """ReduceSum: as many times the interval as elements are added.
 
-    A partial sum can hold any of the elements, also none of one sign. onnxruntime adds int64 in float64, so that 2**53
-    bounds these sums too.
+    A partial sum can include any subset of the elements, for example only the positive ones. onnxruntime adds int64 in
+    float64, so 2**53 bounds these sums too.
     """
     x, shape, count = _reduced(site)
     lowest, highest = count * min(x.lo, 0), count * max(x.hi, 0)
@@ -100,9 +100,9 @@ def infer_reduce_sum(site: InstructionSite) -> list[Value]:
 def infer_reduce_extreme(site: InstructionSite) -> list[Value]:
     """ReduceMax, ReduceMin: the same interval.
 
-    onnxruntime 1.24.4 on AVX2 takes the wrong one of two int64 whose upper halves are equal, so that int64 beyond 32
-    bits is refused: from 2**31 on, the lower half of a positive number has the sign bit set. No elements have no
-    largest one, so that an empty list is refused too.
+    onnxruntime 1.24.4 on AVX2 takes the wrong one of two int64 whose upper halves are equal, so int64 beyond 32
+    bits is refused: from 2**31 on, the lower half of a positive number has the sign bit set. An empty
+    list has no largest element, so it is refused too.
     """
     x, shape, _ = _reduced(site)
     if x.size == 0:

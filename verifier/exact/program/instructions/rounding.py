@@ -20,7 +20,7 @@ from verifier.exact.program.values import FLOAT, Value
 # Upper limit, exclusive, of a square root's argument. The first integer whose rounded root is too large, (2**26 + 1)**2
 # - 1, lies just above it.
 MAX_RADICAND = 2**52
-# Largest magnitude of a rounded number. Up to it (x + 1.5 * 2**52) - 1.5 * 2**52 rounds x exactly as Round does, and is
+# Largest |x| that Round accepts. Up to it, (x + 1.5 * 2**52) - 1.5 * 2**52 rounds x exactly as Round does, and this is
 # the fastest form.
 MAX_ROUNDED = 2**51
 

@@ -40,7 +40,7 @@ def infer_gather_elements(site: InstructionSite) -> list[Value]:
 
 
 def compute_gather_elements(operands: Operands) -> list[NDArray[Any]]:
-    """GatherElements: for each place of the indices, the element of data at that place but at the index on one axis."""
+    """GatherElements: output[p] = data[p with p[axis] replaced by indices[p]]."""
     (data, indices), axis = operands.q, operands.axis()
     # Other axes may be shorter in the indices: only that part of the data is read.
     part = tuple(slice(None) if i == axis else slice(dim) for i, dim in enumerate(indices.shape))

@@ -1,4 +1,4 @@
-"""What a rule of an instruction gets and returns: the site of its proof, the operands of its meaning."""
+"""Arguments of an instruction's rules: InstructionSite for `infer`, Operands for `compute`."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def _slice_arguments(site: InstructionSite, x: Value) -> tuple[slice, ...]:
 def _slices(
     shape: tuple[int, ...], starts: list[int], ends: list[int], axes: list[int], steps: list[int]
 ) -> tuple[slice, ...]:
-    """NumPy slices of an ONNX Slice. Both clamp alike, except for the ends of a slice that goes backwards."""
+    """NumPy slices of an ONNX Slice. Both clamp bounds alike, except the end of a slice with a negative step."""
     read = [slice(None)] * len(shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         dim = shape[axis]
