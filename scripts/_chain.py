@@ -23,8 +23,6 @@ from verifier.errors import TouchstoneError
 Decorated = Callable[..., Any]
 CONTRACTS = ("Stakes", "Panel", "Bounties")
 _PROBE = (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32)  # stands for two digests and a key
-# The address that stands for the native coin where an asset is named.
-NATIVE = "0x" + "00" * 20
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)

@@ -12,9 +12,8 @@ import rlp
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from verifier.protocol.constants import Windows
+from verifier.protocol.constants import ETHER, Windows
 
-ETHER = 10**18
 GWEI = 10**9
 HOUR = 3600
 DAY = 24 * HOUR

@@ -8,10 +8,10 @@ import click
 from ape.contracts import ContractInstance
 from ethpm_types import ContractType
 
-from scripts._chain import NATIVE, Address, Deployed, Signer
+from scripts._chain import Address, Deployed, Signer
 from scripts._units import Coins, Duration, coins, span
 from verifier.artifacts import digests
-from verifier.protocol.constants import SCORE_BOUND, RewardPolicy, Windows
+from verifier.protocol.constants import BPS, NATIVE, REWARD_DIVISOR, SCORE_BOUND, RewardPolicy, Windows
 from verifier.tasks.manifest import Manifest
 
 WINDOW_OPTIONS = {  # window -> default, and what happens in it
@@ -24,11 +24,6 @@ WINDOW_OPTIONS = {  # window -> default, and what happens in it
 }
 POLICIES = {policy.name.lower(): policy for policy in RewardPolicy}
 SCORE = click.IntRange(-SCORE_BOUND + 1, SCORE_BOUND - 1)
-# Basis points in one.
-BPS = 10_000
-
-# A reward in coins is at most the committee's stake divided by this, which is half of what the panel reserves.
-REWARD_DIVISOR = 8
 
 ERC20 = [
     {

@@ -6,9 +6,10 @@ from decimal import Decimal, InvalidOperation
 
 import click
 
+from verifier.artifacts.digests import to_hex
+from verifier.protocol.constants import MAX_AMOUNT
+
 DECIMALS = 18
-# Amounts are below this bound, as in contracts/modules/tasks.vy.
-MAX_WEI = 2**120
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9}[smhd])+")
@@ -25,7 +26,7 @@ class Coins(click.ParamType):
             return value
         try:
             wei = Decimal(str(value)).scaleb(DECIMALS)
-            if not 0 <= wei < MAX_WEI or wei != int(wei):
+            if not 0 <= wei < MAX_AMOUNT or wei != int(wei):
                 raise ValueError
         except (InvalidOperation, ValueError, OverflowError):
             self.fail(f"{value!r} is not an amount of coins such as 1.5, with at most {DECIMALS} decimals", param, ctx)
@@ -71,5 +72,5 @@ def moment(timestamp: int, now: int) -> str:
 
 def short(value: str | bytes) -> str:
     """The first and last digits of an address or digest, for people to tell two apart."""
-    text = value if isinstance(value, str) else "0x" + value.hex()
+    text = value if isinstance(value, str) else to_hex(value)
     return f"{text[:6]}…{text[-4:]}"

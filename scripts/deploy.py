@@ -12,6 +12,7 @@ from eth_utils.crypto import keccak
 
 from scripts import _chain, _deployments
 from scripts._parameters import PROFILES, deploy
+from verifier.artifacts.digests import to_hex
 
 
 @click.command(cls=_chain.Command)
@@ -52,7 +53,7 @@ def cli(alias: str, passphrase_file: Path | None, yes: bool, profile: str) -> No
             name: {
                 "address": contract.address,
                 "block": contract.creation_metadata.block if contract.creation_metadata else None,
-                "code_hash": "0x" + keccak(bytes(ape.networks.provider.get_code(contract.address))).hex(),
+                "code_hash": to_hex(keccak(bytes(ape.networks.provider.get_code(contract.address)))),
             }
             for name, contract in contracts.items()
         },

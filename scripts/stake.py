@@ -8,9 +8,7 @@ from pathlib import Path
 import click
 
 from scripts import _chain, _units
-
-# Maximum length of an endpoint in the contract's interface.
-MAX_ENDPOINT_BYTES = 200
+from verifier.protocol.constants import MAX_ENDPOINT_BYTES, NATIVE
 
 STAKE = click.argument("stake", type=_chain.Word())
 
@@ -89,7 +87,7 @@ def exit(alias: str, passphrase_file: Path | None, yes: bool, stake: bytes) -> N
 @cli.command(cls=_chain.Command)
 @_chain.account_options
 @click.option(
-    "--asset", type=_chain.Address(), default=_chain.NATIVE, help="Address of the token.  [default: the native coin]"
+    "--asset", type=_chain.Address(), default=NATIVE, help="Address of the token.  [default: the native coin]"
 )
 @click.option("--to", type=_chain.Address(), help="Address that receives the payment.  [default: the account]")
 def withdraw(alias: str, passphrase_file: Path | None, yes: bool, asset: str, to: str | None) -> None:
@@ -97,8 +95,8 @@ def withdraw(alias: str, passphrase_file: Path | None, yes: bool, asset: str, to
     stakes, _, bounties = _chain.deployed()
     account = _chain.Signer(alias, passphrase_file, yes)
     receiver = to or account.address
-    unit = "coins" if asset == _chain.NATIVE else f"units of {asset}"
-    shown = _units.coins if asset == _chain.NATIVE else str
+    unit = "coins" if asset == NATIVE else f"units of {asset}"
+    shown = _units.coins if asset == NATIVE else str
     owed = [(contract, contract.credit(asset, account.address)) for contract in (stakes, bounties)]
     total = sum(amount for _, amount in owed)
     if not total:

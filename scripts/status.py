@@ -14,7 +14,7 @@ from rich.table import Table
 from scripts import _chain, _records, _state
 from scripts._units import coins, moment, short
 from verifier.artifacts.policy import printable
-from verifier.protocol.constants import Phase, VerdictStatus
+from verifier.protocol.constants import NATIVE, Phase, VerdictStatus
 from verifier.protocol.obligations import Action, Party, Step, obligations
 from verifier.protocol.state import TaskState
 
@@ -50,8 +50,8 @@ def cli(task: bytes | None) -> None:
 
 def _show_task(console: Console, state: TaskState) -> None:
     terms, view = state.terms, state.view
-    unit = "coins" if terms.asset == _chain.NATIVE else f"units of {terms.asset}"
-    reward = coins(view.reward) if terms.asset == _chain.NATIVE else str(view.reward)
+    unit = "coins" if terms.asset == NATIVE else f"units of {terms.asset}"
+    reward = coins(view.reward) if terms.asset == NATIVE else str(view.reward)
     console.print(f"[bold]task 0x{state.id.hex()}[/bold]")
     console.print(f"  {_standing(state)}; sponsor {view.sponsor}")
     policy = terms.policy.name.lower()

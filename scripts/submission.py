@@ -12,10 +12,9 @@ import click
 from scripts import _chain, _records, _sealed, _state, _units
 from verifier.artifacts import digests, sealing
 from verifier.protocol import commitments
-from verifier.protocol.constants import Phase
+from verifier.protocol.constants import MAX_URI_CHARACTERS, Phase
 from verifier.protocol.history import Submission
 from verifier.protocol.state import TaskState
-from verifier.tasks.manifest import MAX_URI_CHARACTERS
 
 RECORD = click.option("--record", type=_chain.FILE, required=True, help="The record that `commit` wrote.")
 
@@ -64,9 +63,9 @@ def commit(
         "network": _chain.network(),
         "chain_id": chain_id,
         "bounties": bounties.address,
-        "task": "0x" + task.hex(),
+        "task": digests.to_hex(task),
         "solver": signer.address,
-        "commitment": "0x" + commitment.hex(),
+        "commitment": digests.to_hex(commitment),
         "sealed": digests.to_hex(sealed.sealed),
         "plain": digests.to_hex(sealed.plain),
         "key_file": _records.beside(out, sealed.key_file),

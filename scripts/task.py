@@ -12,8 +12,8 @@ import click
 from scripts import _chain, _records, _sealed, _state, _terms, _units
 from verifier.artifacts import digests, sealing
 from verifier.protocol import commitments
-from verifier.protocol.constants import Ground, Phase
-from verifier.tasks.manifest import MAX_MANIFEST_BYTES, MAX_URI_CHARACTERS, Manifest
+from verifier.protocol.constants import MAX_URI_CHARACTERS, NATIVE, Ground, Phase
+from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
 
 
 @click.group()
@@ -97,7 +97,7 @@ def create(
             "bounties": bounties.address,
             "sponsor": signer.address,
             "nonce": nonce,
-            "task": "0x" + task.hex(),
+            "task": digests.to_hex(task),
             "manifest": digests.to_hex(manifest.digest()),
             "holdout": None
             if holdout is None
@@ -144,7 +144,7 @@ def top_up(
     """
     bounties = _chain.deployed().bounties
     token = _state.read().task(task).terms.asset
-    native = token == _chain.NATIVE
+    native = token == NATIVE
     added = amount if native else amount_units
     if added is None or None not in (amount, amount_units):
         wanted = "coins: give --amount" if native else f"the token {token}: give --amount-units"

@@ -9,6 +9,7 @@ from eth_utils.conversions import to_bytes
 from eth_utils.crypto import keccak
 
 from scripts import _chain, _deployments
+from verifier.artifacts.digests import to_hex
 
 
 @click.command(cls=_chain.Command)
@@ -46,7 +47,7 @@ def cli() -> None:
         found[f"Bounties.window_range({i})"] = (tuple(bounties.window_range(i)), (shortest, longest))
     for name, contract in (("Stakes", stakes), ("Panel", panel), ("Bounties", bounties)):
         code = bytes(ape.networks.provider.get_code(contract.address))
-        found[f"{name}: hash of the code"] = ("0x" + keccak(code).hex(), record["contracts"][name]["code_hash"])
+        found[f"{name}: hash of the code"] = (to_hex(keccak(code)), record["contracts"][name]["code_hash"])
         # Vyper appends the immutables to the runtime code, so the deployed code begins with the compiled code.
         runtime = to_bytes(hexstr=str(getattr(project, name).contract_type.runtime_bytecode.bytecode))
         found[f"{name}: code begins with this source's"] = (code[: len(runtime)] == runtime, True)

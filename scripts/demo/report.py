@@ -14,6 +14,7 @@ from rich.table import Table
 
 from scripts._units import coins, short
 from scripts.demo.shell import DemoError
+from verifier.artifacts.digests import to_hex
 
 Event = Mapping[str, Any]
 
@@ -58,11 +59,11 @@ def summarise(facts: Facts, names: Mapping[str, str], chain: str, seconds: float
     return {
         "chain": chain,
         "seconds": round(seconds, 1),
-        "task": _hex(facts.created["task"]),
+        "task": to_hex(facts.created["task"]),
         "sponsor": facts.created["sponsor"],
         "reward": int(facts.created["terms"].reward),
         "threshold": threshold,
-        "verdict_digest": _hex(facts.accepted["verdict"]),
+        "verdict_digest": to_hex(facts.accepted["verdict"]),
         "submissions": [_submission(facts, item, threshold, withdrawn, names) for item in facts.committed],
         "verifiers": [_verifier(facts, item, withdrawn, names) for item in facts.verdicts],
         "withdrawn": {names.get(account, account): amount for account, amount in withdrawn.items()},
@@ -85,7 +86,7 @@ def _submission(
     return {
         "name": names.get(solver, solver),
         "solver": solver,
-        "digest": _hex(revealed["plain"]),
+        "digest": to_hex(revealed["plain"]),
         "score": score,
         "passed": score >= threshold,
         "paid": int(claimed["reward"]),
@@ -104,7 +105,7 @@ def _verifier(facts: Facts, verdict: Event, withdrawn: Mapping[str, int], names:
     return {
         "name": names.get(operator, operator),
         "address": operator,
-        "verdict_digest": _hex(verdict["verdict"]),
+        "verdict_digest": to_hex(verdict["verdict"]),
         "fee": fee,
         "slashed": int(closed["slashed"]),
     }
@@ -149,7 +150,3 @@ def _agree(what: str, first: object, second: object) -> None:
     """Check that two sources say the same. Errors: DemoError."""
     if first != second:
         raise DemoError(f"{what} differ: {first!r} and {second!r}")
-
-
-def _hex(value: bytes) -> str:
-    return "0x" + bytes(value).hex()

@@ -19,6 +19,7 @@ from scripts.demo.shell import ROOT, DemoError, DemoService, Shell, command, sho
 from verifier.artifacts.new_files import write_new
 from verifier.chain.client import Client
 from verifier.chain.errors import ChainError
+from verifier.protocol.constants import ETHER
 
 FOLDER = ROOT / "build" / "demo"
 NETWORK = ("--network", "ethereum:devnet:node")
@@ -26,7 +27,6 @@ CHAIN_ID = 31_337
 VERIFIERS = 3
 # Coins that each wallet and each operator's key gets: more than all deposits and gas of the demo.
 FUNDS = 1_000
-ETHER = 10**18
 # Maximum seconds until a server answers for the first time, also on a busy machine.
 START_S = 60.0
 

@@ -12,7 +12,7 @@ from verifier.protocol import constants
 from verifier.protocol.constants import Ground, Outcome, Phase, RewardPolicy, VerdictStatus, Windows
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
-CONSTANT = re.compile(r"^([A-Z0-9_]+): constant\(u?int\d+\) = ([0-9*]+)", re.MULTILINE)
+CONSTANT = re.compile(r"^([A-Z0-9_]+): constant\(u?int\d+\) = ([0-9_*]+)", re.MULTILINE)
 
 
 def constants_of(source: str) -> dict[str, int]:
@@ -75,10 +75,31 @@ def test_windows__against_the_source__are_in_the_same_order() -> None:
         ("MAX_SUBMISSIONS", "modules/policies.vy", "MAX_SUBMISSIONS"),
         ("MAX_SUBMISSIONS", "modules/commitments.vy", "MAX_SUBMISSIONS"),
         ("SCORE_BOUND", "modules/policies.vy", "SCORE_BOUND"),
+        ("MAX_AMOUNT", "modules/tasks.vy", "MAX_AMOUNT"),
+        ("BPS", "modules/limits.vy", "BPS"),
     ],
 )
 def test_limit__against_the_source__is_the_same(name: str, source: str, there: str) -> None:
     assert getattr(constants, name) == constants_of(source)[there]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "pattern"),
+    [
+        ("MAX_ENDPOINT_BYTES", "Stakes.vy", r"String\[(\d+)\]"),
+        ("MAX_URI_CHARACTERS", "Bounties.vy", r"uri: String\[(\d+)\]"),
+        ("REWARD_DIVISOR", "Bounties.vy", r"reward <= committee \* limits\.SEAT // (\d+)"),
+    ],
+)
+def test_limit__written_as_a_literal__is_the_same_everywhere(name: str, source: str, pattern: str) -> None:
+    found = re.findall(pattern, (CONTRACTS / source).read_text("utf-8"))
+    assert set(found) == {str(getattr(constants, name))}
+
+
+def test_native__against_the_source__is_the_empty_address() -> None:
+    assert "NATIVE: constant(address) = empty(address)\n" in (CONTRACTS / "modules/payments.vy").read_text("utf-8")
+    assert int(constants.NATIVE, 16) == 0
+    assert len(constants.NATIVE) == 2 + 2 * 20
 
 
 def test_misfit_score__against_the_bound__is_the_least_int128_and_never_passes() -> None:

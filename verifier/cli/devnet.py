@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-ETHER = 10**18  # wei
+from verifier.protocol.constants import ETHER
+
 DEFAULT_FUND = 10_000  # ether, for an account that --fund names without an amount
 
 

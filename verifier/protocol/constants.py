@@ -1,6 +1,6 @@
 """Enumerations and limits of the contracts.
 
-Every value equals a constant of the Vyper sources; tests/protocol/test_constants.py reads the sources and compares.
+Every value equals one in the Vyper sources; tests/protocol/test_constants.py reads the sources and compares.
 """
 
 from __future__ import annotations
@@ -84,6 +84,27 @@ class Windows(NamedTuple):
     verdict_commit: int
     verdict_reveal: int
 
+
+# Wei per unit of the native coin.
+ETHER = 10**18
+
+# The asset that stands for the native coin instead of a token's address: the zero address.
+NATIVE = "0x" + "00" * 20
+
+# Basis points in one: the contracts state the sponsor's bond as a share of the reward in basis points.
+BPS = 10_000
+
+# Amounts stay below this number of wei, or of a token's smallest units, so that no product or packed word overflows.
+MAX_AMOUNT = 1 << 120
+
+# A reward in coins is at most the committee's stakes divided by this, which is half of what the panel reserves.
+REWARD_DIVISOR = 8
+
+# Maximum length of a seat's endpoint that Stakes stores, in bytes.
+MAX_ENDPOINT_BYTES = 200
+
+# Maximum length of the URI of a manifest or submission that Bounties takes. Such a URI is ASCII: one byte each.
+MAX_URI_CHARACTERS = 256
 
 # Rounds of voting that a task gets without a new fee; each later one is paid for by whoever reconvenes.
 FREE_ROUNDS = 3

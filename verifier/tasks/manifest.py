@@ -15,15 +15,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from verifier.artifacts import digests, tensors
 from verifier.artifacts.tensors import Schema, TensorSpec
-from verifier.protocol.constants import SCORE_BOUND
+from verifier.protocol.constants import MAX_URI_CHARACTERS, SCORE_BOUND
 from verifier.tasks.errors import ManifestError, TaskError
 
 # Maximum size of a manifest. One that describes 1,000 tensors takes about a tenth of it.
 MAX_MANIFEST_BYTES = 1 << 20
 # Maximum number of URIs per file. A verifier tries them in turn.
 MAX_URIS = 8
-# Maximum length of a URI: the contracts store no longer one.
-MAX_URI_CHARACTERS = 256
 # Maximum length of an integer literal: no field holds 2^128, which has 39 digits.
 _MAX_DIGITS = 40
 # Maximum nesting depth of the JSON text: a manifest itself nests four levels deep.
@@ -204,7 +202,7 @@ class Manifest(_Part):
         return self.practice.count if self.holdout is None else self.holdout.count
 
     def rows(self, count: int) -> int:
-        """Return the number of rows of a set of `count` examples: whole batches."""
+        """Return `padded_rows` of a set of `count` examples, with the manifest's batch."""
         return padded_rows(count, self.batch)
 
     def set_schema(self, count: int) -> Schema:
@@ -214,7 +212,7 @@ class Manifest(_Part):
 
 
 def padded_rows(count: int, batch: int) -> int:
-    """Return the number of rows of a set of `count` examples: whole batches."""
+    """Return the number of rows of a set of `count` examples, which is padded to whole batches of `batch` rows."""
     return -(-count // batch) * batch
 
 
