@@ -28,8 +28,9 @@ from eth_utils.crypto import keccak
 from rlp.sedes import big_endian_int
 from vyper.compiler.output import build_abi_output
 
+from verifier.protocol.constants import NATIVE
+
 ROOT = Path(__file__).resolve().parent.parent
-NATIVE = "0x" + "00" * 20
 ZERO = bytes(32)
 
 TRANSACTION_GAS = 21_000

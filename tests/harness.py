@@ -14,9 +14,8 @@ from typing import Any
 from scripts._parameters import Limits, Parameters, deploy
 from tests.evm import NATIVE, ZERO, Chain, Contract, Receipt, account, compiled, word
 from verifier.protocol import commitments
-from verifier.protocol.constants import Outcome, RewardPolicy, Windows
+from verifier.protocol.constants import ETHER, Outcome, RewardPolicy, Windows
 
-ETHER = 10**18
 SEAT = 8 * ETHER
 RESERVATION = SEAT // 4
 SILENCE = RESERVATION // 20

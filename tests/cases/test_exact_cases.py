@@ -1,6 +1,6 @@
-"""Float models whose exact program is silently wrong, and exact files that are accepted and then computed wrongly.
+"""Float models that were lowered to wrong programs, and exact files that were accepted and then computed wrongly.
 
-Each test asserts the right behaviour and is expected to fail; remove its mark together with the fault.
+Each test asserts the right behaviour. It is marked xfail until the fault is mended, and then stays as a plain test.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Nodes that answer as real ones do, and transactions that the service sends through them.
 
-Each test asserts the right behaviour and is expected to fail; remove its mark together with the fault.
+Each test asserts the right behaviour. It is marked xfail until the fault is mended, and then stays as a plain test.
 """
 
 from __future__ import annotations

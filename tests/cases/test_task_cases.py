@@ -1,6 +1,6 @@
-"""Model folders, data sets and adapters as people have them, from which a wrong task or submission is made.
+"""Real-world model folders, data sets and adapters from which a wrong task or submission was made.
 
-Each test asserts the right behaviour and is expected to fail; remove its mark together with the fault.
+Each test asserts the right behaviour. It is marked xfail until the fault is mended, and then stays as a plain test.
 """
 
 from __future__ import annotations

@@ -10,11 +10,10 @@ from tests.contracts.amounts import credits, slot_of, sponsor_bond, token
 from tests.evm import NATIVE, ZERO, Receipt, reverts, word
 from tests.harness import ETHER, LIMITS, OUTSIDER, OWNER, SEAT, SPONSOR, WINDOWS, World
 from verifier.protocol import commitments
-from verifier.protocol.constants import SCORE_BOUND, Phase, RewardPolicy, Windows
+from verifier.protocol.constants import MAX_AMOUNT, SCORE_BOUND, Phase, RewardPolicy, Windows
 
 SEATS = 12
 REWARD_LIMIT = 3 * SEAT // 8
-MAX_AMOUNT = 2**120
 URI = "ipfs://manifest"
 
 

@@ -7,9 +7,9 @@ import pytest
 from tests.contracts.amounts import credits, sponsor_bond, token
 from tests.evm import reverts
 from tests.harness import ETHER, OUTSIDER, SEAT, SPONSOR, World
+from verifier.protocol.constants import MAX_AMOUNT
 
 REWARD_LIMIT = 3 * SEAT // 8
-MAX_AMOUNT = 2**120
 
 
 def test_top_up__by_anyone_until_commits_close__adds_to_the_reward(world: World) -> None:

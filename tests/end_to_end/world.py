@@ -20,9 +20,8 @@ from tests.end_to_end.program import Program
 from tests.end_to_end.services import Verifier
 from verifier.artifacts import digests, sealing
 from verifier.protocol import commitments
-from verifier.protocol.constants import Phase, RewardPolicy, Windows
+from verifier.protocol.constants import ETHER, NATIVE, Phase, RewardPolicy, Windows
 
-ETHER = 10**18
 SEAT = 8 * ETHER
 RESERVATION = SEAT // 4
 SEAT_FEE = ETHER // 100
@@ -50,7 +49,6 @@ PARAMETERS = Parameters(
         terminal_delay=3 * MONTH_S,
     ),
 )
-NO_ASSET = "0x" + "00" * 20
 
 
 def compile_contracts() -> dict[str, Any]:
@@ -197,7 +195,7 @@ class World:
         nonce = self.bounties.functions.nonce(self.sponsor.address).call()
         commitment = self.bounties.functions.holdout_commitment(self.sponsor.address, nonce, *holdout.opening).call()
         terms = {
-            "asset": NO_ASSET,
+            "asset": NATIVE,
             "reward": REWARD,
             "policy": RewardPolicy.BEST,
             "threshold": threshold,
@@ -276,7 +274,7 @@ class World:
         return [entry["args"] for entry in found if entry["args"]["task"] == self.task]
 
     def credit(self, contract: Contract, account: str) -> int:
-        return int(contract.functions.credit(NO_ASSET, account).call())
+        return int(contract.functions.credit(NATIVE, account).call())
 
     def stake_of(self, verifier: Verifier) -> int:
         """The total balance of a verifier's seats, wei."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from verifier.protocol.constants import Ground, Outcome, Phase, RewardPolicy, VerdictStatus, Windows
+from verifier.protocol.constants import NATIVE, Ground, Outcome, Phase, RewardPolicy, VerdictStatus, Windows
 from verifier.protocol.history import Member, Submission, TaskHistory
 from verifier.protocol.state import Round, TaskState
 from verifier.protocol.views import Delays, PanelView, RoundView, TaskView, Terms
 
-NATIVE = "0x" + "00" * 20
 SPONSOR = "0x" + "5a" * 20
 # All different, so that none passes for another.
 WINDOWS = Windows(commit=100, attest=50, holdout=40, reveal=30, verdict_commit=20, verdict_reveal=10)

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from verifier.protocol.constants import RewardPolicy, Windows
+from verifier.protocol.constants import NATIVE, RewardPolicy, Windows
 from verifier.protocol.errors import IncompleteHistory
 from verifier.protocol.history import Event, History
 
 TASK, STAKE = b"\x01" * 32, b"\x02" * 32
 OPERATOR, SUCCESSOR = "0x" + "aa" * 20, "0x" + "bb" * 20
 TERMS = {
-    "asset": "0x" + "00" * 20,
+    "asset": NATIVE,
     "reward": 1,
     "policy": 0,
     "threshold": 1,

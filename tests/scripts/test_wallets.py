@@ -15,9 +15,8 @@ from verifier.artifacts import digests, sealing
 from verifier.chain.client import Client
 from verifier.chain.contracts import Contracts
 from verifier.chain.header import encode_header
-from verifier.protocol.constants import Outcome
+from verifier.protocol.constants import ETHER, NATIVE, Outcome
 
-ETHER = 10**18
 HOUR = 3600
 TERMS = (
     "--reward=1",
@@ -365,7 +364,7 @@ def test_create__reward_in_a_token__lets_the_escrow_take_exactly_that(
 def test_cancel__before_anybody_commits__gives_everything_back(
     seats: list[str], wallets: Wallets, files: Files, contracts: Contracts, people: dict[str, LocalAccount]
 ) -> None:
-    credit = contracts.bounties.functions.credit("0x" + "00" * 20, people["sponsor"].address)
+    credit = contracts.bounties.functions.credit(NATIVE, people["sponsor"].address)
     before = credit.call()
     wallets.ok(*files.create("task.json", *TERMS), account="sponsor")
     out = wallets.ok("task", "cancel", files.folder / "task.json", account="sponsor")

@@ -106,7 +106,7 @@ def _centred(name: str, graph: GraphIndex) -> str | None:
 
 
 def _scaled(name: str, graph: GraphIndex, operator: str) -> tuple[str, str | None]:
-    """Return the output of a following Mul or Add with a constant vector, and that constant's name; else `name`, None."""
+    """Return the output of a following Mul or Add with a constant vector and that constant, else `name` and None."""
     reader = graph.only_reader(name)
     if reader is None or reader.op_type != operator:
         return name, None
