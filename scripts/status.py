@@ -116,7 +116,7 @@ def _submissions(state: TaskState) -> Table:
     for item in state.history.submissions:
         bit = 1 << item.index
         answer = "revealed" if state.view.revealed & bit else "declined" if state.view.declined & bit else ""
-        admitted = "" if not state.panel.closed_at else "yes" if state.panel.admitted & bit << 1 else "no"
+        admitted = "" if not state.panel.closed_at else "yes" if state.admitted(item.index) else "no"
         score = str(state.history.scores[item.index]) if state.history.scores and state.scored & bit else ""
         score += " passed" if _passed(state, item.index) else ""
         claimed = "yes" if state.view.claimed & bit else ""

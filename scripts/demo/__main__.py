@@ -15,7 +15,7 @@ from scripts.demo import parties, report, setup
 from scripts.demo.market import Market
 from scripts.demo.shell import ROOT, DemoError, Shell, shown
 from verifier.errors import TouchstoneError
-from verifier.protocol.constants import OWN_FILES
+from verifier.protocol.constants import OWN_FILES, attestation_bit
 
 RESULT = ROOT / "build" / "demo.json"
 
@@ -111,7 +111,7 @@ def _wait_for_the_committee(market: Market, pace: parties.Pace) -> None:
     market.wait(f"{seats} seats fetch every file and attest", lambda: market.attested() == seats, lambda: closes)
     market.wait("the attestation closes", lambda: market.panel().closed_at != 0, lambda: closes)
     admitted = market.panel().admitted
-    for bit in (OWN_FILES, *(index + 1 for index in range(len(parties.SOLVERS)))):
+    for bit in (OWN_FILES, *map(attestation_bit, range(len(parties.SOLVERS)))):
         if not admitted >> bit & 1:
             raise DemoError(f"the committee did not admit everything: bit {bit} of {admitted:b} is not set")
 

@@ -213,6 +213,14 @@ def test_execute__stored_file_damaged__names_the_file_and_both_digests(tmp_path:
     assert caught.value.found == digests.digest(b"rot")
 
 
+def test_execute__stored_file_missing__names_it_as_damaged(tmp_path: Path) -> None:
+    case = case_of(tmp_path, Program())
+    case.program.path.unlink()
+    with pytest.raises(DamagedFile, match=f"^{case.program.path} cannot be read: No such file or directory$") as caught:
+        Sandbox(LIMITS).execute(case, tmp_path / "work", ignore, A_MINUTE)
+    assert (caught.value.path, caught.value.digest) == (case.program.path, case.program.digest)
+
+
 def test_execute__child_reports_a_file_that_is_not_of_the_case__is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

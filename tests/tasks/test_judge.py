@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +16,7 @@ from tests.end_to_end.node import ROOT
 from tests.end_to_end.program import BAD, COUNT, GOOD, Program, float_program
 from tests.execution.test_sandbox import case_of, ignore, sealed, stored
 from verifier.artifacts import digests
+from verifier.artifacts.errors import Misfit
 from verifier.protocol.constants import MISFIT_SCORE, Outcome
 from verifier.tasks import judge as judging
 from verifier.tasks.case import Judgement, SealedFile
@@ -122,6 +125,52 @@ def test_judge__one_bit_flipped_on_disk__is_never_judged(tmp_path: Path, name: s
     assert caught.value.digest == (file.sealed if isinstance(file, SealedFile) else file.digest)
 
 
+@pytest.mark.parametrize("name", ["manifest", "program", "evaluation_set", "submission"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT])
+def test_judge__stored_file_unreadable__is_reported_as_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    case = case_of(tmp_path, Program())
+    file = case.submissions[0] if name == "submission" else getattr(case, name)
+    _break_reading(monkeypatch, file.path, number)
+    with pytest.raises(DamagedFile) as caught:
+        judge(case, tmp_path / "evidence", LIMITS, ignore)
+    assert caught.value.digest == (file.sealed if isinstance(file, SealedFile) else file.digest)
+    assert str(caught.value) == f"{file.path} cannot be read: {os.strerror(number)}"
+
+
+def test_judge__no_descriptor_left__is_not_reported_as_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = case_of(tmp_path, Program())
+    _break_reading(monkeypatch, case.program.path, errno.EMFILE)
+    with pytest.raises(OSError, match="Too many open files"):
+        judge(case, tmp_path / "evidence", LIMITS, ignore)
+
+
+def _break_reading(monkeypatch: pytest.MonkeyPatch, broken: Path, number: int) -> None:
+    """Let every attempt to open that file fail with the error of that number."""
+    honest = Path.open
+
+    def fail(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path == broken:
+            raise OSError(number, os.strerror(number))
+        return honest(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", fail)
+
+
+def test_judge__misfit_while_the_engine_runs__is_raised_and_not_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only bytes of a submission that do not fit make the misfit score, not an error of the evaluation."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise Misfit("raised by the engine")
+
+    monkeypatch.setattr(judging, "evaluate", fail)
+    with pytest.raises(Misfit, match=r"^raised by the engine$"):
+        judged(tmp_path, Program())
+
+
 def test_judge__practice_set_flipped_on_disk__is_never_judged(tmp_path: Path) -> None:
     program = Program()
     practice = program.examples_file(seed=2)
@@ -172,7 +221,7 @@ def test_load_program__no_memory_left_to_parse__is_not_called_invalid(tmp_path: 
     script = """
 import resource
 from verifier.exact import ExactError, NotExactError, load_program
-nodes = b"\\x0a\\x00" * 1_000_000
+nodes = b"\\x0a\\x00" * 500_000
 length, size = b"", len(nodes)
 while size:
     length, size = length + bytes([size & 127 | (128 if size > 127 else 0)]), size >> 7

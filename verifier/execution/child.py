@@ -47,7 +47,7 @@ def main() -> None:
 
     from verifier.errors import TouchstoneError
     from verifier.tasks.case import Case
-    from verifier.tasks.errors import DamagedFile, NotEnoughMemory
+    from verifier.tasks.errors import DamagedFile, NotEnoughMemory, UnreadableFile
     from verifier.tasks.judge import EvaluationLimits, judge
 
     case = Case.from_json((folder / "case.json").read_text("utf-8"))
@@ -60,6 +60,8 @@ def main() -> None:
             "evidence": judgement.evidence_digest.hex(),
             "fault": judgement.fault,
         }
+    except UnreadableFile as error:
+        result = {"unreadable": error.digest.hex(), "reason": error.reason}
     except DamagedFile as error:
         result = {"damaged": error.digest.hex(), "found": error.found.hex()}
     except NotEnoughMemory as error:

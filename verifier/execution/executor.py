@@ -29,9 +29,9 @@ class Executor(Protocol):
 
         Result: `Judgement.evidence`, when there is any, is a file in `folder` with the digest that the judgement names.
 
-        Errors, none of which is a verdict: DamagedFile when a file of the case does not have its digest (the caller
-        fetches it again); EvaluationFailed with the reason when the evaluation crashed, exceeded a limit, was out of
-        time or left an unreadable result; OSError when it could not be started.
+        Errors, none of which is a verdict: DamagedFile when a file of the case is missing, unreadable or does not have
+        its digest (the caller fetches it again); EvaluationFailed with the reason when the evaluation crashed, exceeded
+        a limit, was out of time or left an unreadable result; OSError when it could not be started.
 
         Cancellation: the evaluation is useless after `timeout_s` seconds, and the executor ends it then at the latest.
         It also ends when the calling process dies: no evaluation outlives the service that asked for it.

@@ -20,8 +20,8 @@ from typing import Any
 from verifier.artifacts.policy import printable
 from verifier.execution.executor import EvaluationFailed
 from verifier.protocol.constants import Outcome
-from verifier.tasks.case import Case, Judgement, OnBatch
-from verifier.tasks.errors import DamagedFile
+from verifier.tasks.case import Case, Judgement, OnBatch, StoredFile
+from verifier.tasks.errors import DamagedFile, UnreadableFile
 
 CHILD = (sys.executable, "-I", "-m", "verifier.execution.child")
 # Maximum size of a file that the child writes, so that it cannot fill the disk: the evidence of 64 submissions to any
@@ -155,6 +155,8 @@ def _read_result(case: Case, folder: Path) -> Judgement:
             result: dict[str, Any] = json.loads(file.read(MAX_RESULT_BYTES))
         if "damaged" in result:
             raise _damaged_file(case, **result)
+        if "unreadable" in result:
+            raise _unreadable_file(case, **result)
         outcome = Outcome(int(result["outcome"]))
         scores = tuple(int(score) for score in result["scores"])
         digest = bytes.fromhex(result["evidence"])
@@ -165,7 +167,16 @@ def _read_result(case: Case, folder: Path) -> Judgement:
 
 
 def _damaged_file(case: Case, damaged: str, found: str) -> DamagedFile:
-    """The file of the case that the child reported. Errors: KeyError when the case has no such file, ValueError."""
-    paths = {file.digest: file.path for file in case.files()}
-    digest = bytes.fromhex(damaged)
-    return DamagedFile(paths[digest], digest, bytes.fromhex(found))
+    """The damaged file that the child reported. Errors: KeyError when the case has no such file, ValueError."""
+    file = _file_of_case(case, damaged)
+    return DamagedFile(file.path, file.digest, bytes.fromhex(found))
+
+
+def _unreadable_file(case: Case, unreadable: str, reason: str) -> UnreadableFile:
+    """The unreadable file that the child reported. Errors: KeyError when the case has no such file, ValueError."""
+    file = _file_of_case(case, unreadable)
+    return UnreadableFile(file.path, file.digest, printable(str(reason)))
+
+
+def _file_of_case(case: Case, digest: str) -> StoredFile:
+    return {file.digest: file for file in case.files()}[bytes.fromhex(digest)]

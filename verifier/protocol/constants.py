@@ -127,5 +127,10 @@ SCORE_BOUND = 1 << 96
 # Score of a revealed submission whose bytes are not what was announced: the least int128, which never passes.
 MISFIT_SCORE = -(1 << 127)
 
-# Bit of an attestation for the task's own files: manifest, program and evaluation set. Bit i + 1 is submission i.
+# Bit of an attestation for the task's own files: manifest, program and evaluation set.
 OWN_FILES = 0
+
+
+def attestation_bit(index: int) -> int:
+    """Return the bit of an attestation for the ciphertext of submission `index`."""
+    return index + 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from verifier.protocol.constants import OWN_FILES, Phase, VerdictStatus
+from verifier.protocol.constants import OWN_FILES, Phase, VerdictStatus, attestation_bit
 from verifier.protocol.history import Member, Submission, TaskHistory
 from verifier.protocol.views import Delays, PanelView, RoundView, TaskView, Terms
 
@@ -70,7 +70,7 @@ class TaskState:
 
     def admitted(self, index: int) -> bool:
         """Whether the committee has the ciphertext of that submission."""
-        return bool(self.panel.admitted >> (index + 1) & 1)
+        return bool(self.panel.admitted >> attestation_bit(index) & 1)
 
     def awaits_answer(self, index: int) -> bool:
         """Whether that submission was admitted and is neither revealed nor declined."""

@@ -19,7 +19,7 @@ from verifier.chain.errors import Reverted
 from verifier.chain.header import encode_header
 from verifier.chain.transactions import Change, Sender
 from verifier.protocol import commitments
-from verifier.protocol.constants import OWN_FILES, Outcome
+from verifier.protocol.constants import OWN_FILES, Outcome, attestation_bit
 from verifier.protocol.state import TaskState
 from verifier.service import votes
 from verifier.service.config import DutiesConfig
@@ -145,7 +145,7 @@ class Actions:
         damaged = self._files.discard_damaged(state)
         if damaged:
             raise Retry(f"files were damaged on this disk and will be fetched again: {', '.join(damaged)}")
-        bits = {OWN_FILES, *(item.index + 1 for item in state.history.submissions)} - missing.keys()
+        bits = {OWN_FILES, *(attestation_bit(item.index) for item in state.history.submissions)} - missing.keys()
         bitmap = sum(1 << bit for bit in bits)
         return self._send(duty, self._contracts.attest(state.id, duty.position, bitmap))
 

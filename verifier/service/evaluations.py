@@ -15,7 +15,7 @@ from pathlib import Path
 from verifier.artifacts.digests import to_hex
 from verifier.execution.executor import EvaluationFailed, Executor
 from verifier.protocol import commitments
-from verifier.protocol.constants import OWN_FILES
+from verifier.protocol.constants import OWN_FILES, attestation_bit
 from verifier.protocol.state import TaskState
 from verifier.service.files import Files
 from verifier.service.jobs import Jobs
@@ -86,7 +86,7 @@ class Evaluations:
             return outcome
 
         missing = self._files.fetch_missing(state)
-        needed = {OWN_FILES, *(item.index + 1 for item in state.scored_submissions())}
+        needed = {OWN_FILES, *(attestation_bit(item.index) for item in state.scored_submissions())}
         absent = [label for bit, label in missing.items() if bit in needed]
         if absent:
             return Pending(f"cannot evaluate without: {', '.join(absent)}")

@@ -12,7 +12,7 @@ from verifier.artifacts.errors import StoreError
 from verifier.artifacts.fetch import artifact_uri
 from verifier.artifacts.store import Store
 from verifier.errors import TouchstoneError
-from verifier.protocol.constants import OWN_FILES
+from verifier.protocol.constants import OWN_FILES, attestation_bit
 from verifier.protocol.history import Submission
 from verifier.protocol.state import TaskState
 from verifier.service.errors import Retry, Skip
@@ -87,7 +87,9 @@ class Files:
         try:
             manifest = self.manifest(state)
         except (Retry, Skip) as error:
-            submissions = {item.index + 1: f"submission {item.index}" for item in state.history.submissions}
+            submissions = {
+                attestation_bit(item.index): f"submission {item.index}" for item in state.history.submissions
+            }
             return Needs(tuple(files), {OWN_FILES: str(error), **submissions})
         files.append(need(OWN_FILES, "program", terms.program, manifest.program.size, manifest.program.uris))
         if manifest.holdout is None:
@@ -98,7 +100,7 @@ class Files:
             files.append(need(OWN_FILES, "sealed holdout", sealed, manifest.holdout.size, manifest.holdout.uris))
         size = tensors.size(manifest.submission_schema)
         files.extend(
-            need(item.index + 1, f"submission {item.index}", item.sealed, size, [item.uri])
+            need(attestation_bit(item.index), f"submission {item.index}", item.sealed, size, [item.uri])
             for item in state.history.submissions
         )
         return Needs(tuple(files), {})

@@ -11,12 +11,21 @@ TaskError
 MachineTrouble        nothing about the task follows from it: a verifier abstains
 ├── DamagedFile       a file on this machine that does not have its digest
 └── NotEnoughMemory   a program that needs more memory than this machine allows
+
+DamagedFile
+└── UnreadableFile    a file on this machine that is missing or cannot be read
 """
 
+from __future__ import annotations
+
+import errno
 from pathlib import Path
 
 from verifier.artifacts import digests
 from verifier.errors import TouchstoneError
+
+# Error numbers of a process or machine that lacks descriptors or memory: they say nothing about the file.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class TaskError(TouchstoneError):
@@ -59,6 +68,24 @@ class DamagedFile(MachineTrouble):
         self.path = path
         self.digest = digest
         self.found = found
+
+
+class UnreadableFile(DamagedFile):
+    """A file on this machine that cannot be read, and the operating system's reason."""
+
+    def __init__(self, path: Path, digest: bytes, reason: str) -> None:
+        MachineTrouble.__init__(self, f"{path} cannot be read: {reason}")
+        self.path = path
+        self.digest = digest
+        self.found = b""
+        self.reason = reason
+
+    @classmethod
+    def from_error(cls, path: Path, digest: bytes, error: OSError) -> UnreadableFile:
+        """The error for a file whose reading failed with `error`. Errors: `error` when this machine lacks something."""
+        if error.errno in _SHORTAGES:
+            raise error
+        return cls(path, digest, error.strerror or str(error))
 
 
 class NotEnoughMemory(MachineTrouble):

@@ -32,7 +32,14 @@ from verifier.exact import Engine, NotExactError, Program, load_program
 from verifier.exact.program.parse import MAX_BYTES as MAX_PROGRAM_BYTES
 from verifier.protocol.constants import MISFIT_SCORE, Outcome
 from verifier.tasks.case import Case, Judgement, OnBatch, SealedFile, StoredFile
-from verifier.tasks.errors import DamagedFile, InvalidHoldout, InvalidProgram, NotEnoughMemory, TaskError
+from verifier.tasks.errors import (
+    DamagedFile,
+    InvalidHoldout,
+    InvalidProgram,
+    NotEnoughMemory,
+    TaskError,
+    UnreadableFile,
+)
 from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -100,11 +107,12 @@ def judge(case: Case, evidence: Path, limits: EvaluationLimits, on_batch: OnBatc
             records.append(None)
             continue
         try:
-            found = evaluator.score(entry, partial(_on_batch_of_case, on_batch, done, total))
+            adapter = evaluator.open(entry)
         except Misfit:
             scores.append(MISFIT_SCORE)
             records.append(None)
         else:
+            found = evaluator.score(adapter, partial(_on_batch_of_case, on_batch, done, total))
             scores.append(found.score)
             records.append(found.records)
         done += evaluator.batches
@@ -143,7 +151,8 @@ def score(
         rows = read_tensors(file, manifest.set_schema(part.count))
     evaluator = Evaluator(opened, rows, manifest, limits)
     with _file_of_user(submission, "a submission to"):
-        found = evaluator.score(submission, on_batch)
+        adapter = evaluator.open(submission)
+    found = evaluator.score(adapter, on_batch)
     return Score(found.score, part.count)
 
 
@@ -157,6 +166,8 @@ def _file_of_user(file: Path, what: str) -> Iterator[None]:
     """Turn what is wrong with a file that the user named into a TaskError that names it."""
     try:
         yield
+    except UnreadableFile as error:
+        raise TaskError(f"cannot read {file}: {error.reason}") from error
     except DamagedFile as error:
         found, expected = digests.to_hex(error.found), digests.to_hex(error.digest)
         raise TaskError(f"{file} is not the file of the manifest: its digest is {found}, not {expected}") from error
@@ -226,7 +237,7 @@ def read_tensors(file: StoredFile | SealedFile | Path, schema: Schema) -> Tensor
     """Read a tensor file: a stored or a sealed one with its digests, or a user's own, of which no digest is known.
 
     Errors: Misfit when the (unsealed) bytes do not have the revealed digest or the schema's length and header;
-    DamagedFile when the bytes on disk do not have their digest; OSError.
+    DamagedFile when the bytes on disk cannot be read or do not have their digest; OSError.
     """
     max_bytes = tensors.size(schema)
     if isinstance(file, SealedFile):
@@ -245,16 +256,23 @@ def read_tensors(file: StoredFile | SealedFile | Path, schema: Schema) -> Tensor
 
 
 def _read(path: Path, max_bytes: int, digest: bytes | None) -> bytes:
-    """Read a file and verify the digest of all its bytes. Errors: DamagedFile, OSError.
+    """Read a file and verify the digest of all its bytes.
 
     Of a file that is too long, the first `max_bytes` + 1 bytes are returned: enough for the caller to refuse it.
+    Errors: DamagedFile when the digest is known and the file is missing, unreadable or has another digest; OSError when
+    the digest is not known, or when this machine lacks descriptors or memory.
     """
     hasher = Hasher()
-    with path.open("rb") as file:
-        data = file.read(min(max_bytes, os.fstat(file.fileno()).st_size) + 1)
-        hasher.update(data)
-        while piece := file.read(READ_BYTES):
-            hasher.update(piece)
+    try:
+        with path.open("rb") as file:
+            data = file.read(min(max_bytes, os.fstat(file.fileno()).st_size) + 1)
+            hasher.update(data)
+            while piece := file.read(READ_BYTES):
+                hasher.update(piece)
+    except OSError as error:
+        if digest is None:
+            raise
+        raise UnreadableFile.from_error(path, digest, error) from error
     if digest is not None and hasher.digest() != digest:
         raise DamagedFile(path, digest, hasher.digest())
     return data
@@ -274,9 +292,12 @@ class Evaluator:
         self._batch = manifest.batch
         self.batches = len(next(iter(examples.values()))) // manifest.batch
 
-    def score(self, submission: SealedFile | Path, on_batch: OnBatch) -> SubmissionScore:
-        """Read and score one submission. Errors: Misfit when it does not fit the task, DamagedFile, OSError."""
-        adapter = read_tensors(submission, self._schema)
+    def open(self, submission: SealedFile | Path) -> Tensors:
+        """Read the tensors of one submission. Errors: Misfit when it does not fit the task, DamagedFile, OSError."""
+        return read_tensors(submission, self._schema)
+
+    def score(self, adapter: Tensors, on_batch: OnBatch) -> SubmissionScore:
+        """Score the tensors of one submission."""
         return evaluate(self._program, self._engine, adapter, self._examples, self._batch, on_batch)
 
 
