@@ -189,8 +189,13 @@ def test_lower__declaration_of_another_form__is_a_usage_error(folder: Path, tmp_
         ({"ids": np.zeros((4, TOKENS), np.int64)}, "array 'ids' has 2 batches: it must have 6, as others have, or one"),
         (
             {"shift": np.zeros((1, WIDTH), np.float32)},
-            "cannot lower input 'shift': its largest magnitude in calibration is 0.0, from which no grid follows: "
-            "declare one, as in --input shift=int16:-9",
+            "cannot lower input 'shift' of Add node 'Add_moved': its largest magnitude in calibration is 0.0, from "
+            "which no grid follows: declare one, as in --input shift=int16:-9",
+        ),
+        (
+            {"shift": np.full((1, WIDTH), np.nan, np.float32)},
+            "cannot lower input 'shift' of Add node 'Add_moved': its calibration feeds hold NaN or infinite numbers, "
+            "which no integer stands for: replace these",
         ),
     ],
 )
@@ -206,14 +211,14 @@ def test_lower__feeds_that_do_not_fit__are_named(
 
 def test_lower__node_without_a_lowering__is_named_in_one_line(folder: Path, tmp_path: Path) -> None:
     model = embedder()
-    model.graph.node[6].op_type = "Asinh"
+    model.graph.node[6].op_type = "Asin"
     onnx.save(model, tmp_path / "f.onnx")
     command = [sys.executable, "-m", "verifier", "lower", str(tmp_path / "f.onnx"), "--out", str(tmp_path / "e.onnx")]
     done = subprocess.run(
         [*command, "--calibrate", str(folder / "calibrate.npz")], capture_output=True, text=True, timeout=300
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].startswith("error: cannot lower Asinh node 'Tanh_hidden': ")
+    assert done.stderr.splitlines()[-1].startswith("error: cannot lower Asin node 'Tanh_hidden': ")
     assert not (tmp_path / "e.onnx").exists()
 
 

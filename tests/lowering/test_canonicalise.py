@@ -241,3 +241,26 @@ def test_lower__model_without_onnx_operators__is_refused() -> None:
         match=r"^cannot lower the model: it does not import ONNX's own operators: export it with an opset$",
     ):
         lower(model, [], {"x": InputSpec("int16", GRID)})
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+@pytest.mark.parametrize("axis", [-1, 1])
+@pytest.mark.parametrize("output", ["m", "d"])
+def test_lower__statistics_of_layer_normalization__are_those_of_floats(output: str, axis: int, opset: int) -> None:
+    constants = {"w": np.ones((5,) if axis == -1 else (4, 5), np.float32)}
+    nodes = [
+        node("LayerNormalization", ["x", "w"], ["y", "m", "d"], axis=axis),
+        node("Identity", [output], ["out"]),
+    ]
+    exact, floats = both(FloatGraph(nodes, {"x": (3, 4, 5)}, constants, opset=opset))
+    np.testing.assert_allclose(exact, floats, rtol=1e-3, atol=1e-3)
+
+
+def test_lower__mask_of_dropout__is_true_everywhere() -> None:
+    nodes = [
+        node("Dropout", ["x"], ["y", "m"]),
+        node("Cast", ["m"], ["f"], to=TensorProto.FLOAT),
+        node("Add", ["y", "f"], ["out"]),
+    ]
+    exact, floats = both(FloatGraph(nodes, {"x": (3, 4)}))
+    np.testing.assert_array_equal(exact, floats)

@@ -135,8 +135,8 @@ def test_inputs_of__dimension_of_size_zero__is_not_called_symbolic() -> None:
     with pytest.raises(LoweringError) as caught:
         inputs_of(embedder({"ids": (2, 0), "mask": (2, 3)}))
     assert str(caught.value) == (
-        "cannot lower input 'ids': its dimension 1 is 0, so it has no elements: export the model with larger sizes, or "
-        "remove the input"
+        "cannot lower input 'ids' of Gather node 'rows': its dimension 1 is 0, so it has no elements: export the model "
+        "with larger sizes, or remove the input"
     )
 
 

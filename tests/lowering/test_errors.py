@@ -101,12 +101,12 @@ def graph(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = X, **cons
         ),
         (
             graph(
-                node("LayerNormalization", ["x", "w"], ["y", "mean"]),
-                node("Add", ["y", "mean"], ["out"]),
-                w=np.ones(6, np.float32),
+                node("MaxPool", ["x"], ["y", "places"], kernel_shape=[2, 2]),
+                node("Identity", ["places"], ["out"]),
+                inputs={"x": (1, 1, 4, 4)},
             ),
-            "Add node 'Add_out': its operand 'mean' is an output that is not lowered: change the model so that nothing "
-            "reads it",
+            "Identity node 'Identity_out': its operand 'places' is an output that is not lowered: change the model so "
+            "that nothing reads it",
         ),
         (
             graph(node("Gemm", ["x", "y"], ["out"], transB=1, alpha=0.5), inputs=XY),

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from verifier.exact.errors import LoweringError
 from verifier.exact.lowering.control_flow import KnownTensors, expand_control_flow
 from verifier.exact.lowering.fused_attention import FUSED_ATTENTION, written_out
+from verifier.exact.lowering.secondary_outputs import with_outputs
 
 # The domain of onnxruntime's own operators.
 MICROSOFT = "com.microsoft"
@@ -96,19 +97,28 @@ def opset_of(model: onnx.ModelProto) -> int:
     return int(versions[0])
 
 
-def static_shape(info: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """Return an input's shape. Errors: LoweringError for one that is not static."""
+def node_description(node: onnx.NodeProto) -> str:
+    """Return how messages call a node: by its operator and its name or, without one, its first output."""
+    return f"{node.op_type} node {node.name or next(iter(node.output), '')!r}"
+
+
+def static_shape(info: onnx.ValueInfoProto, description: str = "") -> tuple[int, ...]:
+    """Return an input's shape. Errors: LoweringError for one that is not static or has no elements.
+
+    `description` is what the message calls the input, by default its name.
+    """
     tensor = info.type.tensor_type
+    name = description or f"input {info.name!r}"
     if not tensor.HasField("shape"):
-        raise LoweringError(f"input {info.name!r}", "its shape is missing: export the model with fixed sizes")
+        raise LoweringError(name, "its shape is missing: export the model with fixed sizes")
     for axis, dim in enumerate(tensor.shape.dim):
         if not dim.HasField("dim_value") or dim.dim_value < 0:
             key = dim.dim_param or f"{info.name}[{axis}]"
             fix = f"fix it with --dim {key}=N" if axis else f"fix it with --batch N, or with --dim {key}=N"
-            raise LoweringError(f"input {info.name!r}", f"its shape is not static at dimension {axis} ({key}): {fix}")
+            raise LoweringError(name, f"its shape is not static at dimension {axis} ({key}): {fix}")
         if dim.dim_value == 0:
             fix = "export the model with larger sizes, or remove the input"
-            raise LoweringError(f"input {info.name!r}", f"its dimension {axis} is 0, so it has no elements: {fix}")
+            raise LoweringError(name, f"its dimension {axis} is 0, so it has no elements: {fix}")
     return tuple(dim.dim_value for dim in tensor.shape.dim)
 
 
@@ -177,17 +187,28 @@ def _split_fused(model: onnx.ModelProto) -> None:
 
 
 def _written_out(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Return the nodes of the graph, with onnxruntime's attention written out."""
-    fused = [node for node in model.graph.node if node.domain == MICROSOFT and node.op_type in FUSED_ATTENTION]
-    if not fused:
+    """Return the nodes of the graph, with onnxruntime's attention and secondary outputs written out."""
+    if not any(_is_fused_attention(node) or _has_more_outputs(node) for node in model.graph.node):
         return list(model.graph.node)
     opset = opset_of(model)
     shapes = KnownTensors.of(model, opset).shapes
-    return [
-        part
-        for node in model.graph.node
-        for part in (written_out(model.graph, node, shapes, opset) if node in fused else [node])
-    ]
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if _is_fused_attention(node):
+            nodes.extend(written_out(model.graph, node, shapes, opset))
+        elif _has_more_outputs(node):
+            nodes.extend(with_outputs(model.graph, node, shapes, opset))
+        else:
+            nodes.append(node)
+    return nodes
+
+
+def _is_fused_attention(node: onnx.NodeProto) -> bool:
+    return node.domain == MICROSOFT and node.op_type in FUSED_ATTENTION
+
+
+def _has_more_outputs(node: onnx.NodeProto) -> bool:
+    return node.domain in ("", "ai.onnx") and node.op_type in ("Dropout", "LayerNormalization") and any(node.output[1:])
 
 
 # Minimum number of operands of fused operators that are split. One with fewer is invalid; it is left as it is, so that

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from verifier.exact.errors import FeedError, LoweringError
-from verifier.exact.lowering.canonicalise import static_shape, widen
+from verifier.exact.lowering.canonicalise import node_description, static_shape, widen
 
 Array = NDArray[Any]
 # Maximum bytes of a model's weights: protobuf serialises at most 2 GiB, and onnxruntime receives the model as one
@@ -27,11 +27,15 @@ MAX_BYTES = 2**31 - 1
 
 @dataclass(frozen=True)
 class FloatInput:
-    """An input of a float model, with its NumPy dtype."""
+    """An input of a float model, with its NumPy dtype.
+
+    `description` names it in messages, together with the node that reads it first.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    description: str
 
     @property
     def real(self) -> bool:
@@ -66,11 +70,15 @@ def load_float_model(file: Path) -> onnx.ModelProto:
 def inputs_of(model: onnx.ModelProto) -> list[FloatInput]:
     """Return the inputs that have to be fed, in order. Errors: LoweringError for a shape that is not static."""
     weights = {tensor.name for tensor in model.graph.initializer}
+    readers = {name: node for node in reversed(model.graph.node) for name in node.input}
     inputs = []
     for info in model.graph.input:
         if info.name not in weights:
             dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
-            inputs.append(FloatInput(info.name, dtype, static_shape(info)))
+            description = f"input {info.name!r}"
+            if info.name in readers:
+                description += f" of {node_description(readers[info.name])}"
+            inputs.append(FloatInput(info.name, dtype, static_shape(info, description), description))
     return inputs
 
 

@@ -16,7 +16,7 @@ from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.attributes import Attributes, check_unread
 from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.calibrate import Feeds, Range, ranges
-from verifier.exact.lowering.canonicalise import MICROSOFT, canonicalise, opset_of, static_shape
+from verifier.exact.lowering.canonicalise import MICROSOFT, canonicalise, node_description, opset_of, static_shape
 from verifier.exact.lowering.equalise import equalise
 from verifier.exact.lowering.float_node import MASK, FloatNode, LoweringContext, as_constant
 from verifier.exact.lowering.fusion import UNIVARIATE, fuse
@@ -122,7 +122,10 @@ def lower_graph(
     for info in model.graph.output:
         found = context.tensors.get(info.name)
         if found is None:
-            raise LoweringError(f"output {info.name!r}", "it is not lowered: remove it from the model's outputs")
+            producers = [node for node in fused.nodes if info.name in node.output]
+            owner = "".join(f" of {node_description(node)}" for node in producers)
+            reason = "it is not lowered: remove it from the model's outputs"
+            raise LoweringError(f"output {info.name!r}{owner}", reason)
         outputs[info.name] = as_constant(builder, found) if isinstance(found, np.ndarray) else found
     exact = {name: found for name, found in context.tensors.items() if isinstance(found, Value) and name in original}
     return Lowered(builder, outputs, exact, context.ranges)

@@ -57,9 +57,12 @@ def _spec(item: FloatInput, calibration: Sequence[Feeds], dtype: str | None, gri
     dtype = dtype or DEFAULT_FLOAT
     if grid is None:
         magnitude = max(float(np.abs(array, dtype=np.float64).max(initial=0)) for array in seen)
-        if magnitude == 0 or not math.isfinite(magnitude):
+        if not math.isfinite(magnitude):
+            reason = "its calibration feeds hold NaN or infinite numbers, which no integer stands for: replace these"
+            raise LoweringError(item.description, reason)
+        if magnitude == 0:
             raise LoweringError(
-                f"input {item.name!r}",
+                item.description,
                 f"its largest magnitude in calibration is {magnitude}, from which no grid follows: declare one, as in "
                 f"--input {item.name}={dtype}:-9",
             )
