@@ -1,25 +1,29 @@
 """Operators that slide a window over spatial axes: convolutions and poolings.
 
-Lowers AveragePool, Conv, GlobalAveragePool, GlobalMaxPool, MaxPool, over any number of spatial axes. The cells of all
-windows are one look-up. Channels are the last axis while they are gathered, so that the look-up moves whole rows of
-them.
+Lowers AveragePool, Conv, ConvTranspose, GlobalAveragePool, GlobalMaxPool, LpPool, MaxPool, over any number of spatial
+axes. The cells of all windows are one look-up. Channels are the last axis while they are gathered, so that the look-up
+moves whole rows of them.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.exact.lowering.float_node import WIDE_BITS, FloatNode, Operand, as_constant, as_float
+from verifier.exact.lowering.float_node import WIDE_BITS, FloatNode, Operand, absolute, as_constant, as_float
+from verifier.exact.lowering.operators.functions import square_root
 from verifier.exact.lowering.operators.products import constant_bias
 from verifier.exact.program.values import Value
 
 # Bits of what a convolution's weight is multiplied with. Windows have no per-row scaling, and deep networks amplify the
 # rounding errors of their first layers, so this is more than PRODUCT_BITS.
 CONVOLUTION_BITS = 34
+# Bits of what LpPool squares: a square has twice as many, of the 53 less those that the sum over a window needs.
+SQUARED_BITS = 26
 # Axis 2: the cells of gathered windows, and flattened space.
 AXIS_2 = np.array([2], np.int64)
 
@@ -133,18 +137,71 @@ def _in_space(node: FloatNode, rows: Value, shape: tuple[int, ...]) -> Value:
 
 def lower_conv(node: FloatNode) -> list[Operand]:
     """Conv: a matrix product of the windows with the constant weight, which has a scale per output channel."""
-    builder = node.builder
     array = node.require_constant(1, "its weight")
     outputs, inner, *kernel = array.shape
+    windows = _windows(node, node.value(0).shape[2:], tuple(kernel))
+    return [_convolved(node, array.reshape(outputs, inner, -1), windows)]
+
+
+def lower_conv_transpose(node: FloatNode) -> list[Operand]:
+    """ConvTranspose: as Conv, where a window holds the elements that are multiplied into one element of the result."""
+    array = node.require_constant(1, "its weight")
+    inputs, outputs, *kernel = array.shape
     groups = int(node.attributes.get("group", 1))
-    batch, _, *size = node.value(0).shape
-    windows = _windows(node, tuple(size), tuple(kernel))
-    positions, cells = windows.index.shape
+    windows = _transposed_windows(node, node.value(0).shape[2:], tuple(kernel))
+    parts = array.reshape(groups, inputs // groups, outputs, -1).transpose(0, 2, 1, 3)
+    return [_convolved(node, parts.reshape(groups * outputs, inputs // groups, -1), windows)]
+
+
+def _transposed_windows(node: FloatNode, size: tuple[int, ...], kernel: tuple[int, ...]) -> SlidingWindows:
+    """Return, for each element of the result of a ConvTranspose, the elements that are multiplied into it."""
+    rank = len(size)
+    strides = node.attributes.get("strides") or [1] * rank
+    dilations = node.attributes.get("dilations") or [1] * rank
+    node.attributes.get("kernel_shape")  # it is the weight's
+    index = np.zeros([1] * (2 * rank), np.int64)
+    inside = np.ones_like(index, np.bool_)
+    shape = []
+    for axis, (dim, cells, stride, dilation) in enumerate(zip(size, kernel, strides, dilations, strict=True)):
+        before, length = _transposed_extent(node, axis, (dim, stride, (cells - 1) * dilation + 1))
+        steps = np.arange(length)[:, None] + before - np.arange(cells) * dilation
+        place = steps // stride
+        aligned = [1] * (2 * rank)
+        aligned[axis], aligned[rank + axis] = place.shape
+        index = index * dim + place.reshape(aligned)
+        inside = inside & ((steps % stride == 0) & (place >= 0) & (place < dim)).reshape(aligned)
+        shape.append(length)
+    flat = np.where(inside, index, math.prod(size)).reshape(math.prod(shape), math.prod(kernel))
+    return SlidingWindows(flat.astype(np.int32), np.ones_like(flat, np.bool_), tuple(shape), math.prod(size))
+
+
+def _transposed_extent(node: FloatNode, axis: int, lengths: tuple[int, int, int]) -> tuple[int, int]:
+    """Return the leading padding and the length of the result along an axis; `lengths`: operand, stride, kernel."""
+    dim, stride, extent = lengths
+    attributes = node.attributes
+    extra = (attributes.get("output_padding") or [0] * (axis + 1))[axis]
+    full = stride * (dim - 1) + extra + extent
+    mode = bytes(attributes.get("auto_pad", b"NOTSET"))
+    listed, pads = attributes.get("output_shape"), attributes.get("pads")
+    if not listed and mode in (b"NOTSET", b"VALID"):
+        before, after = (pads[axis], pads[len(pads) // 2 + axis]) if pads and mode == b"NOTSET" else (0, 0)
+        return before, full - before - after
+    length = listed[len(listed) - (len(node.value(0).shape) - 2) + axis] if listed else dim * stride
+    total = full - length
+    if total < 0:
+        raise node.fail(f"its windows give {full} elements, fewer than the {length} of its result: give its pads")
+    return (total // 2 if mode == b"SAME_UPPER" else total - total // 2), length
+
+
+def _convolved(node: FloatNode, array: NDArray[Any], windows: SlidingWindows) -> Value:
+    """Emit the products of the windows with a weight [outputs, inputs of a group, cells], plus the bias."""
+    builder = node.builder
+    outputs, inner, cells = array.shape
+    groups = int(node.attributes.get("group", 1))
+    batch, positions = node.value(0).shape[0], windows.index.shape[0]
 
     # The rows of the weight are the cells of a window, each with all channels of a group.
-    weight, scales = builder.scaled_weight(
-        np.ascontiguousarray(array.reshape(outputs, inner, cells).transpose(2, 1, 0)).reshape(-1, outputs)
-    )
+    weight, scales = builder.scaled_weight(np.ascontiguousarray(array.transpose(2, 1, 0)).reshape(-1, outputs))
     if groups > 1:
         parted = builder.reshape(weight, (cells * inner, groups, outputs // groups))
         weight = builder.op("Transpose", parted, perm=[1, 0, 2])
@@ -164,7 +221,7 @@ def lower_conv(node: FloatNode) -> list[Operand]:
             return result
         return builder.op("Add", result, constant_bias(node, node.require_constant(2, "its bias")))
 
-    return [_in_space(node, node.widest_provable(emit, CONVOLUTION_BITS), windows.shape)]
+    return _in_space(node, node.widest_provable(emit, CONVOLUTION_BITS), windows.shape)
 
 
 def _pooling_windows(node: FloatNode) -> SlidingWindows:
@@ -194,6 +251,23 @@ def lower_average_pool(node: FloatNode) -> list[Operand]:
         return builder.op("Mul", builder.op("ReduceSum", cells, builder.constant(AXIS_2), keepdims=0), reciprocals)
 
     return [_in_space(node, node.widest_provable(emit, WIDE_BITS), windows.shape)]
+
+
+def lower_lp_pool(node: FloatNode) -> list[Operand]:
+    """LpPool: the sum of the magnitudes of a window for p = 1, the root of the sum of their squares for p = 2."""
+    builder, power = node.builder, int(node.attributes.get("p", 2))
+    if power not in (1, 2):
+        raise node.fail(f"its p is {power}: use a p of 1 or 2")
+    windows = _pooling_windows(node)
+
+    def emit(bits: int) -> Value:
+        x = as_float(builder, node.fitted(0, bits))
+        terms = absolute(builder, x) if power == 1 else builder.op("Mul", x, x)
+        cells = _gathered(node, terms, windows, 0)
+        total = builder.op("ReduceSum", cells, builder.constant(AXIS_2), keepdims=0)
+        return total if power == 1 else square_root(builder, total)
+
+    return [_in_space(node, node.widest_provable(emit, 53 if power == 1 else SQUARED_BITS), windows.shape)]
 
 
 def lower_global_pool(node: FloatNode) -> list[Operand]:
