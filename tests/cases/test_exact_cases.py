@@ -126,11 +126,6 @@ def test_lower__channel_louder_than_all_others__leaves_them_their_precision_or_i
     assert_right_or_refused(model, feeds, feeds, tolerance=0.25, name="a", declared={"a": ("int32", -14)})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="Cos and Sin of rotary angles read one table of 8192 entries over the whole range, too coarse for it.",
-)
 def test_lower__rotary_angles_of_4096_positions__are_right_or_refused() -> None:
     frequencies = (10_000.0 ** -(np.arange(32) / 32)).astype(np.float32)
     model = float_model(

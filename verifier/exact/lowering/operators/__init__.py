@@ -17,6 +17,7 @@ from verifier.exact.lowering.operators import (
     resize,
     selection,
     shapes,
+    tables,
 )
 
 LOWERINGS: dict[str, Lowering] = {
@@ -117,7 +118,7 @@ LOWERINGS: dict[str, Lowering] = {
     "TopK": selection.lower_top_k,
     "Transpose": shapes.lower_transpose,
     "Trilu": indexing.lower_trilu,
-    "Univariate": functions.lower_univariate,
+    "Univariate": tables.lower_univariate,
     "Unsqueeze": shapes.lower_unsqueeze,
     "Upsample": resize.lower_resize,
     "Where": logic.lower_where,

@@ -1,7 +1,6 @@
-"""Functions of one tensor, and division: tables, square roots, logarithms and quotients.
+"""Square roots, logarithms, powers and division.
 
-Lowers Div, Log, Mod, Pow, Reciprocal, Sqrt and Univariate, the node by which fusion replaces a tree of elementwise
-nodes that is a function of one tensor (activations such as Gelu, Sigmoid or Tanh).
+Lowers Div, Log, Mod, Pow, Reciprocal, Sqrt.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import numpy as np
 
 from verifier.exact.lowering.builder import Builder, grid_for
 from verifier.exact.lowering.float_node import (
-    OPERAND_BITS,
     WIDE_BITS,
     FloatNode,
     Operand,
@@ -20,25 +18,9 @@ from verifier.exact.lowering.float_node import (
     as_constant,
     as_float,
 )
-from verifier.exact.lowering.fusion.univariate import MAX_POWER, Function, Points, is_power
+from verifier.exact.lowering.fusion.univariate import MAX_POWER, is_power
+from verifier.exact.lowering.operators.tables import interpolated
 from verifier.exact.program.values import FLOAT, MAX_STEPS, Value
-
-# Univariate: number of points at which a function is sampled to choose its table.
-SAMPLES = 4001
-# Maximum number of entries of a table that is read at the nearest entry, 2**STEP_BITS of them per unit.
-MAX_ENTRIES = 2**18
-STEP_BITS = 12
-# Number of entries of a table that is interpolated, and bits of the position between two of them.
-INTERPOLATED_ENTRIES = 2**13
-FRACTION_BITS = 12
-# Bits of a table's entries.
-ENTRY_BITS = 24
-# The part of a range next to one of its ends is left out of the table where the function is within 2**-25 of its value
-# at that end. For functions up to 1, this is a quarter of the step of an entry.
-LEVEL_TOLERANCE = 2.0**-25
-# The nearest entry is used without interpolation where entries differ by at most this share of the function's maximum.
-# A gate is level where its last two samples differ by less than this.
-NEAREST_TOLERANCE = 2.0**-12
 
 # Sqrt: number of bits below which floor(sqrt(a)) is exact in float64, and bits of a root below the binary point.
 RADICAND_BITS = 52
@@ -55,104 +37,6 @@ QUOTIENT_BITS = 28
 DIVISOR_BITS = 26
 # Pow: bits of each factor of a power.
 POWER_BITS = 26
-
-
-# Univariate
-
-
-@np.errstate(all="ignore")  # poles and overflows are tested for below
-def lower_univariate(node: FloatNode) -> list[Operand]:
-    """Univariate: f(x) from a table of f over the calibrated range, or x * g(x) from a table of g.
-
-    Most activations are x * g(x) with a gate g that is level at both ends of the range (GELU, SiLU). A table of g keeps
-    the relative error small where x is small.
-    """
-    function = node.context.functions[node.proto.output[0]]
-    reach = node.magnitude(0)
-    points = np.linspace(-reach, reach, SAMPLES)
-    if not np.isfinite(function(points)).all():
-        seen = node.context.range(node.proto.input[0])
-        points = np.linspace(seen.lo, seen.hi, SAMPLES)
-        if not np.isfinite(function(points)).all():
-            raise node.fail(
-                f"its function is not finite everywhere between {seen.lo:g} and {seen.hi:g}: clip its operand"
-            )
-    gate = _gate(function, points)
-    if gate is None:
-        value = as_float(node.builder, node.fitted(0, WIDE_BITS))
-        return [_tabulated(node.builder, value, _bounded(node, function), points)]
-
-    def emit(bits: int) -> Value:
-        x = as_float(node.builder, node.fitted(0, bits))
-        return node.builder.op("Mul", x, _tabulated(node.builder, x, gate, points))
-
-    return [node.widest_provable(emit, OPERAND_BITS)]
-
-
-def _bounded(node: FloatNode, function: Function) -> Function:
-    """Clip a function to its own calibrated range: exp of twice the operand would be far beyond it."""
-    if node.context.range(node.proto.output[0]).magnitude == 0:
-        return function
-    limit = node.output_magnitude
-    return lambda x: np.clip(function(x), -limit, limit)
-
-
-def _gate(function: Function, points: Points) -> Function | None:
-    """Return g with function(x) = x * g(x) if g is below 2 and level at both ends of the range, else None."""
-    small = float(np.abs(points).max()) * 1e-6
-    slope = (function(np.array([small])) - function(np.array([-small]))) / (2 * small)
-    if points[0] > 0 or abs(function(np.zeros(1)).item()) > 1e-9:
-        return None
-
-    def gate(x: Points) -> Points:
-        near = np.abs(x) <= small
-        return np.where(near, slope, function(x) / np.where(near, 1.0, x))
-
-    sampled = gate(points)
-    level = np.abs(sampled[[1, -2]] - sampled[[0, -1]]).max() < NEAREST_TOLERANCE
-    return gate if level and np.abs(sampled).max() < 2 else None
-
-
-def _tabulated(builder: Builder, value: Value, function: Function, points: Points) -> Value:
-    """Emit function(value) from a table over the points' range; outside the range it is the nearest end value."""
-    lo, hi = _varying_part(function, points)
-    sampled = function(np.linspace(lo, hi, SAMPLES))
-    difference = np.abs(np.diff(sampled)).max() * SAMPLES / ((hi - lo) * 2**STEP_BITS)
-    scale = max(float(np.abs(sampled).max()), 1e-9)
-    grid = grid_for(scale, ENTRY_BITS)
-    if difference <= NEAREST_TOLERANCE * scale and (hi - lo) * 2**STEP_BITS < MAX_ENTRIES:
-        first, last = math.floor(lo * 2**STEP_BITS), math.ceil(hi * 2**STEP_BITS)
-        steps = builder.op("Round", builder.scale(value, STEP_BITS))
-        clipped = builder.op("Clip", steps, *(builder.constant(np.array(limit, np.float64)) for limit in (first, last)))
-        index = builder.op("Sub", clipped, builder.constant(np.array(first, np.float64)))
-        return builder.lookup(builder.table(function(np.arange(first, last + 1) / 2.0**STEP_BITS), grid), index)
-    # Linear interpolation between entries that are 2**spacing apart.
-    spacing = math.ceil(math.log2((hi - lo) / INTERPOLATED_ENTRIES))
-    first, last = math.floor(lo / 2.0**spacing), math.ceil(hi / 2.0**spacing)
-    ends = [builder.constant(np.array(limit, np.float64)) for limit in (first, last - 2.0**-FRACTION_BITS)]
-    place = builder.op("Clip", builder.rounded(builder.scale(value, -spacing), -FRACTION_BITS), *ends)
-    entries = builder.quantised(function(np.arange(first, last + 1) * 2.0**spacing), grid)
-    # Rounded to the entries' grid: otherwise a factor multiplied with the result would lose FRACTION_BITS bits.
-    return builder.rounded(_interpolated(builder, place, entries, first, grid), grid)
-
-
-def _varying_part(function: Function, points: Points) -> tuple[float, float]:
-    """Return the part of the range outside of which the function is level."""
-    values = function(points)
-    varying = (np.abs(values - values[0]) > LEVEL_TOLERANCE) & (np.abs(values - values[-1]) > LEVEL_TOLERANCE)
-    indices = np.flatnonzero(varying)
-    if indices.size == 0:
-        return float(points[0]), float(points[-1])
-    return float(points[max(indices[0] - 1, 0)]), float(points[min(indices[-1] + 1, len(points) - 1)])
-
-
-def _interpolated(builder: Builder, place: Value, entries: Points, first: int, grid: int) -> Value:
-    """Interpolate linearly at `place`, a position in a table whose entry 0 stands for the position `first`."""
-    cell = builder.op("Floor", place)
-    index = builder.op("Sub", cell, builder.constant(np.array(first, np.float64)))
-    base = builder.lookup(builder.table(entries[:-1], grid), index)
-    rise = builder.lookup(builder.table(np.diff(entries), grid), index)
-    return builder.op("Add", base, builder.op("Mul", builder.op("Sub", place, cell), rise))
 
 
 # Sqrt
@@ -223,7 +107,7 @@ def _log_of_mantissa(builder: Builder, x: Value) -> Value:
     first = 2 ** (LOG_ENTRY_BITS - place.grid)
     place = builder.clipped(place, first, 2 * first - 1)
     entries = builder.quantised(np.log1p(np.arange(2**LOG_ENTRY_BITS + 1) / 2**LOG_ENTRY_BITS), LOG_GRID)
-    return builder.rounded(_interpolated(builder, place, entries, 2**LOG_ENTRY_BITS, LOG_GRID), LOG_GRID)
+    return builder.rounded(interpolated(builder, place, entries, 2**LOG_ENTRY_BITS, LOG_GRID), LOG_GRID)
 
 
 # Div, Reciprocal, Mod, Pow
