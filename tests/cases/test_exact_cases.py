@@ -52,11 +52,6 @@ def test_lower__dropout_in_training_mode__is_refused() -> None:
         lowered(model, {"a": normal(4, 6)})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="A float input of whole numbers beyond 2**14 arrives on grid 2: ids become multiples of 4.",
-)
 def test_lower__float_input_of_large_ids__selects_the_right_rows_or_is_refused() -> None:
     model = float_model(
         [helper.make_node("Cast", ["a"], ["i"], to=INT64), helper.make_node("Gather", ["w", "i"], ["y"])],

@@ -32,9 +32,10 @@ def specs_for(
 ) -> dict[str, InputSpec]:
     """Choose the encoding of each input: as declared by (dtype, grid or None), otherwise from the calibration feeds.
 
-    Floats default to int16 on a grid that covers twice the calibrated range, integers to int32. Integers that are only
-    0 or 1 in calibration, such as masks and bools, are clipped to 0..1. Errors: LoweringError that names the input and
-    what to declare.
+    Floats default to int16 on a grid that covers twice the calibrated range, integers to int32. Floats that hold whole
+    numbers which that grid would round default to int32 on grid 0. Integers that are only 0 or 1 in calibration, such
+    as masks and bools, are clipped to 0..1. Errors: LoweringError that names the input and what to declare, also where
+    the declared encoding does not hold the numbers of the calibration.
     """
     unknown = sorted(set(declared) - {item.name for item in inputs})
     if unknown:
@@ -54,23 +55,61 @@ def _spec(item: FloatInput, calibration: Sequence[Feeds], dtype: str | None, gri
             raise LoweringError(f"input {item.name!r}", reason)
         narrow = all(np.isin(array, (0, 1)).all() for array in seen)
         return InputSpec(dtype or DEFAULT_INTEGER, 0, *((0, 1) if narrow else ()))
-    dtype = dtype or DEFAULT_FLOAT
+    magnitude = max((float(np.abs(array, dtype=np.float64).max(initial=0)) for array in seen), default=0.0)
     if grid is None:
-        magnitude = max(float(np.abs(array, dtype=np.float64).max(initial=0)) for array in seen)
-        if not math.isfinite(magnitude):
-            reason = "its calibration feeds hold NaN or infinite numbers, which no integer stands for: replace these"
-            raise LoweringError(item.description, reason)
-        if magnitude == 0:
-            raise LoweringError(
-                item.description,
-                f"its largest magnitude in calibration is {magnitude}, from which no grid follows: declare one, as in "
-                f"--input {item.name}={dtype}:-9",
-            )
-        grid = grid_for(INPUT_HEADROOM * magnitude, INTEGER_RANGES[dtype][1].bit_length() + 1)
+        dtype, grid = _grid_of_floats(item, seen, magnitude, dtype)
+    dtype = dtype or DEFAULT_FLOAT
     if abs(grid) > MAX_GRID:
         reason = f"its grid {grid} is out of range: declare one from -{MAX_GRID} to {MAX_GRID}"
         raise LoweringError(f"input {item.name!r}", reason)
+    lo, hi = (math.ldexp(limit, grid) for limit in INTEGER_RANGES[dtype])
+    half = math.ldexp(1, grid - 1)
+    if any(array.size and (array.min() < lo - half or array.max() > hi + half) for array in seen):
+        finer = 0 if _whole(seen) else grid_for(INPUT_HEADROOM * magnitude, 32)
+        raise LoweringError(
+            item.description,
+            f"it reaches {magnitude:g} in calibration, and {dtype} on grid {grid} holds {lo:g} to {hi:g}: declare it "
+            f"as --input {item.name}=int32:{finer}",
+        )
     return InputSpec(dtype, grid)
+
+
+def _grid_of_floats(
+    item: FloatInput, seen: Sequence[NDArray[Any]], magnitude: float, dtype: str | None
+) -> tuple[str, int]:
+    """Choose the dtype, unless it is declared, and the grid of a float input.
+
+    Whole numbers that the grid of DEFAULT_FLOAT would round may be indices, so they get a grid on which they are exact.
+    """
+    if not math.isfinite(magnitude):
+        reason = "its calibration feeds hold NaN or infinite numbers, which no integer stands for: replace these"
+        raise LoweringError(item.description, reason)
+    if magnitude == 0:
+        raise LoweringError(
+            item.description,
+            f"its largest magnitude in calibration is {magnitude}, from which no grid follows: declare one, as in "
+            f"--input {item.name}={dtype or DEFAULT_FLOAT}:-9",
+        )
+    chosen = dtype or DEFAULT_FLOAT
+    grid = grid_for(INPUT_HEADROOM * magnitude, INTEGER_RANGES[chosen][1].bit_length() + 1)
+    if grid <= 0 or not _whole(seen):
+        return chosen, grid
+    if dtype is None and magnitude <= INTEGER_RANGES["int32"][1]:
+        return "int32", 0
+    if magnitude <= INTEGER_RANGES[chosen][1]:
+        return chosen, 0
+    remedy = f"declare it as --input {item.name}=int32:0"
+    if magnitude > INTEGER_RANGES["int32"][1]:
+        remedy = f"scale it down, or declare that grid with --input {item.name}={chosen}:{grid}"
+    raise LoweringError(
+        item.description,
+        f"it holds whole numbers up to {magnitude:g}, which {chosen} would round to multiples of {2**grid}: {remedy}",
+    )
+
+
+def _whole(seen: Sequence[NDArray[Any]]) -> bool:
+    """Return whether all numbers are whole."""
+    return all(bool((np.rint(array) == array).all()) for array in seen)
 
 
 def grids_of_inputs(program: Program) -> dict[str, int]:
