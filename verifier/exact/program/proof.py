@@ -104,11 +104,24 @@ class Program:
         peak = alive
         for position, instruction in enumerate(self.live_instructions):
             alive += sum(8 * self.values[name].size for name in instruction.outputs)
-            peak = max(peak, alive)
+            peak = max(peak, alive + self._working_bytes(instruction))
             for name in {*instruction.inputs, *instruction.outputs} - kept:
                 if name and self.values[name].constant is None and self.last_use.get(name, position) == position:
                     alive -= 8 * self.values[name].size
         return constants + peak
+
+    def _working_bytes(self, instruction: Instruction) -> int:
+        """The bytes that an instruction holds while it runs, beside its operands and results.
+
+        onnxruntime's Where holds a copy of either choice. The engine emits Max, Min and Clip of int64 as one Where
+        after another, of which all but the last have a result of their own.
+        """
+        result = self.values[instruction.outputs[0]]
+        if instruction.op == "Where":
+            return 2 * 8 * result.size
+        if instruction.op in ("Max", "Min", "Clip") and result.dtype == "int64" and len(instruction.inputs) > 1:
+            return (3 if len(instruction.inputs) > 2 else 2) * 8 * result.size
+        return 0
 
 
 def load_program(data: bytes) -> Program:

@@ -183,7 +183,7 @@ class Emitter:
         comparisons = {"Max": ["Less"] * len(others), "Min": ["Greater"] * len(others), "Clip": ["Less", "Greater"]}
         for other, comparison in zip(others, comparisons[op], strict=True):
             current = self.writer.node("Where", [self.writer.node(comparison, [current, other]), other, current])
-        return self.writer.node("Identity", [current])
+        return current
 
     def _mul(self, instruction: Instruction) -> EmittedTensor:
         """Emit Mul; multiplying by a power of two changes the shift alone."""

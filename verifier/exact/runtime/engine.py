@@ -23,6 +23,9 @@ from verifier.exact.runtime.byte_products import exact_here
 from verifier.exact.runtime.emission import emit
 from verifier.exact.runtime.session import PROVIDER, ort, session_options
 
+# Number of elements of an output that are converted to integers at a time: the numbers in between take 512 KiB.
+CONVERTED_ELEMENTS = 2**16
+
 
 class Engine:
     """A program loaded into onnxruntime. One engine must not be used by several threads at once."""
@@ -60,7 +63,14 @@ class Engine:
 
 
 def _q(item: Tensor, array: NDArray[Any]) -> NDArray[np.int64]:
-    """The integers of an output. -0.0 becomes 0 here, before anything is hashed."""
+    """The integers of an output. -0.0 becomes 0 here, before anything is hashed.
+
+    Those of a float64 output take the place of its numbers, so that a large output is in memory once.
+    """
     if item.dtype != FLOAT:
-        return array.astype(np.int64)
-    return np.ldexp(array, -item.grid).astype(np.int64)
+        return array.astype(np.int64, copy=False)
+    numbers, integers = array.reshape(-1), array.reshape(-1).view(np.int64)
+    for start in range(0, array.size, CONVERTED_ELEMENTS):
+        block = slice(start, start + CONVERTED_ELEMENTS)
+        integers[block] = np.ldexp(numbers[block], -item.grid)
+    return integers.reshape(array.shape)

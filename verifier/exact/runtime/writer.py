@@ -26,6 +26,8 @@ class GraphWriter:
         self._initializers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._computed: set[str] = set()  # the results of all nodes
+        self._output_of: dict[str, str] = {}  # result of a node -> the output that it is
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def input(self, name: str, dtype: int, shape: tuple[int, ...]) -> None:
@@ -33,8 +35,15 @@ class GraphWriter:
         self._inputs.append(helper.make_tensor_value_info(name, dtype, shape))
 
     def output(self, name: str, source: str, dtype: int, shape: tuple[int, ...]) -> None:
-        """Declare an output `name` that has the value of the tensor `source`."""
-        self._nodes.append(helper.make_node("Identity", [source], [name]))
+        """Declare an output `name` that has the value of the tensor `source`.
+
+        The result of a node becomes the output itself. Anything else, and a result that is an output already, is
+        copied.
+        """
+        if source in self._computed and source not in self._output_of:
+            self._output_of[source] = name
+        else:
+            self._nodes.append(helper.make_node("Identity", [source], [name]))
         self._outputs.append(helper.make_tensor_value_info(name, dtype, shape))
 
     def node(self, op: str, operands: Sequence[str], attributes: Mapping[str, Attribute] | None = None) -> str:
@@ -49,6 +58,7 @@ class GraphWriter:
         names = [f"v{len(self._nodes)}_{index}" for index in range(count)]
         extra: dict[str, Any] = dict(attributes or {})
         self._nodes.append(helper.make_node(op, operands, names, **extra))
+        self._computed.update(names)
         return names
 
     def constant(self, array: NDArray[Any]) -> str:
@@ -74,7 +84,10 @@ class GraphWriter:
         return self.shared_constant(np.array(number, dtype))
 
     def model(self) -> onnx.ModelProto:
-        """Return the graph as a model."""
+        """Return the graph as a model, in which results that are outputs have the outputs' names."""
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                names[:] = [self._output_of.get(name, name) for name in names]
         graph = helper.make_graph(
             self._nodes, "touchstone", self._inputs, self._outputs, initializer=self._initializers
         )
