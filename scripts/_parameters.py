@@ -1,4 +1,4 @@
-"""What a deployment fixes permanently, by profile, and how the three contracts are deployed with it.
+"""The permanent parameters of a deployment, by profile, and the deployment of the three contracts with them.
 
 `public` holds defaults for networks where money is real; `demo` allows windows of seconds and committees of three, so
 that a whole bounty runs in minutes on a local chain.

@@ -24,7 +24,7 @@ class Snapshot:
     active_seats: int  # that can be drawn
 
     def task(self, task: bytes) -> TaskState:
-        """One task. Errors: UsageError when this deployment does not have it, Unreachable."""
+        """The state of one task. Errors: UsageError when this deployment does not have it, Unreachable."""
         if task not in self.history.tasks:
             raise click.UsageError(
                 f"there is no task 0x{task.hex()} on {_chain.network()} at block {self.block.number}: "

@@ -1,4 +1,4 @@
-"""A sponsor's offer: the options of `task create`, the ranges that the deployment allows, and what has to be paid."""
+"""A sponsor's offer: the options of `task create`, the ranges that the deployment allows, and the payments."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ ERC20 = [
 
 @dataclass(frozen=True)
 class Offer:
-    """What a sponsor chose. Amounts are in wei, of a token in its smallest unit; windows are in seconds."""
+    """The terms that a sponsor chose. Amounts are in wei or a token's smallest unit, windows in seconds."""
 
     reward: int
     token: str | None
@@ -125,7 +125,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def choose(deployed: Deployed, manifest: Manifest, **chosen: Any) -> Offer:
-    """The offer of those options, if the deployment allows it. Errors: UsageError, BadParameter."""
+    """Build the offer from these options and check that the deployment allows it. Errors: UsageError, BadParameter."""
     token, in_coins, in_units = chosen["token"], chosen["reward"], chosen["reward_units"]
     if (token is None) == (in_coins is None) or (token is None) == (in_units is not None):
         raise click.UsageError("give --reward COINS, or --token ADDRESS with --reward-units NUMBER")
@@ -190,7 +190,7 @@ def _check_committee(deployed: Deployed, committee: int) -> None:
 
 
 def describe(offer: Offer, bond_: int) -> str:
-    """The offer in one line, without what is paid in coins."""
+    """Describe the offer in one line, without the payments in coins."""
     windows = ", ".join(f"{name.replace('_', ' ')} {span(length)}" for name, length in offer.windows._asdict().items())
     policy = offer.policy.name.lower()
     text = f"threshold {offer.threshold}, policy {policy}; {offer.committee} seats; windows: {windows}"
@@ -203,7 +203,7 @@ def bond(deployed: Deployed, offer: Offer) -> int:
 
 
 def payments(offer: Offer, bond_: int) -> Sequence[tuple[str, int, str]]:
-    """What is paid in coins, as (label, wei, remark) for the confirmation."""
+    """The payments in coins, as (label, wei, remark) for the confirmation."""
     reserve = ("reserve", offer.reserve, "the unused part is returned")
     if offer.token is not None:
         return [reserve]

@@ -71,6 +71,6 @@ def moment(timestamp: int, now: int) -> str:
 
 
 def short(value: str | bytes) -> str:
-    """The first and last digits of an address or digest, for people to tell two apart."""
+    """Shorten an address or digest to its first and last digits, which are enough to tell two apart."""
     text = value if isinstance(value, str) else to_hex(value)
     return f"{text[:6]}…{text[-4:]}"

@@ -85,7 +85,7 @@ def _show_steps(console: Console, rows: list[tuple[str, str, int | None, str]], 
 
 
 def steps_in_time(state: TaskState, now: int, head: int) -> list[tuple[str, str, int | None, str]]:
-    """Who owes what, until when, and what follows if it is late. Claims, and the votes of a round, share a row."""
+    """Rows of party, step, deadline and effect of lateness. All claims share a row, and all votes of a round do."""
     steps = [step for step in obligations(state, now, head) if not step.late(now)]
     claims = ", ".join(str(step.index) for step in steps if step.action is Action.CLAIM)
     votes = Counter(step.round for step in steps if step.action is Action.CLOSE_VOTE)

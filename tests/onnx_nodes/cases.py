@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 # Tests with more bytes of inputs and outputs do not fit, because the reference interpreter runs every test that fits,
 # in Python. The largest test of onnx 1.23.2 has 750,708 bytes.
-MAX_BYTES = 2**20
+MAX_ARRAY_BYTES = 2**20
 # Element types whose numbers a program's inputs and outputs can hold.
 ELEMENT_TYPES = frozenset(
     getattr(TensorProto, name)
@@ -107,8 +107,8 @@ def _size_obstacle(model: onnx.ModelProto, arrays: Mapping[str, Array]) -> str |
         shape = info.type.tensor_type.shape
         if tuple(dim.dim_value for dim in shape.dim) != arrays[info.name].shape:
             return "it has an input without a static shape"
-    if sum(array.nbytes for array in arrays.values()) > MAX_BYTES:
-        return f"it has more than {MAX_BYTES} bytes of inputs and outputs"
+    if sum(array.nbytes for array in arrays.values()) > MAX_ARRAY_BYTES:
+        return f"it has more than {MAX_ARRAY_BYTES} bytes of inputs and outputs"
     return None
 
 

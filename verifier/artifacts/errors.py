@@ -1,4 +1,4 @@
-"""What can be wrong with an artifact.
+"""Errors about files that are addressed by their digest, and about new files.
 
 ArtifactError
 ├── SchemaError        a list of tensors that no tensor file can have
@@ -46,11 +46,11 @@ class StoreError(ArtifactError):
 
 
 class UriRefused(ArtifactError):
-    """A URI or redirect that leads where untrusted URIs must not lead a verifier."""
+    """A URI or redirect that the policy for untrusted URIs does not allow."""
 
 
 class FetchError(ArtifactError):
-    """No URI gave the file. `reasons` holds (URI, reason) in the order in which they were tried."""
+    """No URI returned the file. `reasons` holds (URI, reason) in the order in which they were tried."""
 
     def __init__(self, digest: bytes, reasons: Sequence[tuple[str, str]]) -> None:
         tried = "; ".join(f"{uri}: {reason}" for uri, reason in reasons) or "no URI is known for it"

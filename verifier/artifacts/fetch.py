@@ -120,7 +120,7 @@ def _allowed(size: int | None, limit: int) -> str:
 
 
 class _Pinned(AbstractResolver):
-    """A resolver that answers with addresses that were checked before, whatever the name."""
+    """A resolver that returns the same checked addresses for every name."""
 
     def __init__(self, addresses: list[str]) -> None:
         self._addresses = addresses

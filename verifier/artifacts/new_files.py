@@ -17,7 +17,7 @@ SECRET_MODE = 0o600  # only the owner may read or write
 
 
 def check_new(*paths: Path | None) -> None:
-    """Check that no path exists, before work whose result could not be written; None is an option that was left out.
+    """Check before long work that none of the paths exists, so that the result can be written; None is skipped.
 
     Errors: TargetExistsError. `new_file` and `new_folder` check again when they create.
     """

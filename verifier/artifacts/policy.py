@@ -31,7 +31,7 @@ _SPECIAL_V4 = tuple(
         "10.0.0.0/8",  # private
         "100.64.0.0/10",  # shared by carrier-grade NAT
         "127.0.0.0/8",  # loopback
-        "168.63.129.16/32",  # a public number that Azure gives to the host of a virtual machine
+        "168.63.129.16/32",  # a public address that Azure uses for the host of a virtual machine
         "169.254.0.0/16",  # link-local, metadata services of clouds
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments
@@ -158,7 +158,7 @@ class Policy:
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is an ordinary one on the public internet. Errors: ValueError for other text."""
+    """Return whether an IP address belongs to the public internet. Errors: ValueError for other text."""
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv4Address):
         return not any(parsed in network for network in _SPECIAL_V4)
@@ -184,7 +184,7 @@ def _check_text(uri: str) -> None:
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that `host` writes; None when it is a name."""
+    """Parse `host` as an IP address; None when it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

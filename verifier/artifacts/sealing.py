@@ -115,7 +115,7 @@ def apply_to_file(key: bytes, source: Path, target: Path) -> None:
 
 
 def unsealed_digest(key: bytes, sealed: Path) -> bytes:
-    """Return the digest of what the key decrypts `sealed` to, without writing the plain bytes anywhere.
+    """Return the digest of the plain bytes that the key decrypts `sealed` to, without writing them to disk.
 
     Errors: ValueError when the key does not have 32 bytes; OSError when the file cannot be read.
     """

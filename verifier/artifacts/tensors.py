@@ -32,11 +32,15 @@ DTYPES = {
     "uint32": "U32",
     "int64": "I64",
 }
-MAX_RANK = 8
-MAX_GRID = 1074  # 2^-1074 is the smallest positive float64, so no float64 lies on a finer grid
+# Maximum number of dimensions, the same as an exact program allows.
+MAX_DIMENSIONS = 8
+# Largest magnitude of a grid exponent: 2^-1074 is the smallest positive float64, so no float64 lies on a finer grid.
+MAX_GRID_EXPONENT = 1074
 MAX_TENSORS = 65_536
-MAX_FILE_BYTES = 1 << 36  # 64 GiB, below the 256 GiB after which ChaCha20's 32-bit block counter would wrap
-LENGTH_BYTES = 8  # of the header's length
+# 64 GiB, below the 256 GiB after which ChaCha20's 32-bit block counter would wrap.
+MAX_FILE_BYTES = 1 << 36
+# Bytes of the header's length at the start of a file.
+LENGTH_BYTES = 8
 
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 
@@ -61,12 +65,12 @@ class TensorSpec:
             )
         if self.dtype not in DTYPES:
             raise SchemaError(f"{self.name}: dtype {self.dtype[:40]!a} is not one of {', '.join(DTYPES)}")
-        if len(self.shape) > MAX_RANK or any(dimension < 1 for dimension in self.shape):
-            raise SchemaError(f"{self.name}: a shape has at most {MAX_RANK} dimensions, each at least 1")
+        if len(self.shape) > MAX_DIMENSIONS or any(dimension < 1 for dimension in self.shape):
+            raise SchemaError(f"{self.name}: a shape has at most {MAX_DIMENSIONS} dimensions, each at least 1")
         if self.nbytes > MAX_FILE_BYTES:
             raise SchemaError(f"{self.name}: larger than the maximum of {MAX_FILE_BYTES} bytes for a file")
-        if abs(self.grid) > MAX_GRID:
-            raise SchemaError(f"{self.name}: the grid exponent must be within ±{MAX_GRID}")
+        if abs(self.grid) > MAX_GRID_EXPONENT:
+            raise SchemaError(f"{self.name}: the grid exponent must be within ±{MAX_GRID_EXPONENT}")
 
     @property
     def width(self) -> int:

@@ -96,7 +96,7 @@ def _quantity(value: Any) -> int:
 
 
 def _read_strings_leniently(w3: Web3) -> None:
-    """Decode text that is not valid UTF-8 with its bytes escaped: contracts accept any bytes as a URI."""
+    """Make web3 escape bytes that are not valid UTF-8 in text: contracts accept any bytes as a URI."""
     registry = w3.codec._registry
     registry.unregister_decoder("string")
     decoder = StringDecoder(handle_string_errors="backslashreplace")  # type: ignore[no-untyped-call]

@@ -41,12 +41,12 @@ def load_abi(name: str) -> list[dict[str, Any]]:
 
 
 def contract_at(client: Client, name: str, address: str) -> Contract:
-    """The contract `name` at that address; nothing is asked of the node."""
+    """The contract `name` at that address; sends no request to the node."""
     return client.w3.eth.contract(address=Web3.to_checksum_address(address), abi=load_abi(name), decode_tuples=True)
 
 
 def read(contract: Contract, function: str, *arguments: Any, block: int | None = None) -> Any:
-    """The result of a view at a block, the newest if none is named. Errors: Unreachable, Reverted."""
+    """Call a view at a block, by default the newest, and return its result. Errors: Unreachable, Reverted."""
     with translated():
         bound = contract.functions[function](*arguments)
         return bound.call(block_identifier="latest" if block is None else block)
@@ -88,19 +88,19 @@ class Contracts:
         )
 
     def task(self, task: bytes, block: int) -> TaskView:
-        """Where a task stands. Errors: Reverted when it does not exist."""
+        """The state of a task. Errors: Reverted when it does not exist."""
         return _view(TaskView, self.bounties, "task", task, block=block)
 
     def inputs(self, task: bytes, block: int) -> bytes:
-        """The digest of what a verdict is about; fixed once the solvers' reveal window is over."""
+        """The digest of what a verdict depends on; fixed once the solvers' reveal window is over."""
         return bytes(read(self.bounties, "inputs", task, block=block))
 
     def panel_of(self, task: bytes, block: int) -> PanelView:
-        """Where the panel of a task stands; zeros before it is convened."""
+        """The state of a task's panel; zeros before the panel is convened."""
         return _view(PanelView, self.panel, "panel", task, block=block)
 
     def round(self, task: bytes, round_: int, block: int) -> RoundView:
-        """One round of voting, the first being 1; zeros when it was not drawn."""
+        """One round of voting, numbered from 1; zeros when its committee was not drawn."""
         return _view(RoundView, self.panel, "round", task, round_, block=block)
 
     def seat(self, stake: bytes, block: int) -> SeatView:
@@ -126,7 +126,7 @@ class Contracts:
         return _call(self.panel, "draw", task, header)
 
     def attest(self, task: bytes, position: int, bitmap: int) -> Call:
-        """Say which files the seat at `position` of the first committee has."""
+        """Attest which files the seat at `position` of the first committee has."""
         return _call(self.panel, "attest", task, position, bitmap)
 
     def close_attestation(self, task: bytes) -> Call:
@@ -138,7 +138,7 @@ class Contracts:
         return _call(self.panel, "commit_verdict", task, round_, position, vote)
 
     def reveal_verdict(self, task: bytes, round_: int, position: int, verdict: bytes, salt: bytes) -> Call:
-        """Open a seat's hidden vote."""
+        """Reveal a seat's hidden vote."""
         return _call(self.panel, "reveal_verdict", task, round_, position, verdict, salt)
 
     def close_vote(self, task: bytes, round_: int, position: int) -> Call:
@@ -150,7 +150,7 @@ class Contracts:
         return _call(self.bounties, "settle", task, outcome, list(scores), evidence)
 
     def cancel(self, task: bytes) -> Call:
-        """End a task that cannot go on."""
+        """Cancel a task for which a ground applies (see `constants.Ground`)."""
         return _call(self.bounties, "cancel", task)
 
     def claim_submission(self, task: bytes, index: int, scores: Sequence[int]) -> Call:
@@ -159,7 +159,7 @@ class Contracts:
 
 
 def _view(cls: type[T], contract: Contract, function: str, *arguments: Any, block: int) -> T:
-    """The struct that a view returns. Errors: Unreachable, also when its numbers make no sense; Reverted."""
+    """Call a view and return its struct. Errors: Unreachable, also when the struct does not fit `cls`; Reverted."""
     answer = read(contract, function, *arguments, block=block)
     with translated():
         return from_abi(cls, answer)

@@ -39,7 +39,7 @@ class EventIndex:
         self._addresses = [contract.address for contract in contracts]
         self._checkpoints: list[tuple[int, bytes]] = []  # (block number, hash) the index was advanced to, oldest first
         self.events: list[Event] = []
-        self.retractions = 0  # counts removals of events: a fold over them has to begin again after each
+        self.retractions = 0  # counts removals of events: a history of them has to be built anew after each
 
     def advance(self, to: Block) -> bool:
         """Follow the chain up to the block `to`; returns whether events were removed. Errors: Unreachable, Refused."""

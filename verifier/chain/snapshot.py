@@ -10,7 +10,7 @@ from verifier.protocol.state import Round, TaskState
 
 
 def read_task(contracts: Contracts, history: History, task: bytes, block: Block) -> TaskState:
-    """The state of a task at that block, to which `history` must have been followed. Errors: Unreachable, Reverted."""
+    """The state of a task at that block; `history` must hold the events up to it. Errors: Unreachable, Reverted."""
     at = block.number
     known = history.tasks[task]
     view = contracts.task(task, at)

@@ -191,11 +191,11 @@ class Sender:
         return self._replace(stuck, useful=True)
 
     def _replace(self, stuck: InFlight, useful: bool) -> Change:
-        """Send it again with higher fees or, unless it is still useful, an empty transfer with its nonce."""
+        """Send it again with higher fees or, if it is not `useful` any more, an empty transfer with its nonce."""
         stuck = replace(stuck, sent_at=time.time())
         raised = [-(-fee * (100 + BUMP_PERCENT) // 100) for fee in (stuck.max_fee, stuck.priority_fee)]
         max_fee = max(raised[0], 2 * self._client.block().base_fee + raised[1])
-        if max_fee > self._fees.max_fee and useful:  # at the cap, all that is left is to keep it known to the node
+        if max_fee > self._fees.max_fee and useful:  # at the cap: keep it known to the node
             return self._again(stuck, TransactionState.REBROADCAST)
         max_fee = min(max_fee, self._fees.max_fee)
         bumped = replace(stuck, max_fee=max_fee, priority_fee=min(max(raised[1], 1), max_fee))
@@ -205,7 +205,7 @@ class Sender:
         return self._again(self._sign(empty), TransactionState.WITHDRAWN)
 
     def _again(self, transaction: InFlight, state: TransactionState) -> Change:
-        """Send again; if the node refuses, that is repeated when the transaction next counts as stuck."""
+        """Send again; a send that the node refuses is repeated when the transaction next counts as stuck."""
         try:
             self._send(transaction)
         except Refused:

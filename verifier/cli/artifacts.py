@@ -142,7 +142,7 @@ def serve_command(folder: Path, host: str, port: int, requests_per_minute: int) 
 
 
 def _key_option(text: str) -> bytes:
-    """Return the key that --key gives in hexadecimal, or the one in the file that it names. Errors: KeyFileError."""
+    """Return the key given by --key: in hexadecimal, or in the file that it names. Errors: KeyFileError."""
     key = sealing.parse_key(text)
     if key is not None:
         return key
@@ -153,7 +153,7 @@ def _key_option(text: str) -> bytes:
 
 
 def _digest_option(text: str) -> bytes:
-    """Return the digest that --plain gives. Errors: ArtifactError."""
+    """Return the digest given by --plain. Errors: ArtifactError."""
     try:
         return digests.from_hex(text)
     except ValueError as error:

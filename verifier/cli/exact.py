@@ -164,7 +164,7 @@ def check(program: Path) -> None:
 
 
 def _facts(program: Program) -> dict[str, Any]:
-    """What `check` and `lower` print of a proven program."""
+    """The figures of a proven program that `check` and `lower` print."""
     return {
         "instructions": program.instruction_counts,
         "macs": program.macs,
@@ -219,9 +219,8 @@ def compare(
     """Compare EXACT.onnx with the FLOAT.onnx that it was lowered from.
 
     Both run on the same feeds: inputs of the float model in an npz file as for `touchstone lower`. Symbolic dimensions
-    have the sizes of the program's inputs. Without --map the
-    grids of the program's inputs are read from the program, which first multiplies each input by its grid; for float
-    inputs declared on grid 0 give the map.
+    have the sizes of the program's inputs. Without --map the grids of the program's inputs are read from the program,
+    which first multiplies each input by its grid; for float inputs declared on grid 0 give the map.
 
     Prints JSON with figures over all batches, each the worst of the `outputs`: `cosine_min` (the smallest cosine of two
     rows along an output's last axis), `max_abs_error`, and `argmax_agreement` (the share of rows with the same largest
@@ -260,7 +259,7 @@ def compare(
 
 
 def _summary(found: Comparison, batches: int, runs: int, threads: int) -> dict[str, Any]:
-    """What `compare` prints."""
+    """The fields that `compare` prints."""
     import onnxruntime  # type: ignore[import-untyped]
 
     return {

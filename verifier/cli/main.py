@@ -44,7 +44,7 @@ COMMANDS: dict[str, str] = {name: place for group in GROUPS.values() for name, p
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is asked for, and lists commands under headings."""
+    """A group that imports a command's module when the command is used, and lists commands under headings."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, in the order of GROUPS, and those that installed kinds add."""

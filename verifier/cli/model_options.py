@@ -11,7 +11,7 @@
 | `X | None`       | as X; without the flag, the default                               |
 
 A field without a default is a required option. A default factory is called when the model is made, so the field's
-description has to say what it gives. A constraint that click cannot express is checked by the model, and the error
+description has to state the value. A constraint that click cannot express is checked by the model, and the error
 names the flag.
 """
 
@@ -129,7 +129,7 @@ def _integer(metadata: list[Any]) -> click.ParamType:
 
 
 def _typed(default: Any) -> Any:
-    """The default as a person would type it."""
+    """The default in the form in which it is typed."""
     if isinstance(default, tuple):
         return ",".join(str(_typed(part)) for part in default)
     return default.value if isinstance(default, Enum) else default

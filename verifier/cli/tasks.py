@@ -50,7 +50,7 @@ def commands_of_kinds() -> dict[str, click.Command]:
 
 
 def _usable_kinds() -> list[Kind[Any, Any]]:
-    """The installed kinds without those that cannot be used, which must not break the help of other commands."""
+    """The installed kinds that can be used; the others must not break the help of other commands."""
     from verifier.tasks import registrations
     from verifier.tasks.errors import KindError
 
@@ -68,7 +68,7 @@ def task_group() -> None:
 
 
 class _Builders(click.Group):
-    """A command per installed kind, made of the kind's model of options."""
+    """A group with a command per installed kind, made from the kind's model of options."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the kinds that can be used; `touchstone kinds` says what is wrong with the others."""

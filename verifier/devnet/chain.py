@@ -39,7 +39,7 @@ class RequestError(Exception):
 
 
 class DevChain:
-    """A chain with one funded account, that of private key 1, and those that are funded at the start.
+    """A chain on which the account of private key 1 and the accounts in `funded` have ether.
 
     It is not thread-safe: only one caller at a time may use it.
     """
@@ -317,7 +317,7 @@ class DevChain:
 
 
 def _with_block(method: str, params: Sequence[Json]) -> list[Json]:
-    """Complete a request's parameters: a missing block and the pending one both mean the latest here."""
+    """Complete a request's parameters: a missing block and "pending" become "latest"."""
     position = {"eth_call": 1, "eth_estimateGas": 1, "eth_getBalance": 1, "eth_getCode": 1, "eth_getStorageAt": 2}
     filled = list(params)
     if method in position:

@@ -1,4 +1,4 @@
-"""The hashes that bind everything said on chain; contracts/modules/commitments.vy has the same functions.
+"""The ids, commitments and digests on chain; contracts/modules/commitments.vy has the same functions.
 
 Every hash is keccak256(abi_encode(tag, ...)) with tag = keccak256("touchstone.<name>.v1"), so that no hash of one kind
 can be read as another. The chain id and the contract's address prevent replay elsewhere. A test compares each function
@@ -26,7 +26,7 @@ def tag(name: str) -> bytes:
 
 
 def stake(chain: int, stakes: str, owner: str, owner_nonce: int) -> bytes:
-    """The id of the seat that `owner` joined with as number `owner_nonce`, counted from 0."""
+    """The id of the seat that `owner` opened as its seat number `owner_nonce`, counted from 0."""
     return _hash("stake", ["uint256", "address", "address", "uint256"], [chain, stakes, owner, owner_nonce])
 
 
@@ -68,7 +68,7 @@ def root(submissions: Iterable[bytes]) -> bytes:
 
 
 def inputs(task_id: bytes, evaluation_set: bytes, root_: bytes, scored: int) -> bytes:
-    """The digest of what a verdict is about.
+    """The digest of what a verdict depends on.
 
     `evaluation_set` is the digest of the opened holdout or, without one, of the practice set. Bit i of `scored` is
     submission i: admitted and revealed.

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 
 class _Described(IntEnum):
-    """An enumeration whose members carry a text that people read."""
+    """An enumeration whose members have a text for people."""
 
     text: str
 

@@ -8,7 +8,7 @@ from verifier.errors import TouchstoneError
 
 
 class ProtocolError(TouchstoneError):
-    """Data about the chain that cannot be right."""
+    """Data about the chain that contradicts itself."""
 
 
 class IncompleteHistory(ProtocolError):

@@ -1,4 +1,4 @@
-"""The fold over the contracts' events: what was said on chain, which the contracts themselves do not keep."""
+"""Builds a history from the contracts' events, which have data that the contracts do not store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission as it was announced and, once revealed, what opens it."""
+    """A submission as it was committed and, once revealed, the plain digest and key that open it."""
 
     index: int
     solver: str
@@ -80,10 +80,10 @@ class TaskHistory:
 
 
 class History:
-    """The state that all events of Stakes, Panel and Bounties add up to, in chain order."""
+    """The tasks and seats that the events of Stakes, Panel and Bounties describe, taken in chain order."""
 
     def __init__(self) -> None:
-        self._folded = 0
+        self._followed = 0
         self.tasks: dict[bytes, TaskHistory] = {}
         self.operators: dict[bytes, str] = {}  # stake -> operator
         self.endpoints: dict[bytes, str] = {}  # stake -> URL of its mirror
@@ -98,8 +98,8 @@ class History:
         return history
 
     def follow(self, events: Sequence[Event]) -> None:
-        """Fold in what was appended to `events` since the last call. Errors: IncompleteHistory."""
-        for event in islice(events, self._folded, None):
+        """Apply the events that were appended to `events` since the last call. Errors: IncompleteHistory."""
+        for event in islice(events, self._followed, None):
             handler = _HANDLERS.get(event.name)
             if handler is not None:
                 try:
@@ -108,7 +108,7 @@ class History:
                     raise IncompleteHistory(
                         f"{event.name} in block {event.block} is about something that was never announced"
                     ) from error
-            self._folded += 1
+            self._followed += 1
 
     def stakes_of(self, operator: str) -> list[bytes]:
         """The stakes that `operator` acts for and that have not left, oldest first."""

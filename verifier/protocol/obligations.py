@@ -1,4 +1,4 @@
-"""Which step of a task is due from whom, until when, and what happens if it is late.
+"""Which party owes which step of a task, until when, and what follows if the step is late.
 
 A pure function of one task's state, the time and the head block. The service's duties and `ape run status` are both
 derived from its answer.
@@ -24,7 +24,7 @@ from verifier.protocol.state import Round, TaskState
 
 
 class Action(Enum):
-    """What is due. The value is the text for people; `Step.text` fills in the fields of the step."""
+    """The action of a step. The value is its text for people, in which `Step.text` fills in the step's fields."""
 
     COMMIT_SUBMISSION = "commit a submission"
     CONVENE = "convene the panel"
@@ -53,7 +53,7 @@ class Action(Enum):
 
 
 class Party(Enum):
-    """Whose step it is. NOBODY: time or blocks must pass first."""
+    """The party that makes a step; NOBODY where time or blocks must pass first."""
 
     SPONSOR = "sponsor"
     SOLVER = "solver"
@@ -106,7 +106,7 @@ class Step:
 
 
 def obligations(state: TaskState, now: int, head: int) -> list[Step]:
-    """Every step that the contracts accept at chain time `now` (seconds), or else what has to be waited for.
+    """Every step that the contracts accept at chain time `now` (seconds), or else what the task waits for.
 
     `head` is the newest block's number: a transaction sent now is mined above it. A step that nobody owes any more but
     that the contracts still accept is included, with its deadline in the past. The list is empty when nothing is left.
@@ -176,7 +176,7 @@ def _judging(state: TaskState, now: int, head: int) -> Iterator[Step]:
 
 
 def _voting(state: TaskState, current: Round, now: int) -> Iterator[Step]:
-    """The seats of a round commit first; those that committed reveal afterwards."""
+    """The votes that the seats of a round owe: first the commitment, then its reveal."""
     voted = {member.stake for member in current.members if (current.number, member.stake) in state.history.votes}
     if now < current.view.commit_closes:
         until, action, lateness = current.view.commit_closes, Action.COMMIT_VERDICT, Lateness.SILENT
@@ -192,7 +192,7 @@ def _voting(state: TaskState, current: Round, now: int) -> Iterator[Step]:
 
 
 def _without_verdict(state: TaskState, current: Round, now: int, head: int) -> Iterator[Step]:
-    """The last drawn round ended without a verdict: another round follows, or the terminal rule."""
+    """The steps after a round without a verdict: another round, or the end by the terminal rule."""
     terminal_at = current.view.reveal_closes + state.delays.terminal
     if now >= terminal_at:
         yield _cancel(Ground.TERMINAL)
@@ -205,7 +205,7 @@ def _without_verdict(state: TaskState, current: Round, now: int, head: int) -> I
 
 
 def _committee(state: TaskState, now: int, head: int, until: int, lateness: Lateness) -> Iterator[Step]:
-    """The next round's committee: convene it, draw it, or convene it again when its block's hash is out of reach."""
+    """The step towards the next committee: convene it, draw it, or convene again when the block's hash is gone."""
     panel = state.panel
     number = state.rounds[-1].number + 1 if state.rounds else 1
     target, last = panel.target_block, panel.target_block + BLOCKHASH_REACH
@@ -225,7 +225,7 @@ def _committee(state: TaskState, now: int, head: int, until: int, lateness: Late
 
 
 def _ended(state: TaskState, now: int, head: int) -> Iterator[Step]:
-    """Seats are released and solvers credited, one call each."""
+    """The calls that release seats and credit solvers, one for each."""
     for round_ in state.rounds:
         for member in round_.members:
             if (round_.number, member.stake) not in state.history.closed:

@@ -1,4 +1,4 @@
-"""One task at one block: its history, the contracts' own answers, and the deadlines that follow from them.
+"""The state of one task at one block: its history, the contracts' views, and the deadlines that follow from them.
 
 Every deadline is the first second at which the step is too late: a step is in time while now < deadline.
 """
@@ -24,13 +24,13 @@ class Round:
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task at one block."""
+    """The state of one task at one block."""
 
     history: TaskHistory
     view: TaskView
     panel: PanelView
     rounds: tuple[Round, ...]  # the drawn ones, oldest first
-    inputs: bytes  # what a verdict would be about; zero before judging
+    inputs: bytes  # digest of what a verdict depends on; zero before judging
     delays: Delays
 
     @property
@@ -89,7 +89,7 @@ class TaskState:
 
     @property
     def void_at(self) -> int:
-        """From when the task can be cancelled if no committee was drawn."""
+        """When the task becomes cancellable, if no committee was drawn."""
         return self.commit_closes + self.delays.void
 
     @property

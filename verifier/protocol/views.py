@@ -38,7 +38,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class TaskView:
-    """IBounties.TaskView: where a task stands. In a bitmap, bit i is submission i."""
+    """IBounties.TaskView: the state of a task. In a bitmap, bit i is submission i."""
 
     sponsor: str
     created_at: int
@@ -58,7 +58,7 @@ class TaskView:
 
 @dataclass(frozen=True)
 class PanelView:
-    """IPanel.PanelView: where the panel of a task stands."""
+    """IPanel.PanelView: the state of a task's panel."""
 
     round: int  # convened last, drawn or not
     status: VerdictStatus
@@ -103,7 +103,7 @@ class SeatView:
 
 @dataclass(frozen=True)
 class Delays:
-    """What a deployment fixes, in seconds."""
+    """Delays that a deployment fixes, in seconds."""
 
     void: int  # after commits close without a committee: the task can be cancelled
     terminal: int  # after the last reveals without a settlement: the terminal rule applies

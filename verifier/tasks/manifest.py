@@ -25,7 +25,7 @@ MAX_URIS = 8
 # Maximum length of an integer literal: no field holds 2^128, which has 39 digits.
 _MAX_DIGITS = 40
 # Maximum nesting depth of the JSON text: a manifest itself nests four levels deep.
-_MAX_DEPTH = 16
+_MAX_NESTING = 16
 
 # Control characters and direction overrides, which could change how a terminal shows the rest of a text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -236,7 +236,7 @@ def _parse_json(data: bytes) -> Any:
     """Parse the JSON text and refuse, with a clear reason, what the canonical form excludes. Errors: ManifestError."""
     try:
         text = data.decode("utf-8")
-        if nesting(text) > _MAX_DEPTH:
+        if nesting(text) > _MAX_NESTING:
             raise ManifestError("manifest: nested too deeply")
         return json.loads(
             text,
