@@ -22,7 +22,7 @@ from verifier.exact.lowering.canonicalise import node_description, static_shape,
 Array = NDArray[Any]
 # Maximum bytes of a model's weights: protobuf serialises at most 2 GiB, and onnxruntime receives the model as one
 # message.
-MAX_BYTES = 2**31 - 1
+MAX_WEIGHT_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class FloatInput:
 def load_float_model(file: Path) -> onnx.ModelProto:
     """Read a float model and convert it to single precision. External data is read from the file's folder.
 
-    Errors: LoweringError for a file that is not a runnable ONNX model or has more than MAX_BYTES of weights.
+    Errors: LoweringError for a file that is not a runnable ONNX model or has more than MAX_WEIGHT_BYTES of weights.
     """
     try:
         model = onnx.load(file)
@@ -58,9 +58,9 @@ def load_float_model(file: Path) -> onnx.ModelProto:
         raise LoweringError(f"{file}", f"it cannot be read: {error}") from error
     widen(model)
     size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    if size > MAX_BYTES:
+    if size > MAX_WEIGHT_BYTES:
         raise LoweringError(
-            f"{file}", f"its weights have {size} bytes, more than {MAX_BYTES}: split the model into parts"
+            f"{file}", f"its weights have {size} bytes, more than {MAX_WEIGHT_BYTES}: split the model into parts"
         )
     if not model.graph.output:
         raise LoweringError(f"{file}", "it has no outputs: export the model with its outputs")

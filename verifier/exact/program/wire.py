@@ -20,7 +20,7 @@ MAX_MESSAGES = 600_000
 # Maximum number of fields in a file, over all messages: 30 times the 100,000 of a lowered SmolLM2-135M.
 MAX_FIELDS = 3_000_000
 # Maximum depth of nested messages. The messages of an exact graph are nested 6 deep.
-MAX_DEPTH = 12
+MAX_NESTING = 12
 # Maximum bytes of a packed list of numbers, which grows at least eightfold in memory. Shapes and axes have 8 numbers of
 # at most 10 bytes.
 MAX_PACKED_BYTES = 1024
@@ -34,10 +34,10 @@ Table = dict[int, "Table | None"]
 
 def check_encoding(data: bytes) -> None:
     """Check that the bytes are a well-formed message within the limits. Errors: NotExactError."""
-    _Walk(data).message(0, len(data), _MODEL, 0)
+    _MessageWalk(data).message(0, len(data), _MODEL, 0)
 
 
-class _Walk:
+class _MessageWalk:
     """One walk through a file, which counts its messages and the fields of all of them."""
 
     def __init__(self, data: bytes) -> None:
@@ -47,8 +47,8 @@ class _Walk:
 
     def message(self, position: int, end: int, table: Table, depth: int) -> None:
         """Check one message, the bytes from position to end, and all messages below it."""
-        if depth > MAX_DEPTH:
-            raise NotExactError("the file", f"it is nested deeper than {MAX_DEPTH} levels")
+        if depth > MAX_NESTING:
+            raise NotExactError("the file", f"it is nested deeper than {MAX_NESTING} levels")
         self._messages += 1
         if self._messages > MAX_MESSAGES:
             raise NotExactError("the file", f"it has more than {MAX_MESSAGES} messages")

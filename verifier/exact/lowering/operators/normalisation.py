@@ -32,7 +32,7 @@ from verifier.exact.lowering.operators.products import (
 from verifier.exact.program.values import Value
 
 # Bits of the radicand, so that with epsilon it stays below 2**52, and of the quotient's numerator, below 2**53.
-RADICAND_BITS = 51
+ROW_RADICAND_BITS = 51
 NUMERATOR_BITS = 52
 # Bits of x before it is centred: depth * x - sum has log2(depth) more.
 INPUT_BITS = 37
@@ -149,11 +149,11 @@ def _unit_rows(node: FloatNode, x: Value, reach: float, epsilon: float) -> Value
 
     # The squares are those of a narrower copy of x: its rounding errors average out over the row.
     wide = builder.fitted(x, reach, WIDE_BITS)
-    narrow = builder.fitted(wide, reach, (RADICAND_BITS - math.ceil(math.log2(depth))) // 2 + 1)
+    narrow = builder.fitted(wide, reach, (ROW_RADICAND_BITS - math.ceil(math.log2(depth))) // 2 + 1)
     squares = builder.op("ReduceSum", builder.op("Mul", narrow, narrow), last_axis(node.builder, x), keepdims=1)
     # A row that was multiplied by a factor has the epsilon times its square.
     epsilons = np.clip(
-        np.rint(np.ldexp(epsilon * row_factors(max_doublings) ** 2, -squares.grid)), 1, 2.0**RADICAND_BITS
+        np.rint(np.ldexp(epsilon * row_factors(max_doublings) ** 2, -squares.grid)), 1, 2.0**ROW_RADICAND_BITS
     )
     if doublings is None:
         row_epsilon = builder.constant(epsilons[0])
