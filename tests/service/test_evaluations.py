@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,8 @@ from verifier.protocol.constants import Outcome, Phase
 from verifier.protocol.history import Opening, Submission, TaskHistory
 from verifier.protocol.state import TaskState
 from verifier.protocol.views import Delays
+from verifier.service import checks
+from verifier.service.checks import FileChecks
 from verifier.service.config import DutiesConfig, SandboxConfig, StoreConfig
 from verifier.service.errors import Retry
 from verifier.service.evaluations import EvaluationRuns, Evaluations, Failed, Pending, Ready, Retries
@@ -32,6 +36,8 @@ from verifier.service.journal import Evaluation, Journal
 from verifier.service.progress import Bars
 from verifier.service.telemetry import Telemetry
 from verifier.service.votes import PanelIdentity
+from verifier.tasks.case import Judgement
+from verifier.tasks.errors import DamagedFile
 
 PANEL = "0x" + "11" * 20
 TASK = b"\x01" * 32
@@ -48,9 +54,11 @@ class Machine:
         telemetry = Telemetry(structlog.get_logger(), Status(0, 60), Bars())
         limits, jobs = store_limits or StoreConfig(), Jobs(4, lambda: None)
         fetches = Fetches(self.store, limits, DutiesConfig().fetch_pause_s, jobs, telemetry.metrics)
-        self.files = Files(self.store, fetches, self.journal)
+        self.checks = FileChecks(self.store, Jobs(1, lambda: None), telemetry)
+        self.files = Files(self.store, fetches, self.checks, self.journal)
         sandbox = Sandbox(SandboxConfig().limits())
-        runs = EvaluationRuns(sandbox, Jobs(1, lambda: None), self.work, Retries(attempts=2, pause_s=0.2), telemetry)
+        self.evaluation_jobs = Jobs(1, lambda: None)
+        runs = EvaluationRuns(sandbox, self.evaluation_jobs, self.work, Retries(attempts=2, pause_s=0.2), telemetry)
         self.evaluations = Evaluations(PanelIdentity(31337, PANEL), self.journal, self.files, runs, telemetry)
         self.holdout = self.sealed(self.program.examples_file(seed=1))
         self.submission = self.sealed(self.program.submission_file(GOOD))
@@ -82,6 +90,12 @@ class Machine:
         view = task_view(Phase.JUDGING, created_at=1, submissions=1, revealed=1)
         panel = panel_view(round=1, attest_closes=5, closed_at=5, admitted=3)
         return TaskState(history, view, panel, (), inputs, Delays(1, 1, 1))
+
+    def other_state(self) -> TaskState:
+        """The state of a second task over the same files."""
+        state, task = self.state(), b"\x09" * 32
+        inputs = commitments.inputs(task, self.holdout.plain, commitments.root([b"c" * 32]), 1)
+        return replace(state, history=replace(state.history, id=task), inputs=inputs)
 
 
 @pytest.fixture
@@ -205,13 +219,149 @@ def test_advance__stored_file_damaged__is_fetched_again_and_judged_as_before(
     assert (found.outcome, found.scores) == (Outcome.SCORED, (machine.program.score(GOOD, seed=1),))
 
 
-def test_discard_damaged__one_bit_flipped__names_and_removes_that_file_alone(machine: Machine) -> None:
+def until_checked(machine: Machine, state: TaskState) -> None:
+    """Check the task's files at every tick until none is left to check."""
+    deadline = time.monotonic() + 30
+    while machine.files.check(state):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_check__one_bit_flipped__removes_that_file_alone_and_logs_it(machine: Machine) -> None:
     state = machine.state()
-    assert machine.files.discard_damaged(state) == []
+    until_checked(machine, state)
+    assert machine.files.fetch_missing(state) == {}
     good = machine.store.get(machine.submission.sealed)
     machine.store.path(machine.submission.sealed).write_bytes(bytes([good[0] ^ 1]) + good[1:])
-    assert machine.files.discard_damaged(state) == ["submission 0"]
+    with structlog.testing.capture_logs() as lines:
+        until_checked(machine, state)
+    assert [line["file"] for line in lines] == [digests.to_hex(machine.submission.sealed)]
     assert machine.files.fetch_missing(state) == {1: "submission 0 (is being fetched)"}
+
+
+def test_check__unreadable_file__is_removed_and_fetched_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = machine.store.path(machine.submission.sealed)
+
+    def fail(path: Path) -> bytes:
+        if path == broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return digests.digest_file(path)
+
+    monkeypatch.setattr(checks, "digest_file", fail)
+    state = machine.state()
+    until_checked(machine, state)
+    assert machine.files.fetch_missing(state) == {1: "submission 0 (is being fetched)"}
+
+
+def test_check__no_descriptor_left__keeps_the_file(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(checks, "digest_file", fail)
+    state = machine.state()
+    for _ in range(20):
+        assert machine.files.check(state) == {0: "sealed holdout", 1: "submission 0"}
+        time.sleep(0.01)
+    assert machine.files.fetch_missing(state) == {}
+
+
+def test_check__unchanged_files__are_hashed_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = []
+
+    def hash_file(path: Path) -> bytes:
+        hashed.append(path)
+        return digests.digest_file(path)
+
+    monkeypatch.setattr(checks, "digest_file", hash_file)
+    state = machine.state()
+    for _ in range(3):  # once for each seat
+        until_checked(machine, state)
+    assert len(hashed) == len(set(hashed)) == 4
+
+
+def test_manifest__unreadable__is_removed_and_fetched_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Store, "get", fail)
+    with pytest.raises(Retry, match=r"^the manifest cannot be read: Input/output error$"):
+        machine.files.manifest(machine.state())
+    assert not machine.store.has(machine.terms.manifest)
+
+
+def test_case__file_vanished__is_retried(machine: Machine) -> None:
+    state = machine.state()
+    assert machine.files.fetch_missing(state) == {}
+    machine.store.remove(machine.submission.sealed)
+    with pytest.raises(Retry, match=r"does not have 0x"):
+        machine.files.case(state)
+
+
+def test_advance__file_damaged_every_time__abstains_after_the_configured_attempts(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, digest = [], machine.submission.sealed
+    good, path = machine.store.get(digest), machine.store.path(digest)
+
+    def find_damage(*_: Any) -> Any:
+        runs.append(time.monotonic())
+        raise DamagedFile(path, digest, bytes(32))
+
+    monkeypatch.setattr(Sandbox, "execute", find_damage)
+    monkeypatch.setattr(Files, "discard", lambda *_: machine.store.put(good))  # it is fetched again at once
+    found = until_decided(machine)
+    assert isinstance(found, Failed)
+    assert found.reason == (
+        "abstains until the service is restarted: the evaluation failed 2 times: the disk or the memory of this "
+        f"machine is damaged: {DamagedFile(path, digest, bytes(32))}"
+    )
+    assert len(runs) == 2
+    assert runs[1] - runs[0] >= 0.2
+
+
+@pytest.mark.parametrize("loss", ["missing", "changed"])
+def test_advance__evidence_lost__evaluates_again(machine: Machine, monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
+    runs, honest = [], Sandbox.execute
+
+    def lose(*arguments: Any) -> Judgement:
+        judgement = honest(*arguments)
+        assert judgement.evidence is not None
+        runs.append(1)
+        if len(runs) == 1 and loss == "missing":
+            judgement.evidence.unlink()
+        elif len(runs) == 1:
+            judgement.evidence.write_bytes(b"other bytes")
+        return judgement
+
+    monkeypatch.setattr(Sandbox, "execute", lose)
+    until_pending(machine, "the evaluation failed and will be tried again: its evidence was lost: ")
+    assert until_ready(machine).scores == (machine.program.score(GOOD, seed=1),)
+    assert len(runs) == 2
+
+
+def test_advance__run_ended_while_another_runs__is_recorded_at_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, go, calls = Sandbox.execute, threading.Event(), []
+
+    def run(*arguments: Any) -> Judgement:
+        calls.append(1)
+        if len(calls) > 1:
+            go.wait(60)
+        return honest(*arguments)
+
+    monkeypatch.setattr(Sandbox, "execute", run)
+    advance(machine)
+    name = f"evaluation:{machine.state().inputs.hex()}"
+    deadline = time.monotonic() + 90
+    while machine.evaluation_jobs.running(name):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert advance(machine, machine.other_state()) == Pending("the evaluation of 1 submission(s) starts")
+    assert isinstance(advance(machine), Ready)
+    go.set()
 
 
 def _refuse(*_: Any) -> None:
@@ -221,11 +371,7 @@ def _refuse(*_: Any) -> None:
 def test_advance__another_one_runs__waits_for_its_turn(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sandbox, "execute", lambda *_: time.sleep(1.0))
     assert advance(machine) == Pending("the evaluation of 1 submission(s) starts")
-    other = machine.state()
-    history = replace(other.history, id=b"\x09" * 32)
-    inputs = commitments.inputs(b"\x09" * 32, machine.holdout.plain, commitments.root([b"c" * 32]), 1)
-    found = advance(machine, replace(other, history=history, inputs=inputs))
-    assert found == Pending("another evaluation is running")
+    assert advance(machine, machine.other_state()) == Pending("another evaluation is running")
 
 
 def test_advance__inputs_do_not_follow_from_the_events__abstains(machine: Machine) -> None:

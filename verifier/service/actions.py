@@ -134,18 +134,26 @@ class Actions:
         return Progress.DONE, None
 
     def _attest(self, state: TaskState, duty: Duty, head: Block) -> Result:
-        """Attest when everything is here; files that are missing get time until shortly before the window ends."""
+        """Attest when everything is here; files that are missing get time until shortly before the window ends.
+
+        Files that are still being checked get time until the last third of that margin. A dry run checks nothing
+        because it signs nothing.
+        """
         assert duty.until is not None
+        unchecked = self._files.check(state) if self._sender is not None else {}
         missing = self._files.fetch_missing(state)
         margin = min(self._timing.attest_margin_s, state.terms.windows.attest / 3)
         if missing and head.timestamp < duty.until - margin:
             raise Retry(f"files are missing: {', '.join(missing.values())}")
         if self._sender is not None and self._sender.busy(duty.key):
             return Progress.WAITING, None
-        damaged = self._files.discard_damaged(state)
-        if damaged:
-            raise Retry(f"files were damaged on this disk and will be fetched again: {', '.join(damaged)}")
-        bits = {OWN_FILES, *(attestation_bit(item.index) for item in state.history.submissions)} - missing.keys()
+        if unchecked and head.timestamp < duty.until - margin / 3:
+            raise Retry(f"files are being compared with their digests: {', '.join(unchecked.values())}")
+        bits = (
+            {OWN_FILES, *(attestation_bit(item.index) for item in state.history.submissions)}
+            - missing.keys()
+            - unchecked.keys()
+        )
         bitmap = sum(1 << bit for bit in bits)
         return self._send(duty, self._contracts.attest(state.id, duty.position, bitmap))
 

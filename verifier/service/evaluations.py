@@ -2,7 +2,8 @@
 
 `Evaluations.advance` is called at every tick that needs an evaluation, and does the next step towards it: it looks into
 the journal, compares the contract's inputs with the task's own events, takes over a run that has ended, or starts one
-when all files are here. What a run found goes into the journal before anything else is done with it.
+when all files are here. The evidence of a finished run goes into the store and its verdict into the journal before
+anything is signed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifier.artifacts.digests import to_hex
 from verifier.execution.executor import EvaluationFailed, Executor
 from verifier.protocol import commitments
 from verifier.protocol.constants import OWN_FILES, attestation_bit
@@ -62,8 +62,8 @@ class Evaluations:
     def advance(self, state: TaskState, seconds: float) -> Ready | Pending | Failed:
         """Do the next step towards the evaluation of the task's inputs, which may start a run, and say how it stands.
 
-        `seconds` is how long the evaluation will be of use. Errors: Retry when the store or the journal cannot be
-        written; the run is then not lost, and the next call records it.
+        `seconds` is how long the evaluation will be of use. Errors: Retry and OSError when the store or the journal
+        cannot be read or written; the run is then not lost, and the next call records it.
         """
         known = self._journal.evaluation(state.inputs)
         if known is not None:
@@ -73,16 +73,17 @@ class Evaluations:
 
         outcome = self._runs.outcome(state.inputs)
         if isinstance(outcome, FinishedRun):
-            return Ready(self._record(state, outcome))
+            try:
+                return Ready(self._record(state, outcome))
+            except DamagedFile as error:
+                self._runs.reject(state.inputs, EvaluationFailed(f"its evidence was lost: {error}"))
+            outcome = self._runs.outcome(state.inputs)
         if isinstance(outcome, DamagedFile):
+            self._telemetry.damaged(outcome)
             self._files.discard(outcome.digest)
-            self._telemetry.logger.warning(
-                "damaged file",
-                task=state.id.hex(),
-                file=to_hex(outcome.digest),
-                note="it was deleted and will be fetched again; if this happens often, check the disk",
-            )
-        elif outcome is not None:
+            outcome = self._runs.outcome(state.inputs)
+        if outcome is not None:
+            assert isinstance(outcome, (Pending, Failed)), "a run is reported once"
             return outcome
 
         missing = self._files.fetch_missing(state)
@@ -95,7 +96,10 @@ class Evaluations:
         return Pending(f"the evaluation of {case.scored} submission(s) starts")
 
     def _record(self, state: TaskState, run: FinishedRun) -> Evaluation:
-        """Put the evidence into the store, then the evaluation into the journal. Errors: Retry."""
+        """Put the evidence into the store, then the evaluation into the journal.
+
+        Errors: Retry; DamagedFile when the evidence cannot be read or has changed.
+        """
         judgement = run.judgement
         if judgement.evidence is not None:
             self._files.adopt(judgement.evidence, judgement.evidence_digest)
@@ -155,6 +159,7 @@ class _Failures:
 
     times: int
     reason: str
+    damage: bool  # a stored file was damaged
     at: float  # monotonic seconds
 
 
@@ -162,7 +167,7 @@ class EvaluationRuns:
     """Runs cases in the background, one at a time, because the operator sized the machine for one.
 
     A run that fails is repeated after a pause, a bounded number of times. Then the service abstains, until it is
-    restarted: a crash is never a verdict.
+    restarted: a crash is never a verdict. A run that found a damaged file counts as failed.
     """
 
     def __init__(self, executor: Executor, jobs: Jobs, work: Path, retries: Retries, telemetry: Telemetry) -> None:
@@ -178,21 +183,22 @@ class EvaluationRuns:
     def outcome(self, inputs: bytes) -> FinishedRun | DamagedFile | Pending | Failed | None:
         """What became of the run on those inputs; None when nothing keeps the caller from starting one.
 
-        A damaged file is reported once. A finished run is reported until `forget`.
+        A damaged file is reported once. A finished run is reported until `forget` or `reject`, whatever else runs.
         """
         name = _job(inputs)
-        if self._last is not None and self._jobs.running(self._last):
-            return Pending("the evaluation is running" if self._last == name else "another evaluation is running")
         ended = self._jobs.outcome(name)
         if ended is not None and ended.error is None:
             run: FinishedRun = ended.value
             return run
         if ended is not None:
             self._jobs.forget(name)
+            self._note_failure(inputs, ended.error, ended.finished_at)
             if isinstance(ended.error, DamagedFile):
                 return ended.error
-            self._note_failure(inputs, ended.error, ended.finished_at)
-        return self._consequence_of_failures(inputs)
+        consequence = self._consequence_of_failures(inputs)
+        if consequence is None and self._last is not None and self._jobs.running(self._last):
+            return Pending("the evaluation is running" if self._last == name else "another evaluation is running")
+        return consequence
 
     def start(self, state: TaskState, case: Case, seconds: float) -> None:
         """Run the case in the background; of use for `seconds`."""
@@ -213,20 +219,26 @@ class EvaluationRuns:
         self._jobs.forget(_job(inputs))
         shutil.rmtree(self._folder(inputs), ignore_errors=True)
 
+    def reject(self, inputs: bytes, error: EvaluationFailed) -> None:
+        """Count a finished run that cannot be recorded as failed, and delete what it left."""
+        self.forget(inputs)
+        self._note_failure(inputs, error, time.monotonic())
+
     def _note_failure(self, inputs: bytes, error: Exception | None, at: float) -> None:
-        """Count failures of the evaluation alone: a full disk, for example, is trouble that may pass."""
+        """Count failed evaluations and damaged files alone: a full disk, for example, is trouble that may pass."""
         times = self._failures[inputs].times if inputs in self._failures else 0
-        if isinstance(error, EvaluationFailed):
+        if isinstance(error, (EvaluationFailed, DamagedFile)):
             times += 1
             self._telemetry.metrics.evaluation_failures.inc()
-        self._failures[inputs] = _Failures(times, str(error), at)
+        self._failures[inputs] = _Failures(times, str(error), isinstance(error, DamagedFile), at)
 
     def _consequence_of_failures(self, inputs: bytes) -> Pending | Failed | None:
         failures = self._failures.get(inputs)
         if failures is None:
             return None
         if failures.times >= self._retries.attempts:
-            failed = f"the evaluation failed {failures.times} times: {failures.reason}"
+            why = "the disk or the memory of this machine is damaged: " if failures.damage else ""
+            failed = f"the evaluation failed {failures.times} times: {why}{failures.reason}"
             return Failed(f"abstains until the service is restarted: {failed}")
         if time.monotonic() - failures.at < self._retries.pause_s:
             return Pending(f"the evaluation failed and will be tried again: {failures.reason}")

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifier.artifacts import tensors
+from verifier.artifacts import digests, tensors
 from verifier.artifacts.digests import from_hex
-from verifier.artifacts.errors import StoreError
+from verifier.artifacts.errors import Misfit, StoreError
 from verifier.artifacts.fetch import artifact_uri
 from verifier.artifacts.store import Store
 from verifier.errors import TouchstoneError
 from verifier.protocol.constants import OWN_FILES, attestation_bit
 from verifier.protocol.history import Submission
 from verifier.protocol.state import TaskState
+from verifier.service.checks import FileChecks
 from verifier.service.errors import Retry, Skip
 from verifier.service.fetches import Fetches, Need
 from verifier.service.journal import Journal
 from verifier.tasks.case import Case, SealedFile, StoredFile
+from verifier.tasks.errors import DamagedFile, UnreadableFile, is_shortage
 from verifier.tasks.manifest import Manifest
 
 # Seconds that a file is kept after the last live task that names it: a reorganisation can bring a task back.
@@ -36,9 +38,10 @@ class Needs:
 class Files:
     """The artifact store as the service uses it."""
 
-    def __init__(self, store: Store, fetches: Fetches, journal: Journal) -> None:
+    def __init__(self, store: Store, fetches: Fetches, checks: FileChecks, journal: Journal) -> None:
         self._store = store
         self._fetches = fetches
+        self._checks = checks
         self._journal = journal
         self._served: frozenset[bytes] = frozenset()
         self._manifests: dict[bytes, Manifest] = {}
@@ -72,6 +75,10 @@ class Files:
             return Manifest.from_bytes(self._store.get(digest))
         except StoreError as error:  # it was damaged, and the store has removed it: it is fetched again
             raise Retry(str(error)) from error
+        except OSError as error:
+            if not is_shortage(error):
+                self.discard(digest)
+            raise Retry(f"the manifest cannot be read: {error.strerror}") from error
         except TouchstoneError as error:
             raise Skip(f"the manifest is not valid: {error}") from error
 
@@ -116,38 +123,45 @@ class Files:
                 missing[need.bit] = f"{need.label} ({self._fetches.request(need)})"
         return missing
 
-    def discard_damaged(self, state: TaskState) -> list[str]:
-        """Read every stored file of the task and delete those that do not have their digest; returns their labels."""
-        damaged = []
+    def check(self, state: TaskState) -> dict[int, str]:
+        """Start checking the stored files of the task; returns attestation bit -> label of a file not checked yet.
+
+        A damaged file is deleted, so that `fetch_missing` fetches it again. Errors: OSError.
+        """
+        unchecked = {}
         for need in self._needs(state).files:
-            try:
-                if self._store.has(need.digest):
-                    self._store.check(need.digest)
-            except StoreError:
+            if not self._store.has(need.digest) or self._checks.request(need.digest):
+                continue
+            if self._store.has(need.digest):
+                unchecked[need.bit] = need.label
+            else:
                 self._manifests.pop(need.digest, None)
-                damaged.append(need.label)
-        return damaged
+        return unchecked
 
     def discard(self, digest: bytes) -> None:
-        """Delete a damaged file, so that it is fetched again."""
-        self._store.remove(digest)
+        """Delete a damaged file, so that it is fetched again. Errors: OSError."""
         self._manifests.pop(digest, None)
+        self._store.remove(digest)
 
     def case(self, state: TaskState) -> Case:
         """Return the files that an evaluation of the task reads; all of them must be here.
 
-        Errors: Retry, Skip as from `manifest`; StoreError when a file is missing.
+        Errors: Retry, Skip as from `manifest`; Retry too when a file is missing.
         """
         terms = state.terms
-        return Case(
-            manifest=self._stored(terms.manifest),
-            program=self._stored(terms.program),
-            evaluation_set=self._evaluation_set(state),
-            submissions=tuple(
-                self._submission(item) if state.scored >> item.index & 1 else None for item in state.history.submissions
-            ),
-            macs=terms.macs,
-        )
+        try:
+            return Case(
+                manifest=self._stored(terms.manifest),
+                program=self._stored(terms.program),
+                evaluation_set=self._evaluation_set(state),
+                submissions=tuple(
+                    self._submission(item) if state.scored >> item.index & 1 else None
+                    for item in state.history.submissions
+                ),
+                macs=terms.macs,
+            )
+        except StoreError as error:  # another process has deleted it since `fetch_missing` found it
+            raise Retry(str(error)) from error
 
     def _stored(self, digest: bytes) -> StoredFile:
         return StoredFile(self._store.path(digest), digest)
@@ -169,10 +183,16 @@ class Files:
         return SealedFile(self._store.path(item.sealed), item.sealed, item.plain, item.key)
 
     def adopt(self, file: Path, digest: bytes) -> None:
-        """Copy a file with that digest into the store. Errors: Retry when the store cannot be written."""
+        """Copy a file with that digest into the store.
+
+        Errors: DamagedFile when it cannot be read or does not have the digest; Retry when the store cannot be written.
+        """
         try:
+            data = _read(file, digest)
             with self._store.writer(expected=digest) as writer:
-                writer.write(file.read_bytes())
+                writer.write(data)
+        except Misfit as error:
+            raise DamagedFile(file, digest, digests.digest(data)) from error
         except OSError as error:
             raise Retry(f"cannot keep {file.name}: {error.strerror}") from error
 
@@ -199,8 +219,17 @@ class Files:
                 live.add(found.evidence)
         self._served = frozenset(live)
         self._fetches.retain(live)
+        self._checks.retain(live)
         self._manifests = {digest: manifest for digest, manifest in self._manifests.items() if digest in live}
         try:
             self._store.remove_unused(live, KEEP_UNUSED_S)
         except OSError as error:
             raise Retry(f"cannot delete unused files from the store: {error.strerror}") from error
+
+
+def _read(file: Path, digest: bytes) -> bytes:
+    """Read a file that must have that digest. Errors: UnreadableFile; OSError when this machine lacks something."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UnreadableFile.from_error(file, digest, error) from error

@@ -22,6 +22,7 @@ from verifier.chain.transactions import FeePolicy, Sender
 from verifier.execution.sandbox import Sandbox
 from verifier.service import keys, votes
 from verifier.service.actions import ActingOperator, Actions
+from verifier.service.checks import FileChecks
 from verifier.service.config import Config
 from verifier.service.errors import Retry, Stop
 from verifier.service.evaluations import EvaluationRuns, Evaluations, Retries
@@ -40,6 +41,8 @@ from verifier.service.votes import PanelIdentity
 NOBODY = "0x0000000000000000000000000000000000000000"
 # Maximum number of fetches that run at once: they mostly wait for hosts, and a slow host must not delay the others.
 MAX_FETCHES = 16
+# Maximum number of files that are checked at once: hashing takes one core, and evaluations need the others.
+MAX_CHECKS = 1
 # Maximum number of evaluations that run at once: the operator sized the machine for one.
 MAX_EVALUATIONS = 1
 # Maximum pause in seconds between two ticks while the node does not answer: a deadline may be minutes away.
@@ -147,7 +150,8 @@ def build(config: Config, client: Client, contracts: Contracts, clock: Clock, lo
         store = Store(config.data / "artifacts")
         jobs = Jobs(MAX_FETCHES, clock.wake)
         fetches = Fetches(store, config.store, config.duties.fetch_pause_s, jobs, telemetry.metrics)
-        files = Files(store, fetches, journal)
+        checks = FileChecks(store, Jobs(MAX_CHECKS, clock.wake), telemetry)
+        files = Files(store, fetches, checks, journal)
         runs = EvaluationRuns(
             Sandbox(config.sandbox.limits()),
             Jobs(MAX_EVALUATIONS, clock.wake),
@@ -201,7 +205,10 @@ def _listen(servers: Servers, config: Config, files: Files, telemetry: Telemetry
 
 
 def loop(service: Service, clock: Clock, poll_s: float) -> None:
-    """Tick until told to stop; a node that does not answer is asked again, less and less often. Errors: Stop."""
+    """Tick until told to stop. Errors: Stop.
+
+    After a tick that failed because of the node or of this machine's disk, the pause before the next one is doubled.
+    """
     pause = poll_s
     while not clock.stopping:
         try:
@@ -209,7 +216,7 @@ def loop(service: Service, clock: Clock, poll_s: float) -> None:
         except ChainError as error:
             service.telemetry.interrupted("node", f"waits for the node: {error}")
             pause = min(2 * pause, MAX_PAUSE_S)
-        except Retry as error:
+        except (Retry, OSError) as error:
             service.telemetry.interrupted("machine", str(error))
             pause = min(2 * pause, MAX_PAUSE_S)
         else:

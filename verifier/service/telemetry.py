@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
+from verifier.artifacts.digests import to_hex
 from verifier.chain.client import Block
 from verifier.chain.transactions import Change, TransactionState
 from verifier.protocol.constants import Outcome
@@ -13,6 +14,7 @@ from verifier.service.journal import Evaluation
 from verifier.service.logs import Decisions, Logger
 from verifier.service.metrics import Metrics
 from verifier.service.progress import Bars
+from verifier.tasks.errors import DamagedFile
 
 _SERVICE_KEYS = frozenset({"tick", "seats", "balance"})  # decisions about the service, not about a duty or a task
 
@@ -48,7 +50,16 @@ class Telemetry:
         """Forget the decisions about all duties and tasks but `keys`."""
         self._decisions.retain(_SERVICE_KEYS.union(keys))
 
-    # Transactions and evaluations
+    # Files, transactions and evaluations
+
+    def damaged(self, error: DamagedFile) -> None:
+        """Log a damaged file that is deleted."""
+        self.logger.warning(
+            "damaged file",
+            file=to_hex(error.digest),
+            reason=str(error),
+            note="it is deleted and fetched again; if this happens often, check the disk and the memory",
+        )
 
     def transaction(self, change: Change) -> None:
         """Log and count something that happened to a transaction."""

@@ -1,7 +1,8 @@
 """The service's whole flow, one tick at a time.
 
-Read one confirmed block, derive the duties from it, do them. A duty that cannot be done now says why, once; nothing
-that goes wrong with one duty or one task keeps the others from being done.
+Read one confirmed block, derive the duties from it, do them. A duty that cannot be done now says why, once, and the
+others are done all the same. A read of the chain that the node cannot serve ends the tick before any duty is done, and
+so does a disk from which unused files cannot be deleted; the next tick tries again.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Service:
     def tick(self) -> None:
         """Read the chain and do every duty that can be done now.
 
-        Errors: ChainError when the node fails and Retry when this machine does (the next tick tries again); Stop.
+        Errors: ChainError when the node fails, Retry or OSError when this machine does (the next tick tries again);
+        Stop.
         """
         head = self.client.block()
         confirmed = self.client.confirmed(head, self.confirmations)
@@ -129,7 +131,7 @@ class Service:
         except Skip as error:
             self.telemetry.decided(duty.key, "skip", str(error), **fields)
             return Progress.SKIPPED
-        except (Retry, Refused) as error:
+        except (Retry, Refused, OSError) as error:
             self.telemetry.decided(duty.key, "wait", str(error), **fields)
             return Progress.WAITING
         if change is not None:

@@ -28,6 +28,11 @@ from verifier.errors import TouchstoneError
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
+def is_shortage(error: OSError) -> bool:
+    """Whether reading a file failed because this machine lacks descriptors or memory, not because of the file."""
+    return error.errno in _SHORTAGES
+
+
 class TaskError(TouchstoneError):
     """The root of the errors about tasks."""
 
@@ -83,7 +88,7 @@ class UnreadableFile(DamagedFile):
     @classmethod
     def from_error(cls, path: Path, digest: bytes, error: OSError) -> UnreadableFile:
         """The error for a file whose reading failed with `error`. Errors: `error` when this machine lacks something."""
-        if error.errno in _SHORTAGES:
+        if is_shortage(error):
             raise error
         return cls(path, digest, error.strerror or str(error))
 
