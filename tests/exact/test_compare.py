@@ -227,7 +227,8 @@ def test_compare__program_of_the_model__is_close_on_other_feeds(folder: Path) ->
     assert said["cosine_min"] > 0.9999
     assert 0 < said["max_abs_error"] < 0.01
     assert said["argmax_agreement"] == 1.0
-    worst = {name: said[name] for name in ("cosine_min", "max_abs_error", "argmax_agreement")}
+    assert 0 < said["scale_error"] < 0.01
+    worst = {name: said[name] for name in ("cosine_min", "scale_error", "max_abs_error", "argmax_agreement")}
     assert said["outputs"] == [{"name": "logits", "shape": [BATCH, CLASSES], **worst}]
     measured = said["measured"]
     assert (measured["batches"], measured["runs"], measured["threads"]) == (BATCHES, 5, 1)
@@ -261,6 +262,17 @@ def test_output_distance__rows_of_zeros_and_infinities__have_figures() -> None:
     assert error.argmax_agreement == 2 / 3
     error.add(np.array([[0.0, 0.0]] * 3), np.array([[1.0, 0.0]] * 3))
     assert (error.cosine_min, error.argmax_agreement) == (0.0, 5 / 6)
+
+
+def test_output_distance__rows_four_times_too_long__show_in_the_scale_error_alone() -> None:
+    error = OutputDistance("y", (3, 2))
+    real = np.array([[3.0, 4.0], [1.0, 1.0], [0.0, 0.0]])
+    error.add(real * np.array([[4.0], [1.0], [1.0]]), real)
+    assert error.cosine_min == pytest.approx(1.0)
+    assert error.argmax_agreement == 1.0
+    assert error.scale_error == pytest.approx(3.0)
+    error.add(real, real)
+    assert error.scale_error == pytest.approx(3.0)
 
 
 def test_output_distance__rows_of_one_element__have_no_cosine() -> None:

@@ -223,9 +223,11 @@ def compare(
     which first multiplies each input by its grid; for float inputs declared on grid 0 give the map.
 
     Prints JSON with figures over all batches, each the worst of the `outputs`: `cosine_min` (the smallest cosine of two
-    rows along an output's last axis), `max_abs_error`, and `argmax_agreement` (the share of rows with the same largest
-    element); cosine and agreement are null where rows have one element. `time_ratio` is the time of a batch, exact to
-    float32 onnxruntime with its default options: the median over pairs of runs, one right after the other.
+    rows along an output's last axis), `scale_error` (the largest difference of their lengths, as a share of the float
+    row's, which a cosine does not show), `max_abs_error`, and `argmax_agreement` (the share of rows with the same
+    largest element); cosine, scale error and agreement are null where rows have one element. `time_ratio` is the time
+    of a batch, exact to float32 onnxruntime with its default options: the median over pairs of runs, one right after
+    the other.
     """
     from verifier.exact import compare as compare_models
     from verifier.exact import load_program
@@ -264,6 +266,7 @@ def _summary(found: Comparison, batches: int, runs: int, threads: int) -> dict[s
 
     return {
         "cosine_min": found.cosine_min,
+        "scale_error": found.scale_error,
         "max_abs_error": found.max_abs_error,
         "argmax_agreement": found.argmax_agreement,
         "time_ratio": round(found.timing.ratio, 3),
@@ -272,6 +275,7 @@ def _summary(found: Comparison, batches: int, runs: int, threads: int) -> dict[s
                 "name": item.name,
                 "shape": list(item.shape),
                 "cosine_min": item.cosine_min,
+                "scale_error": item.scale_error,
                 "max_abs_error": item.max_abs_error,
                 "argmax_agreement": item.argmax_agreement,
             }

@@ -28,14 +28,16 @@ OnStep = Callable[[str, int, int], None]  # (what is being done, steps done, ste
 class OutputDistance:
     """The distance between exact and float results of one output, over all feeds; a row is along the last axis.
 
-    cosine_min: the smallest cosine between an exact row and the float row. argmax_agreement: the share of rows whose
-    largest element is at the same place. Both are None where rows have fewer than two elements. Elements that are
-    infinite or NaN in the float output are left out.
+    cosine_min: the smallest cosine between an exact row and the float row. scale_error: the largest difference of their
+    lengths, as a share of the float row's, which a cosine does not show; rows of zeros in the float output are left
+    out. argmax_agreement: the share of rows whose largest element is at the same place. All three are None where rows
+    have fewer than two elements. Elements that are infinite or NaN in the float output are left out.
     """
 
     name: str
     shape: tuple[int, ...]
     cosine_min: float | None = None
+    scale_error: float | None = None
     max_abs_error: float = 0.0
     argmax_agreement: float | None = None
     _rows: int = 0
@@ -51,6 +53,7 @@ class OutputDistance:
         exact, real = (array.reshape(-1, self.shape[-1]) for array in (exact, real))
         cosine = float(_cosines(exact, real).min())
         self.cosine_min = cosine if self.cosine_min is None else min(self.cosine_min, cosine)
+        self.scale_error = max(self.scale_error or 0.0, _scale_error(exact, real))
         self._rows += len(real)
         self._agreeing += int((exact.argmax(axis=-1) == real.argmax(axis=-1)).sum())
         self.argmax_agreement = self._agreeing / self._rows
@@ -79,6 +82,11 @@ class Comparison:
     def cosine_min(self) -> float | None:
         """The smallest of the outputs' cosines; None where none has rows of two elements."""
         return min((item.cosine_min for item in self.outputs if item.cosine_min is not None), default=None)
+
+    @property
+    def scale_error(self) -> float | None:
+        """The largest of the outputs' scale errors; None where none has rows of two elements."""
+        return max((item.scale_error for item in self.outputs if item.scale_error is not None), default=None)
 
     @property
     def max_abs_error(self) -> float:
@@ -179,6 +187,12 @@ def float_session(model: onnx.ModelProto, threads: int) -> Any:
         return ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime raises exceptions of many types
         raise LoweringError("the float model", f"onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+
+
+def _scale_error(exact: Array, real: Array) -> float:
+    """The largest difference of the lengths of two rows, as a share of the second one's; 0 where that is zero."""
+    found, expected = (np.linalg.norm(array, axis=-1) for array in (exact, real))
+    return float((np.abs(found - expected) / np.where(expected > 0, expected, np.inf)).max(initial=0))
 
 
 def _cosines(a: Array, b: Array) -> Array:

@@ -48,6 +48,7 @@ def page(
         f"<div><b>{_number(summary[name])}</b>{label}</div>"
         for name, label in (
             ("cosine_min", "smallest cosine"),
+            ("scale_error", "scale error"),
             ("max_abs_error", "largest error"),
             ("argmax_agreement", "argmax agreement"),
             ("time_ratio", "time, exact to float32"),
@@ -109,12 +110,12 @@ def _outputs(outputs: Sequence[dict[str, Any]]) -> str:
         [
             _named(item["name"]),
             "×".join(map(str, item["shape"])),
-            *(_number(item[key]) for key in ("cosine_min", "max_abs_error", "argmax_agreement")),
+            *(_number(item[key]) for key in ("cosine_min", "scale_error", "max_abs_error", "argmax_agreement")),
         ]
         for item in outputs
     )
     return "<h2>Outputs</h2>" + _table(
-        ["output", "shape", "smallest cosine", "largest error", "argmax agreement"], rows
+        ["output", "shape", "smallest cosine", "scale error", "largest error", "argmax agreement"], rows
     )
 
 
