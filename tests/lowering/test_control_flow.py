@@ -142,3 +142,16 @@ def test_lower__attention_with_operands_left_out__is_that_of_floats() -> None:
     )
     exact, floats = both(past)
     np.testing.assert_allclose(exact, floats, atol=2e-3)
+
+
+def test_lower__attention_with_a_mask_of_minus_infinity__is_that_of_floats() -> None:
+    masked = graph(
+        node("Reshape", ["x", "s"], ["q"]),
+        node("Attention", ["q", "q", "q", "m"], ["out"]),
+        inputs={"x": (1, 2, 3, 4)},
+        opset=23,
+        s=i64(1, 2, 3, 4),
+        m=np.where(np.tri(3) > 0, 0, -np.inf).astype(np.float32),
+    )
+    exact, floats = both(masked)
+    np.testing.assert_allclose(exact, floats, atol=2e-3)

@@ -6,11 +6,14 @@ Round, Sign, Where, Xor. All results are exact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import onnx
 
 from verifier.exact.lowering.builder import Builder
-from verifier.exact.lowering.float_node import FloatNode, Operand, as_bool, as_float
+from verifier.exact.lowering.float_node import MASK, Array, FloatNode, Operand, as_bool, as_constant, as_float
 from verifier.exact.program.values import BOOL, FLOAT, Value
 
 
@@ -31,17 +34,24 @@ def lower_xor(node: FloatNode) -> list[Operand]:
 def lower_comparison(node: FloatNode) -> list[Operand]:
     """Equal, Less, Greater, LessOrEqual, GreaterOrEqual in float64, to which integers are cast.
 
-    Equal with infinity, by which exporters test the maximum of a masked row, is false: an exact tensor has none.
+    Equal with infinity is false, because an exact tensor has none. Equal with minus infinity, by which exporters test
+    the maximum of a masked row, compares with MASK, which stands for it.
     """
     operands = [node.operand(index) for index in (0, 1)]
-    if node.proto.op_type == "Equal" and any(_is_infinity(operand) for operand in operands):
+    if node.proto.op_type == "Equal" and any(_is_infinity(operand, np.isposinf) for operand in operands):
         return [np.zeros(np.broadcast_shapes(*(operand.shape for operand in operands)), np.bool_)]
-    values = [as_float(node.builder, node.value(index)) for index in (0, 1)]
+    values = [
+        as_constant(node.builder, np.full(operand.shape, MASK))
+        if node.proto.op_type == "Equal" and _is_infinity(operand, np.isneginf)
+        else as_float(node.builder, node.value(index))
+        for index, operand in enumerate(operands)
+    ]
     return [node.builder.op(node.proto.op_type, *values)]
 
 
-def _is_infinity(operand: Operand) -> bool:
-    return isinstance(operand, np.ndarray) and operand.dtype.kind == "f" and bool(np.isposinf(operand).all())
+def _is_infinity(operand: Operand, test: Callable[[Array], Any]) -> bool:
+    """Return whether an operand is a constant of infinities of the sign that `test` asks for."""
+    return isinstance(operand, np.ndarray) and operand.dtype.kind == "f" and bool(test(operand).all())
 
 
 def lower_where(node: FloatNode) -> list[Operand]:
@@ -100,7 +110,10 @@ def lower_cast(node: FloatNode) -> list[Operand]:
 
 
 def lower_cast_like(node: FloatNode) -> list[Operand]:
-    """CastLike: Cast to the dtype of the second operand."""
+    """CastLike: Cast to the dtype of the second operand. Minus infinity stays a constant that its reader interprets."""
+    known = node.constant(0)
+    if known is not None and _is_infinity(known, np.isneginf):
+        return [known]
     return [_cast(node, np.dtype(node.operand(1).dtype))]
 
 
