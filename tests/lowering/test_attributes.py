@@ -38,6 +38,7 @@ def test_lower__attribute_that_changes_the_result_and_is_not_read__is_refused_wi
         helper.make_node("BatchNormalization", ["x", *"wbmv"], ["y"], momentum=0.5),
         helper.make_node("Concat", ["x", "empty"], ["y"], axis=1),
         helper.make_node("Dropout", ["x", "ratio", "off"], ["y"], seed=7),
+        helper.make_node("Dropout", ["x", "nothing", "on"], ["y"], seed=7),
         helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], storage_order=1),
         helper.make_node("ReduceSum", ["x", "axes"], ["y"], noop_with_empty_axes=1),
     ],
@@ -50,6 +51,8 @@ def test_lower__attribute_that_cannot_change_the_result__is_lowered(node: onnx.N
         empty=np.zeros((1, 0, 4, 4), np.float32),
         ratio=np.float32(0.5),
         off=np.bool_(False),
+        nothing=np.float32(0),
+        on=np.bool_(True),
         axes=np.array([1]),
     )
     assert_right(model, IMAGE, IMAGE, tolerance=0.01)

@@ -184,7 +184,8 @@ def lower_dropout(node: FloatNode) -> list[Operand]:
 
 def check_inference(node: FloatNode) -> None:
     """Check that a Dropout is not in training mode, where its result is random. Errors: LoweringError."""
-    if node.has(2) and node.require_constant(2, "its training mode").any():
+    training = node.has(2) and node.require_constant(2, "its training mode").any()
+    if training and (not node.has(1) or node.require_constant(1, "its ratio").any()):
         raise node.fail("it is in training mode, where its result is random: export the model in evaluation mode")
 
 
