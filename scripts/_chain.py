@@ -10,7 +10,7 @@ import click
 from ape.api import AccountAPI, ReceiptAPI
 from ape.cli import ConnectedProviderCommand
 from ape.contracts import ContractInstance
-from ape.exceptions import ApeException, ContractLogicError
+from ape.exceptions import ApeException, ConfigError, ContractLogicError, ProviderError
 from ape.logging import LogLevel, logger
 from eth_utils.address import is_address, to_checksum_address
 from ethpm_types import ContractType
@@ -29,13 +29,21 @@ NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class Command(ConnectedProviderCommand):
-    """A command on the chain that --network names. It prints an expected error as one line."""
+    """A command on the chain that --network names. It prints an expected error, ape's included, as one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with logger.at_level(LogLevel.ERROR):  # hides ape's messages about connecting and signing
                 return super().invoke(ctx)
         except TouchstoneError as error:
+            raise click.ClickException(str(error)) from error
+        except (ConfigError, ProviderError) as error:
+            reason = str(error).rstrip(".")
+            raise click.ClickException(
+                f"{reason}. Check --network, export its node's URL (SEPOLIA_RPC_URL or DEVNET_RPC_URL), and check that "
+                "the node runs."
+            ) from error
+        except ApeException as error:
             raise click.ClickException(str(error)) from error
 
 

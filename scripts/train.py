@@ -16,10 +16,20 @@ from verifier.tasks import Manifest, Trainer, find_kind, load_manifest
 
 
 @click.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.option("--task", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option(
+    "--task", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The task's manifest; required."
+)
 @click.pass_context
-def main(ctx: click.Context, task: Path) -> None:
-    """Run the trainer of the task's kind with all other arguments."""
+def main(ctx: click.Context, task: Path | None) -> None:
+    """Run the example trainer of the task's kind.
+
+    The other options depend on the kind: add --help to --task FILE to see them.
+    """
+    if task is None:
+        if "--help" not in ctx.args:
+            raise click.UsageError("Missing option '--task': the manifest of the task to train for.")
+        click.echo(ctx.get_help())
+        return
     try:
         manifest = load_manifest(task)
         trainer = find_kind(manifest.kind).trainer

@@ -212,6 +212,21 @@ def test_scripts__no_record__say_how_to_get_one(wallets: Wallets, tmp_path: Path
     assert "run `ape run deploy --network …` to make a deployment of your own" in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:1", "No (supported) node found on 'http://127.0.0.1:1'"),
+        ("", "Missing URI for network 'sepolia' on 'ethereum'"),
+    ],
+)
+def test_scripts__no_node__say_in_one_line_what_to_check(tmp_path: Path, url: str, reason: str) -> None:
+    said = Wallets(tmp_path, url).refused("status")
+    assert said == (
+        f"Error: {reason}. Check --network, export its node's URL (SEPOLIA_RPC_URL or DEVNET_RPC_URL), and check that "
+        "the node runs."
+    )
+
+
 def test_sending__without_yes__asks_and_sends_nothing(deployed: str, wallets: Wallets, people: dict[str, Any]) -> None:
     operator = people["owner"].address
     done = wallets.run("stake", "join", f"--operator={operator}", "--account=owner", "--passphrase-file=/dev/null")
