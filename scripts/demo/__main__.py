@@ -78,7 +78,7 @@ def play(shell: Shell, chain: str) -> None:
     shell.title("The sponsor escrows the reward, and the solvers commit")
     parties.create_task(shell, market, manifest_uri, pace)
     parties.commit(shell, [uri for uri, _ in prepared])
-    _wait_for_the_committee(market, pace)
+    _wait_for_the_committee(market)
 
     shell.title("The sponsor reveals the holdout, and the solvers reveal their submissions")
     parties.reveal_holdout(shell)
@@ -86,7 +86,7 @@ def play(shell: Shell, chain: str) -> None:
     parties.status(shell)
 
     shell.title("The verifiers evaluate, commit their verdicts and reveal them")
-    _wait_for_the_verdict(market, pace)
+    _wait_for_the_verdict(market)
     parties.status(shell)
 
     shell.title("Everyone withdraws")
@@ -101,9 +101,8 @@ def play(shell: Shell, chain: str) -> None:
     shell.console.print(f"\nthe demo took {span(round(summary['seconds']))}; this summary is in {shown(RESULT)}")
 
 
-def _wait_for_the_committee(market: Market, pace: parties.Pace) -> None:
-    windows = pace.windows()
-    commits_close = market.view().created_at + windows.commit
+def _wait_for_the_committee(market: Market) -> None:
+    commits_close = market.state().commit_closes
     market.wait("commits close", lambda: market.now() >= commits_close, lambda: commits_close)
     market.wait("the services convene the panel and draw a committee", lambda: market.panel().attest_closes != 0)
     closes = market.panel().attest_closes
@@ -116,9 +115,10 @@ def _wait_for_the_committee(market: Market, pace: parties.Pace) -> None:
             raise DemoError(f"the committee did not admit everything: bit {bit} of {admitted:b} is not set")
 
 
-def _wait_for_the_verdict(market: Market, pace: parties.Pace) -> None:
+def _wait_for_the_verdict(market: Market) -> None:
     seats = setup.VERIFIERS
-    opens = market.view().holdout_revealed_at + pace.windows().reveal
+    opens = market.state().reveal_closes
+    assert opens is not None, "the sponsor has revealed the holdout"
     market.wait("the solvers' reveal window ends", lambda: market.now() >= opens, lambda: opens)
     votes = market.round()
     market.wait(

@@ -14,6 +14,10 @@ from scripts._units import span
 from scripts.demo.shell import DemoError, Shell
 from verifier.chain.client import Client
 from verifier.chain.contracts import Contracts
+from verifier.chain.events import EventIndex
+from verifier.chain.snapshot import read_task
+from verifier.protocol.history import History
+from verifier.protocol.state import TaskState
 
 POLL_S = 0.5  # half of the chain's block time
 MAX_WAIT_S = 900.0  # for one step, whether or not it has a deadline of its own
@@ -35,6 +39,14 @@ class Market:
     def events(self, contract: Contract, name: str) -> list[Any]:
         """Return the arguments of all events of that name, oldest first."""
         return [entry["args"] for entry in contract.events[name]().get_logs(from_block=0)]
+
+    def state(self) -> TaskState:
+        """Return the task at the newest block, with its deadlines. Errors: ChainError."""
+        contracts, client = self.contracts, self.contracts.client
+        block = client.block()
+        index = EventIndex(client, [contracts.stakes, contracts.panel, contracts.bounties])
+        index.advance(block)
+        return read_task(contracts, History.of(index.events), self.task, block)
 
     def view(self) -> Any:
         """Return the task's IBounties.TaskView."""
