@@ -94,7 +94,7 @@ def test_build__submission__has_the_layers_of_the_encoder_and_the_head(task: Bui
 def test_build__program_that_disagrees_with_the_model__writes_nothing(
     options: ClassifyOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("verifier.tasks.kinds.classify.program.HEADROOM", 2.0**-6)  # everything saturates
+    monkeypatch.setattr("verifier.exact.lowering.builder.WEIGHT_BITS", 3)  # far too few to hold the model's weights
     with pytest.raises(BuildError, match=DISAGREES):
         build(options, tmp_path / "task")
     assert not (tmp_path / "task").exists()
