@@ -23,10 +23,10 @@ from verifier.protocol.constants import Outcome, Phase
 from verifier.protocol.history import Opening, Submission, TaskHistory
 from verifier.protocol.state import TaskState
 from verifier.protocol.views import Delays
-from verifier.service import checks
+from verifier.service import checks, fetches
 from verifier.service.checks import FileChecks
 from verifier.service.config import DutiesConfig, SandboxConfig, StoreConfig
-from verifier.service.errors import Retry
+from verifier.service.errors import Retry, Skip
 from verifier.service.evaluations import EvaluationRuns, Evaluations, Failed, Pending, Ready, Retries
 from verifier.service.fetches import Fetches
 from verifier.service.files import Files
@@ -38,6 +38,7 @@ from verifier.service.telemetry import Telemetry
 from verifier.service.votes import PanelIdentity
 from verifier.tasks.case import Judgement
 from verifier.tasks.errors import DamagedFile
+from verifier.tasks.manifest import Manifest
 
 PANEL = "0x" + "11" * 20
 TASK = b"\x01" * 32
@@ -420,3 +421,48 @@ def test_keep__live_task__serves_its_files_and_deletes_others_only_when_old(mach
     assert machine.store.has(other)
     machine.store.remove_unused([machine.submission.sealed], older_than_s=-1.0)
     assert list(machine.store) == [machine.submission.sealed]
+
+
+def test_fetch_missing__one_digest_announced_twice__both_uris_are_tried(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise whoever names a rival's file first, with a URI where nothing is, keeps it from being fetched."""
+    asked: set[tuple[str, ...]] = set()
+    monkeypatch.setattr(fetches, "fetch", lambda uris, *_: asked.add(tuple(uris)))
+    state = machine.state()
+    copy = replace(state.history.submissions[0], index=1, uri="https://127.0.0.1/honest")
+    history = replace(state.history, submissions=[*state.history.submissions, copy])
+    machine.store.remove(machine.submission.sealed)
+    machine.files.fetch_missing(replace(state, history=history))
+    deadline = time.monotonic() + 30
+    while len(asked) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert asked == {("https://127.0.0.1/y",), ("https://127.0.0.1/honest",)}
+
+
+def test_fetch_missing__store_cannot_say_of_one_file__names_that_file_alone(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has = machine.store.has
+
+    def fail_for_submission(digest: bytes) -> bool:
+        if digest == machine.submission.sealed:
+            raise OSError(errno.EIO, "Input/output error")
+        return has(digest)
+
+    monkeypatch.setattr(machine.store, "has", fail_for_submission)
+    assert machine.files.fetch_missing(machine.state()) == {
+        1: "submission 0 (the store cannot be read: Input/output error)"
+    }
+    assert machine.files.check(machine.state())[1] == "submission 0"
+
+
+def test_manifest__invalid__is_parsed_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    manifest = machine.store.put(b"{}")
+    honest = Manifest.from_bytes
+    monkeypatch.setattr(Manifest, "from_bytes", lambda data: parsed.append(data) or honest(data))
+    for _ in range(2):
+        with pytest.raises(Skip, match="the manifest is not valid"):
+            machine.files.manifest(machine.state(manifest=manifest))
+    assert parsed == [b"{}"]

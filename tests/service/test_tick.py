@@ -14,7 +14,7 @@ from verifier.protocol.constants import Phase
 from verifier.protocol.history import Event, History
 from verifier.service.actions import Progress
 from verifier.service.duties import Duty, DutyKind
-from verifier.service.errors import Stop
+from verifier.service.errors import Retry, Stop
 from verifier.service.run import Clock, loop
 from verifier.service.tick import Service
 
@@ -29,6 +29,18 @@ def test_follow__events_begin_after_the_deployment__stops_and_names_the_setting(
 
 def fail(*_: Any) -> Any:
     raise OSError(errno.EIO, "Input/output error")
+
+
+def test_keep_files__store_cannot_be_tidied__is_told_and_stops_nothing() -> None:
+    told: list[tuple[str, bool, str]] = []
+
+    def refuse(_: Any) -> None:
+        raise Retry("cannot delete unused files from the store: Read-only file system")
+
+    telemetry = SimpleNamespace(attention=lambda *what: told.append(what))
+    service = cast(Any, SimpleNamespace(files=SimpleNamespace(keep=refuse), telemetry=telemetry))
+    Service._keep_files(service, [])
+    assert told == [("store", True, "cannot delete unused files from the store: Read-only file system")]
 
 
 def test_perform__disk_fails_in_one_duty__waits_with_the_reason() -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,21 @@ def test_judge__trouble_of_this_machine__is_raised_and_never_a_verdict(
 def test_judge__invalid_manifest__is_raised(tmp_path: Path) -> None:
     with pytest.raises(ManifestError):
         judged(tmp_path, Program(), manifest=stored(tmp_path, "none", b"{}"))
+
+
+def test_read__file_grows_while_it_is_read__is_read_whole(tmp_path: Path) -> None:
+    """A pipe says that it has no bytes: what is judged must still be everything that was hashed."""
+    pipe, data = tmp_path / "pipe", bytes(range(256)) * 1_000
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    assert judging._read(pipe, len(data), digests.digest(data)) == data
+    writer.join(30)
+
+
+def test_read__file_longer_than_allowed__is_cut_behind_the_limit(tmp_path: Path) -> None:
+    file = stored(tmp_path, "long", bytes(5_000))
+    assert len(judging._read(file.path, 1_000, file.digest)) == 1_001
 
 
 def _flip_a_bit(file: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from verifier.artifacts.fetch import fetch
 from verifier.artifacts.policy import Policy, printable
@@ -47,6 +48,7 @@ class Fetches:
         self._pause_s = pause_s  # between two attempts to get one file
         self._jobs = jobs
         self._metrics = metrics
+        self._requested: dict[str, bytes] = {}  # job -> digest of its file
         self._policy = Policy(
             allow_hosts=limits.allow_hosts,
             ipfs_gateway=limits.ipfs_gateway,
@@ -58,7 +60,8 @@ class Fetches:
         limit = need.size if need.size is not None else MAX_MANIFEST_BYTES
         if limit > self._limits.max_file_bytes:
             return f"it has up to {limit} bytes, store.max_file_bytes is {self._limits.max_file_bytes}"
-        name = _job(need.digest)
+        name = _job(need)
+        self._requested[name] = need.digest
         outcome = self._jobs.outcome(name)
         if outcome is None or time.monotonic() - outcome.finished_at >= self._pause_s:
             if limit + self._store.total_bytes() > self._limits.max_bytes:
@@ -70,7 +73,8 @@ class Fetches:
 
     def retain(self, digests: Collection[bytes]) -> None:
         """Forget how the fetches of all other files ended."""
-        self._jobs.retain({_job(digest) for digest in digests})
+        self._requested = {name: digest for name, digest in self._requested.items() if digest in digests}
+        self._jobs.retain(self._requested.keys())
 
     def _fetch(self, need: Need, limit: int) -> None:
         timeout_s = min(self._limits.timeout_s, MIN_TIMEOUT_S + limit / MIN_BYTES_PER_S)
@@ -82,5 +86,11 @@ class Fetches:
         self._metrics.fetches.labels("fetched").inc()
 
 
-def _job(digest: bytes) -> str:
-    return f"fetch:{digest.hex()}"
+def _job(need: Need) -> str:
+    """Name the job by the file, its size and its URIs.
+
+    Two tasks or submissions can name one file. If they shared a job, whoever names it first with a URI where nothing is
+    could keep the other's URI from ever being tried.
+    """
+    source = sha256(repr((need.size, need.uris)).encode()).hexdigest()[:16]
+    return f"fetch:{need.digest.hex()}:{source}"

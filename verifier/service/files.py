@@ -45,6 +45,7 @@ class Files:
         self._journal = journal
         self._served: frozenset[bytes] = frozenset()
         self._manifests: dict[bytes, Manifest] = {}
+        self._invalid_manifests: dict[bytes, str] = {}  # digest -> reason: a file of that digest stays invalid
 
     # What a task needs
 
@@ -69,18 +70,23 @@ class Files:
         return manifest
 
     def _read_manifest(self, digest: bytes) -> Manifest:
-        if not self._store.has(digest):
-            raise Retry("the manifest is not here yet")
+        if digest in self._invalid_manifests:
+            raise Skip(self._invalid_manifests[digest])
         try:
-            return Manifest.from_bytes(self._store.get(digest))
+            data = self._store.get(digest) if self._store.has(digest) else None
         except StoreError as error:  # it was damaged, and the store has removed it: it is fetched again
             raise Retry(str(error)) from error
         except OSError as error:
             if not is_shortage(error):
                 self.discard(digest)
             raise Retry(f"the manifest cannot be read: {error.strerror}") from error
+        if data is None:
+            raise Retry("the manifest is not here yet")
+        try:
+            return Manifest.from_bytes(data)
         except TouchstoneError as error:
-            raise Skip(f"the manifest is not valid: {error}") from error
+            self._invalid_manifests[digest] = f"the manifest is not valid: {error}"
+            raise Skip(self._invalid_manifests[digest]) from error
 
     def _needs(self, state: TaskState) -> Needs:
         terms = state.terms
@@ -119,23 +125,29 @@ class Files:
         needs = self._needs(state)
         missing = dict(needs.unknown)
         for need in needs.files:
-            if not self._store.has(need.digest):
-                missing[need.bit] = f"{need.label} ({self._fetches.request(need)})"
+            try:
+                if not self._store.has(need.digest):
+                    missing[need.bit] = f"{need.label} ({self._fetches.request(need)})"
+            except OSError as error:  # of this file alone: the others are not to wait for it
+                missing[need.bit] = f"{need.label} (the store cannot be read: {error.strerror})"
         return missing
 
     def check(self, state: TaskState) -> dict[int, str]:
         """Start checking the stored files of the task; returns attestation bit -> label of a file not checked yet.
 
-        A damaged file is deleted, so that `fetch_missing` fetches it again. Errors: OSError.
+        A damaged file is deleted, so that `fetch_missing` fetches it again.
         """
         unchecked = {}
         for need in self._needs(state).files:
-            if not self._store.has(need.digest) or self._checks.request(need.digest):
-                continue
-            if self._store.has(need.digest):
+            try:
+                if not self._store.has(need.digest) or self._checks.request(need.digest):
+                    continue
+                if self._store.has(need.digest):
+                    unchecked[need.bit] = need.label
+                else:
+                    self._manifests.pop(need.digest, None)
+            except OSError:  # of this file alone: the others are not to wait for it
                 unchecked[need.bit] = need.label
-            else:
-                self._manifests.pop(need.digest, None)
         return unchecked
 
     def discard(self, digest: bytes) -> None:
@@ -221,6 +233,7 @@ class Files:
         self._fetches.retain(live)
         self._checks.retain(live)
         self._manifests = {digest: manifest for digest, manifest in self._manifests.items() if digest in live}
+        self._invalid_manifests = {d: reason for d, reason in self._invalid_manifests.items() if d in live}
         try:
             self._store.remove_unused(live, KEEP_UNUSED_S)
         except OSError as error:

@@ -59,7 +59,7 @@ class Service:
         self._poll_transactions(confirmed)
 
         states = self._read_tasks(history, confirmed)
-        self.files.keep(states)
+        self._keep_files(states)
         duties = self._derive(states, head)
         done: Counter[tuple[str, str]] = Counter()
         for state, duty in duties:
@@ -69,6 +69,15 @@ class Service:
         self.telemetry.read(head, confirmed, len(states), done)
         self._read_accounts(history, confirmed)
         self.telemetry.completed(head, confirmed)
+
+    def _keep_files(self, states: list[TaskState]) -> None:
+        """Tidy the store. What goes wrong with it is told to the operator and keeps no duty from being done."""
+        try:
+            self.files.keep(states)
+        except Retry as error:
+            self.telemetry.attention("store", True, str(error))
+        else:
+            self.telemetry.attention("store", False, "")
 
     def _follow(self, confirmed: Block) -> History:
         """Return the contracts' history up to the confirmed block. Errors: ChainError, Stop.

@@ -258,24 +258,30 @@ def read_tensors(file: StoredFile | SealedFile | Path, schema: Schema) -> Tensor
 def _read(path: Path, max_bytes: int, digest: bytes | None) -> bytes:
     """Read a file and verify the digest of all its bytes.
 
-    Of a file that is too long, the first `max_bytes` + 1 bytes are returned: enough for the caller to refuse it.
+    What is returned is what was hashed, also when the file changes its size while it is read. Of a file that is too
+    long, the first `max_bytes` + 1 bytes are returned: enough for the caller to refuse it.
     Errors: DamagedFile when the digest is known and the file is missing, unreadable or has another digest; OSError when
     the digest is not known, or when this machine lacks descriptors or memory.
     """
     hasher = Hasher()
+    kept: list[bytes] = []
+    length = 0
     try:
         with path.open("rb") as file:
-            data = file.read(min(max_bytes, os.fstat(file.fileno()).st_size) + 1)
-            hasher.update(data)
-            while piece := file.read(READ_BYTES):
+            piece_bytes = min(max_bytes, os.fstat(file.fileno()).st_size) + 1  # as a rule, all of the file
+            while piece := file.read(piece_bytes):
                 hasher.update(piece)
+                if length <= max_bytes:
+                    kept.append(piece)
+                length += len(piece)
+                piece_bytes = READ_BYTES
     except OSError as error:
         if digest is None:
             raise
         raise UnreadableFile.from_error(path, digest, error) from error
     if digest is not None and hasher.digest() != digest:
         raise DamagedFile(path, digest, hasher.digest())
-    return data
+    return kept[0] if len(kept) == 1 else b"".join(kept)[: max_bytes + 1]
 
 
 class Evaluator:

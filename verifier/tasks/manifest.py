@@ -29,8 +29,9 @@ _MAX_NESTING = 16
 
 # Control characters and direction overrides, which could change how a terminal shows the rest of a text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# A JSON string literal.
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+# A JSON string literal, or an unterminated one up to the end of the text: were the closing quote required, a text of
+# many quotes without one would be scanned to its end from each of them.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
 def _printable(text: str) -> str:
