@@ -17,6 +17,10 @@ RNG = np.random.default_rng(3)
 WEIGHT = (RNG.normal(size=(8, 24)) / 3).astype(np.float32)
 BIAS = RNG.normal(size=24).astype(np.float32)
 MASK = [[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]]
+# Padding at the start: a causal mask leaves the first queries nothing but padded keys.
+LEFT_PADDED = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], np.int32)
+# onnxruntime keeps the keys whose number is above 0.
+COUNTS = np.array([[1, 1, 2, 1, 0], [3, 1, 0, -1, 1]], np.int32)
 X = {"x": (2, 5, 8)}
 
 
@@ -45,7 +49,18 @@ CASES = {
     "packed": packed("b"),
     "packed, masked": packed("b", "m", constants={"m": np.array(MASK, np.int32)}),
     "packed, causal, with a scale": packed("b", unidirectional=1, scale=0.25),
+    "packed, causal, padded at the start": packed("b", "m", constants={"m": LEFT_PADDED}, unidirectional=1),
+    "packed, causal, padded by the lowest float": packed(
+        "b", "m", constants={"m": LEFT_PADDED}, unidirectional=1, mask_filter_value=float(np.finfo(np.float32).min)
+    ),
+    "packed, causal, padded by a small number": packed(
+        "b", "m", constants={"m": LEFT_PADDED}, unidirectional=1, mask_filter_value=-5.0
+    ),
+    "packed, masked by counts": packed("b", "m", constants={"m": COUNTS}),
     "separate": separate(),
+    "separate, causal, padded at the start": separate("", "m", constants={"m": LEFT_PADDED}, unidirectional=1),
+    "separate, causal, with a small filter": separate(unidirectional=1, mask_filter_value=-5.0),
+    "separate, masked by counts": separate("", "m", constants={"m": COUNTS}),
     "separate, with a bias and a mask": separate("b", "m", constants={"m": np.array(MASK, np.int32)}),
     "separate, with a bias of the scores": separate(
         "", "", "s", constants={"s": RNG.normal(size=(1, 2, 5, 5)).astype(np.float32)}
@@ -59,11 +74,12 @@ def test_lower__fused_attention__result_is_near_that_of_floats(name: str) -> Non
     np.testing.assert_allclose(exact, floats, atol=4e-3)
 
 
-def test_lower__mask_as_graph_input__is_that_of_floats() -> None:
+@pytest.mark.parametrize("causal", [0, 1])
+def test_lower__mask_as_graph_input__is_that_of_floats(causal: int) -> None:
     masked = graph(
         node("Greater", ["x", "zero"], ["g"]),
         node("Cast", ["g"], ["m"], to=TensorProto.INT32),
-        attention("e", "w", "b", "m"),
+        attention("e", "w", "b", "m", unidirectional=causal),
         inputs={"x": (2, 5)},
         zero=np.float32(-1),
         e=RNG.normal(size=(2, 5, 8)).astype(np.float32),
@@ -96,3 +112,13 @@ def test_lower__form_of_fused_attention__that_is_not_supported__says_why(refused
         refused.lowered()
     fix = "lower the model as it was before onnxruntime optimised it"
     assert str(caught.value) == f"cannot lower {reason}: {fix}"
+
+
+def test_lower__causal_mask_beside_a_low_filter__says_what_to_set() -> None:
+    refused = packed("b", "m", constants={"m": LEFT_PADDED}, unidirectional=1, mask_filter_value=-1e9)
+    with pytest.raises(LoweringError) as caught:
+        refused.lowered()
+    assert str(caught.value) == (
+        "cannot lower Attention node 'Attention_out': mask_filter_value -1e+09 beside a causal mask is not supported: "
+        "set it to -10000, or lower the model as it was before onnxruntime optimised it"
+    )

@@ -14,6 +14,11 @@ from verifier.exact.errors import LoweringError
 FUSED_ATTENTION = ("Attention", "MultiHeadAttention")
 # onnxruntime's default for what is added to the score of a masked key.
 MASK_FILTER = -10_000.0
+# onnxruntime gives this score, the lowest float32, to future keys in place of their own.
+FUTURE = float(np.finfo(np.float32).min)
+# Minimum mask_filter_value beside a causal mask. Softmax raises lower scores to -32,768, where padded keys would equal
+# future ones; 12,768 are left for the scores themselves. FUTURE is accepted, because there onnxruntime's are equal too.
+MIN_CAUSAL_FILTER = -20_000.0
 # Operands that are not supported, by their place: the past of a decoder, and what belongs to it.
 UNSUPPORTED: dict[str, Mapping[int, str]] = {
     "Attention": {4: "past", 6: "past_sequence_length"},
@@ -47,7 +52,7 @@ def written_out(
     """Return the nodes that compute a fused attention; constants are added to the graph.
 
     `shapes` are those that are known. Errors: LoweringError that names the node, for a past, a mask that does not have
-    two axes, and further outputs.
+    two axes, a mask_filter_value that a causal mask cannot be told from, and further outputs.
     """
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     _check(node, attributes, shapes, opset)
@@ -75,15 +80,18 @@ def written_out(
     scores = writer.op("Mul", writer.op("MatMul", query, key), _scale(writer, query, attributes))
     filler = float(attributes.get("mask_filter_value", MASK_FILTER))
     if mask:
-        kept = writer.op("Cast", writer.op("Reshape", mask, writer.constant([0, 1, 1, -1])), to=TensorProto.FLOAT)
+        by_key = writer.op("Reshape", mask, writer.constant([0, 1, 1, -1]))
+        kept = writer.op("Cast", writer.op("Greater", by_key, writer.constant(0, np.int32)), to=TensorProto.FLOAT)
         hidden = writer.op("Sub", writer.constant(1, np.float32), kept)
         scores = writer.op("Add", scores, writer.op("Mul", hidden, writer.constant(filler, np.float32)))
     if scores_bias:
         scores = writer.op("Add", scores, scores_bias)
     if attributes.get("unidirectional"):
         square = writer.op("Slice", writer.op("Shape", scores), *(writer.constant([item]) for item in (2, 4)))
-        filled = writer.op("Expand", writer.constant(filler, np.float32), square)
-        scores = writer.op("Add", scores, writer.op("Trilu", filled, writer.constant(1), upper=1))
+        future = writer.op(
+            "Trilu", writer.op("Expand", writer.constant(True, np.bool_), square), writer.constant(1), upper=1
+        )
+        scores = writer.op("Where", future, writer.constant(FUTURE, np.float32), scores)
     mixed = writer.op("MatMul", writer.op("Softmax", scores, axis=-1), value)
     rows = writer.op("Transpose", mixed, perm=[0, 2, 1, 3])
     writer.op("Reshape", rows, writer.constant([0, 0, -1]), output=node.output[0])
@@ -115,7 +123,8 @@ def _check(
     size_at = 1 if node.op_type == "Attention" else 3
     size = node.input[size_at] if len(node.input) > size_at else ""
     three = all(len(node.input) > place and node.input[place] for place in range(3)) or node.op_type == "Attention"
-    reason = ""
+    filler = float(attributes.get("mask_filter_value", MASK_FILTER))
+    reason, fix = "", "lower the model as it was before onnxruntime optimised it"
     if given:
         reason = f"it uses {', '.join(given)}, which is not supported"
     elif any(node.output[1:]):
@@ -128,6 +137,8 @@ def _check(
         reason = "the shape of its weight or bias is unknown"
     elif attributes.get("unidirectional") and opset < MIN_CAUSAL_OPSET:
         reason = f"a causal mask needs opset {MIN_CAUSAL_OPSET}"
+    elif mask and attributes.get("unidirectional") and not (filler >= MIN_CAUSAL_FILTER or filler == FUTURE):
+        reason = f"mask_filter_value {filler:g} beside a causal mask is not supported"
+        fix = f"set it to {MASK_FILTER:g}, or {fix}"
     if reason:
-        fix = "lower the model as it was before onnxruntime optimised it"
         raise LoweringError(f"{node.op_type} node {node.name or node.output[0]!r}", f"{reason}: {fix}")
