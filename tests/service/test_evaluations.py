@@ -466,3 +466,17 @@ def test_manifest__invalid__is_parsed_once(machine: Machine, monkeypatch: pytest
         with pytest.raises(Skip, match="the manifest is not valid"):
             machine.files.manifest(machine.state(manifest=manifest))
     assert parsed == [b"{}"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["verdict = zeroblob(32)", "scores = '[\"7\"]'", "scores = '[\"7'", "evidence = zeroblob(32)", "outcome = 2"],
+)
+def test_advance__journal_damaged__is_evaluated_again_and_never_believed(machine: Machine, damage: str) -> None:
+    state = machine.state()
+    honest = until_decided(machine, state)
+    machine.journal._execute(f"UPDATE evaluations SET {damage}", ())
+    again = until_decided(machine, state)
+    assert isinstance(honest, Ready)
+    assert isinstance(again, Ready)
+    assert replace(again.evaluation, seconds=0) == replace(honest.evaluation, seconds=0)

@@ -67,7 +67,15 @@ class Evaluations:
         """
         known = self._journal.evaluation(state.inputs)
         if known is not None:
-            return Ready(known)
+            verdict = self._verdict(state, known.outcome, known.scores, known.evidence)
+            if verdict == known.verdict:
+                return Ready(known)
+            self._telemetry.logger.warning(
+                "damaged journal",
+                task=state.id.hex(),
+                note="the recorded verdict does not follow from the recorded scores; the evaluation is run again",
+            )
+            self._journal.forget_evaluation(state.inputs)
         if not _consistent(state):
             return Failed("abstains: the contract's inputs are not those that follow from the task's events")
 
@@ -109,21 +117,19 @@ class Evaluations:
             outcome=judgement.outcome,
             scores=judgement.scores,
             evidence=judgement.evidence_digest,
-            verdict=commitments.verdict(
-                self._panel.chain_id,
-                self._panel.address,
-                state.id,
-                state.inputs,
-                judgement.outcome,
-                judgement.scores,
-                judgement.evidence_digest,
-            ),
+            verdict=self._verdict(state, judgement.outcome, judgement.scores, judgement.evidence_digest),
             seconds=run.seconds,
         )
         self._journal.record_evaluation(found)
         self._runs.forget(state.inputs)
         self._telemetry.evaluated(found, judgement.fault)
         return found
+
+    def _verdict(self, state: TaskState, outcome: int, scores: tuple[int, ...], evidence: bytes) -> bytes:
+        """Return the digest of a verdict on the task's inputs."""
+        return commitments.verdict(
+            self._panel.chain_id, self._panel.address, state.id, state.inputs, outcome, scores, evidence
+        )
 
 
 def _consistent(state: TaskState) -> bool:

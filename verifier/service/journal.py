@@ -104,10 +104,12 @@ class Journal:
         row = self._execute(query, values).fetchone()
         if row is None:
             return None
-        inputs, task, outcome, scores, evidence, verdict, seconds = row
-        return Evaluation(
-            task, inputs, outcome, tuple(int(score) for score in json.loads(scores)), evidence, verdict, seconds
-        )
+        inputs, task, outcome, text, evidence, verdict, seconds = row
+        try:
+            scores = tuple(int(score) for score in json.loads(text))
+        except ValueError:  # a damaged row: the verdict does not follow from it, which is checked before it is used
+            scores = ()
+        return Evaluation(task, inputs, outcome, scores, evidence, verdict, seconds)
 
     def record_evaluation(self, found: Evaluation) -> None:
         """Write an evaluation down; if the inputs have one already, that one stays."""
@@ -116,6 +118,10 @@ class Journal:
             "INSERT OR IGNORE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?)",
             (found.inputs, found.task, found.outcome, scores, found.evidence, found.verdict, found.seconds),
         )
+
+    def forget_evaluation(self, inputs: bytes) -> None:
+        """Delete the evaluation of those inputs, so that it can be found again."""
+        self._execute("DELETE FROM evaluations WHERE inputs = ?", (inputs,))
 
     # Votes
 

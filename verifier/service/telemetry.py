@@ -16,9 +16,8 @@ from verifier.service.metrics import Metrics
 from verifier.service.progress import Bars
 from verifier.tasks.errors import DamagedFile
 
-_SERVICE_KEYS = frozenset(
-    {"tick", "seats", "balance", "store"}
-)  # decisions about the service, not about a duty or a task
+# Decisions about the service, not about a duty or a task.
+_SERVICE_KEYS = frozenset({"tick", "seats", "balance", "store"})
 
 
 class Telemetry:
