@@ -59,8 +59,8 @@ class Files:
         if manifest is None:
             manifest = self._manifests[terms.manifest] = self._read_manifest(terms.manifest)
         announced = {
-            "program": (manifest.program.digest, "0x" + terms.program.hex()),
-            "practice set": (manifest.practice.digest, "0x" + terms.practice.hex()),
+            "program": (manifest.program.digest, digests.to_hex(terms.program)),
+            "practice set": (manifest.practice.digest, digests.to_hex(terms.practice)),
             "cost": (manifest.macs, terms.macs),
             "holdout": (manifest.holdout is not None, state.sealed),
         }

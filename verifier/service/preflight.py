@@ -14,13 +14,12 @@ from verifier.chain.client import Client
 from verifier.chain.contracts import Contracts
 from verifier.chain.events import EventIndex
 from verifier.errors import TouchstoneError
+from verifier.protocol.constants import ETHER
 from verifier.protocol.history import History
 from verifier.service import votes
 from verifier.service.config import Config
 from verifier.service.errors import Stop
 from verifier.service.run import connect, open_account
-
-ETHER = 10**18
 
 
 @dataclass(frozen=True)
