@@ -50,13 +50,17 @@ class UriRefused(ArtifactError):
 
 
 class FetchError(ArtifactError):
-    """No URI returned the file. `reasons` holds (URI, reason) in the order in which they were tried."""
+    """No URI returned the file. `reasons` holds (URI, reason) in the order in which they were tried.
 
-    def __init__(self, digest: bytes, reasons: Sequence[tuple[str, str]]) -> None:
+    `digest` is None for a file of which only the URI was known. `refused` holds the URIs that the policy refused.
+    """
+
+    def __init__(self, digest: bytes | None, reasons: Sequence[tuple[str, str]], refused: Sequence[str] = ()) -> None:
         tried = "; ".join(f"{uri}: {reason}" for uri, reason in reasons) or "no URI is known for it"
-        super().__init__(f"no copy of 0x{digest.hex()}: {tried}")
+        super().__init__(f"no copy of 0x{digest.hex()}: {tried}" if digest is not None else f"no file at {tried}")
         self.digest = digest
         self.reasons = tuple(reasons)
+        self.refused = tuple(refused)
 
 
 class ListenError(ArtifactError):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -21,7 +22,9 @@ from verifier.artifacts.errors import FetchError, Misfit, StoreError, UriRefused
 from verifier.artifacts.policy import Policy, printable
 from verifier.artifacts.store import Store
 
-__all__ = ["Policy", "artifact_uri", "fetch"]
+__all__ = ["OnBytes", "Policy", "artifact_uri", "fetch", "fetch_unpinned"]
+
+OnBytes = Callable[[int], None]  # called with the number of bytes received so far, from 0 on for each URI
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PIECE_BYTES = 1 << 16
@@ -32,7 +35,15 @@ def artifact_uri(endpoint: str, digest: bytes) -> str:
     return f"{endpoint.rstrip('/')}/artifacts/{to_hex(digest)}"
 
 
-def fetch(uris: Iterable[str], digest: bytes, size: int | None, policy: Policy, store: Store) -> Path:
+def fetch(
+    uris: Iterable[str],
+    digest: bytes,
+    size: int | None,
+    policy: Policy,
+    store: Store,
+    *,
+    on_bytes: OnBytes = lambda _: None,
+) -> Path:
     """Fetch the file into the store from the first URI that has it, and return its path there.
 
     The file must have `size` bytes; with None, where only the digest is known, it may have at most
@@ -42,18 +53,43 @@ def fetch(uris: Iterable[str], digest: bytes, size: int | None, policy: Policy, 
     """
     if store.has(digest):
         return store.path(digest)
-    asyncio.run(_from_first(uris, digest, size, policy, store))
+    asyncio.run(_from_first(uris, _Wanted(digest, size, policy, store, on_bytes)))
     return store.path(digest)
 
 
-async def _from_first(uris: Iterable[str], digest: bytes, size: int | None, policy: Policy, store: Store) -> None:
+def fetch_unpinned(uri: str, policy: Policy, store: Store) -> bytes:
+    """Fetch a file of which only the URI is known into the store, and return its digest.
+
+    It may have at most `policy.max_unsized_bytes`. Whoever controls the URI decides what it contains, so the caller has
+    to check it. Errors: FetchError with digest None; StoreError.
+    """
+    return asyncio.run(_from_first([uri], _Wanted(None, None, policy, store, lambda _: None)))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A file to fetch: what is known about it, the rules for fetching it, and where it goes."""
+
+    digest: bytes | None
+    size: int | None
+    policy: Policy
+    store: Store
+    on_bytes: OnBytes
+
+
+async def _from_first(uris: Iterable[str], wanted: _Wanted) -> bytes:
+    """Fetch the file from the first URI that has it; returns its digest. Errors: FetchError, StoreError."""
+    policy = wanted.policy
     reasons: list[tuple[str, str]] = []
+    refused: list[str] = []
     for uri in dict.fromkeys(uris):
         try:
             async with asyncio.timeout(policy.timeout_s):
-                await _download(uri, digest, size, policy, store)
-            return
-        except (UriRefused, Misfit) as error:
+                return await _download(uri, wanted)
+        except UriRefused as error:
+            reason = str(error)
+            refused.append(printable(uri))
+        except Misfit as error:
             reason = str(error)
         except aiohttp.ServerTimeoutError:
             reason = f"no data for {policy.stall_s:g} s"
@@ -62,12 +98,13 @@ async def _from_first(uris: Iterable[str], digest: bytes, size: int | None, poli
         except aiohttp.ClientError as error:
             reason = printable(str(error)) or type(error).__name__
         except OSError as error:
-            raise StoreError(f"cannot write in {store.folder}: {error.strerror}") from error
+            raise StoreError(f"cannot write in {wanted.store.folder}: {error.strerror}") from error
         reasons.append((printable(uri), reason))
-    raise FetchError(digest, reasons)
+    raise FetchError(wanted.digest, reasons, refused)
 
 
-async def _download(uri: str, digest: bytes, size: int | None, policy: Policy, store: Store) -> None:
+async def _download(uri: str, wanted: _Wanted) -> bytes:
+    policy = wanted.policy
     url = policy.locate(uri)
     context = ssl.create_default_context()
     stall = aiohttp.ClientTimeout(total=None, sock_connect=policy.stall_s, sock_read=policy.stall_s)
@@ -87,32 +124,33 @@ async def _download(uri: str, digest: bytes, size: int | None, policy: Policy, s
             session.get(url, allow_redirects=False) as response,
         ):
             if response.status == 200:
-                await _receive(response, digest, size, policy, store)
-                return
+                return await _receive(response, wanted)
             if response.status not in _REDIRECTS or "Location" not in response.headers:
                 raise Misfit(f"answers with status {response.status}")
             url = policy.redirect(url, response.headers["Location"])
     raise UriRefused(f"redirects more than {policy.max_redirects} times")
 
 
-async def _receive(
-    response: aiohttp.ClientResponse, digest: bytes, size: int | None, policy: Policy, store: Store
-) -> None:
+async def _receive(response: aiohttp.ClientResponse, wanted: _Wanted) -> bytes:
     """Stream a response's body into the store, and stop at the first byte above the limit. Errors: Misfit."""
+    size = wanted.size
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise Misfit(f"answers with content encoding {printable(encoding, 40)}, which was not asked for")
     announced = response.content_length
-    limit = policy.max_unsized_bytes if size is None else size
+    limit = wanted.policy.max_unsized_bytes if size is None else size
     if announced is not None and (announced > limit or size not in (None, announced)):
         raise Misfit(f"announces {announced} bytes, {_allowed(size, limit)}")
-    with store.writer(expected=digest) as writer:
+    with wanted.store.writer(expected=wanted.digest) as writer:
+        wanted.on_bytes(0)
         async for piece in response.content.iter_chunked(_PIECE_BYTES):
             if writer.length + len(piece) > limit:
                 raise Misfit(f"sends too many bytes, {_allowed(size, limit)}")
             writer.write(piece)
+            wanted.on_bytes(writer.length)
         if size is not None and writer.length != size:
             raise Misfit(f"ends after {writer.length} bytes, {_allowed(size, limit)}")
+    return writer.digest()
 
 
 def _allowed(size: int | None, limit: int) -> str:

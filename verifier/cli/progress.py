@@ -1,7 +1,10 @@
-"""The progress bar of commands that take longer than a few seconds."""
+"""The progress of commands that take longer than a few seconds: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,13 +14,22 @@ if TYPE_CHECKING:
 
 Show = Callable[[str, int, int], None]  # called with the current stage, its steps done, and its steps in total
 
+# Seconds between two lines without a terminal: often enough to see that a command runs, rarely enough for a log.
+LINE_S = 10.0
+
 
 @contextmanager
 def progress_bar() -> Iterator[Show]:
-    """Show a progress bar on stderr, one line for each stage; yields the function that advances it.
+    """Show progress on stderr; yields the function that advances it.
 
-    Without a terminal rich prints all lines once, at the end.
+    On a terminal it is a bar for each stage. Elsewhere it is a line every LINE_S seconds, also within a step.
     """
+    with _bars() if sys.stderr.isatty() else _lines() as show:
+        yield show
+
+
+@contextmanager
+def _bars() -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -40,3 +52,26 @@ def progress_bar() -> Iterator[Show]:
 
         yield show
         complete()
+
+
+@contextmanager
+def _lines() -> Iterator[Show]:
+    began = time.monotonic()
+    ended = threading.Event()
+    now = "started"
+
+    def show(name: str, done: int, total: int) -> None:
+        nonlocal now
+        now = f"{name}: {done:,} of {total:,}" if total > 1 else name
+
+    def report() -> None:
+        while not ended.wait(LINE_S):
+            print(f"{now} (after {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield show
+    finally:
+        ended.set()
+        thread.join()

@@ -4,6 +4,7 @@ TaskError
 ├── ManifestError     bytes or fields that are not a valid manifest; the message names the field
 ├── KindError         a task kind that is not installed, or that is installed and cannot be used
 ├── BuildError        a model, a data set or an option from which no task can be built
+├── WrongBase         a local model folder that is not the base model of the task; the message names the file
 ├── PackError         a file that does not fit the task; the message names the tensor, row or setting
 ├── InvalidProgram    a program that is not exact, or differs from its manifest: every machine finds the same
 └── InvalidHoldout    an evaluation set that differs from the manifest or its opening: every machine finds the same
@@ -47,6 +48,10 @@ class KindError(TaskError):
 
 class BuildError(TaskError):
     """A model, data set or option from which no task can be built."""
+
+
+class WrongBase(TaskError):
+    """A local model folder whose files are not those of the base model that the manifest names."""
 
 
 class PackError(TaskError):

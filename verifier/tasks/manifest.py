@@ -22,6 +22,8 @@ from verifier.tasks.errors import ManifestError, TaskError
 MAX_MANIFEST_BYTES = 1 << 20
 # Maximum number of URIs per file. A verifier tries them in turn.
 MAX_URIS = 8
+# Maximum number of files of the base model: the largest published models have their weights in about 200 files.
+MAX_BASE_FILES = 512
 # Maximum length of an integer literal: no field holds 2^128, which has 39 digits.
 _MAX_DIGITS = 40
 # Maximum nesting depth of the JSON text: a manifest itself nests four levels deep.
@@ -43,6 +45,7 @@ def _printable(text: str) -> str:
 Digest = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Uri = Annotated[str, Field(pattern=r"^[!-~]+$", max_length=MAX_URI_CHARACTERS)]
 Uris = Annotated[tuple[Uri, ...], Field(max_length=MAX_URIS)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 KindName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Size = Annotated[int, Field(ge=1, le=tensors.MAX_FILE_BYTES)]
 Count = Annotated[int, Field(ge=1, lt=1 << 32)]
@@ -106,6 +109,16 @@ class Holdout(_Part):
     uris: Uris
 
 
+class TrainingRows(_Part):
+    """For solvers: the rows that the sponsor publishes to train on, in the kind's `format`."""
+
+    digest: Digest
+    size: Size  # bytes
+    count: Count  # rows
+    format: Annotated[str, Field(pattern=r"^[a-z0-9]{1,8}$")]  # the file's ending, for example "tsv"
+    uris: Uris
+
+
 class Metric(_Part):
     """What the score counts: higher is better. `bound`: proven, |score over the evaluation set| <= bound."""
 
@@ -114,11 +127,21 @@ class Metric(_Part):
     bound: Annotated[int, Field(ge=0, lt=SCORE_BOUND)]
 
 
+class BaseFile(_Part):
+    """A file of the base model's folder."""
+
+    name: FileName
+    digest: Digest
+    size: Size  # bytes
+
+
 class Base(_Part):
     """For solvers: the model and the tokenizer that the program was built from. Verifiers need neither."""
 
     model: Text
     tokenizer: Text
+    source: Text = ""  # where people find the model: its id on a hub, or a URL; empty when the sponsor does not say
+    files: Annotated[tuple[BaseFile, ...], Field(max_length=MAX_BASE_FILES)] = ()  # a solver's copy must have these
 
 
 class Manifest(_Part):
@@ -132,6 +155,7 @@ class Manifest(_Part):
     examples: Annotated[tuple[TensorEntry, ...], Field(min_length=1)]  # the tensors of one batch; axis 0 is the example
     practice: Practice
     holdout: Holdout | None  # None: the practice set is the evaluation set
+    training: TrainingRows | None = None  # None: the sponsor publishes no rows to train on
     batch: Annotated[int, Field(ge=1, le=1 << 16)]  # examples per run of the program
     metric: Metric
     macs: Annotated[int, Field(ge=1, lt=1 << 64)]  # multiply-accumulates of one submission over the evaluation set
@@ -148,6 +172,8 @@ class Manifest(_Part):
         for tensor in self.examples:
             if tensor.shape[:1] != (self.batch,):
                 raise ValueError(f"examples: {tensor.name}: the first dimension is not the batch of {self.batch}")
+        if self.training is None and "training" in self.model_fields_set:
+            raise ValueError("training: leave the field out instead of giving null")
         tensors.size(self.submission_schema)
         for label, part in (("practice", self.practice), ("holdout", self.holdout)):
             if part is not None and part.size != (implied := tensors.size(self.set_schema(part.count))):
@@ -185,8 +211,8 @@ class Manifest(_Part):
         return cls.from_bytes(data)
 
     def to_bytes(self) -> bytes:
-        """Return the canonical bytes, which are hashed, published and fetched."""
-        return canonical(self.model_dump(mode="json"))
+        """Return the canonical bytes, which are hashed, published and fetched. Optional fields not given stay out."""
+        return canonical(self.model_dump(mode="json", exclude_unset=True))
 
     def digest(self) -> bytes:
         """Return the 32-byte digest of the canonical bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,18 @@ from verifier.artifacts.new_files import new_folder, write_new
 from verifier.artifacts.tensors import Schema
 from verifier.exact import Program
 from verifier.tasks.judge import check_program
-from verifier.tasks.manifest import Manifest, padded_rows
+from verifier.tasks.manifest import BaseFile, Manifest, padded_rows
 from verifier.tasks.registry import KindSettings
 from verifier.tasks.sets import ExampleSet
+
+
+@dataclass(frozen=True)
+class TrainingFile:
+    """The rows that solvers may train on: the file's bytes, its ending, and the number of rows."""
+
+    data: bytes
+    format: str  # for example "tsv"
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +46,9 @@ class TaskDraft:
     tokenizer: str
     settings: KindSettings
     url: str  # where the files will be served
+    source: str = ""  # where people find the base model: its id on a hub, or a URL
+    base_files: Sequence[BaseFile] = ()  # see `models.base_files.describe`
+    training: TrainingFile | None = None  # None: no rows to train on are published
 
     @property
     def batches(self) -> int:
@@ -52,9 +65,9 @@ class TaskDraft:
 def write_task(draft: TaskDraft, out: Path) -> Manifest:
     """Write a task into the new folder `out` and return its manifest.
 
-    The files are program.onnx, practice.tensors, manifest.json and, for a sealed holdout, holdout.tensors, .sealed,
-    .key and .json. Errors: ArtifactError, also when the folder exists or cannot be created; InvalidProgram when the
-    draft is not consistent with its program.
+    The files are program.onnx, practice.tensors, manifest.json; for a sealed holdout holdout.tensors, .sealed, .key and
+    .json; and train.tsv (or another format) where the draft has training rows. Errors: ArtifactError, also when the
+    folder exists or cannot be created; InvalidProgram when the draft is not consistent with its program.
     """
     new_folder(out)
     (out / "program.onnx").write_bytes(draft.program_file)
@@ -71,9 +84,14 @@ def write_task(draft: TaskDraft, out: Path) -> Manifest:
         "batch": draft.batch,
         "metric": {"name": draft.metric, "unit": draft.unit, "bound": draft.bound},
         "macs": draft.program.macs * draft.batches,
-        "base": {"model": draft.model, "tokenizer": draft.tokenizer},
+        "base": _base_entry(draft),
         "settings": draft.settings.model_dump(mode="json"),
     }
+    if draft.training is not None:
+        rows = draft.training
+        (out / f"train.{rows.format}").write_bytes(rows.data)
+        entry = _file_entry(draft, "digest", digests.digest(rows.data), len(rows.data))
+        fields["training"] = entry | {"count": rows.count, "format": rows.format}
     manifest = Manifest.from_fields(fields)
     check_program(draft.program, manifest)
     (out / "manifest.json").write_bytes(manifest.to_bytes())
@@ -82,7 +100,9 @@ def write_task(draft: TaskDraft, out: Path) -> Manifest:
 
 def summarise(manifest: Manifest, out: Path) -> dict[str, Any]:
     """Return what `touchstone task build` prints about any task; `publish` names the files that are public."""
-    public = ["manifest.json", "program.onnx", "practice.tensors", *(["holdout.sealed"] if manifest.holdout else [])]
+    public = ["manifest.json", "program.onnx", "practice.tensors"]
+    public += ["holdout.sealed"] if manifest.holdout is not None else []
+    public += [f"train.{manifest.training.format}"] if manifest.training is not None else []
     return {
         "manifest": digests.to_hex(manifest.digest()),
         "program": manifest.program.digest,
@@ -114,6 +134,16 @@ def _write_holdout(out: Path, draft: TaskDraft) -> dict[str, Any] | None:
     fields = sealed.fields() | {"file": sealed.file.name, "key_file": sealed.key_file.name}
     (out / "holdout.json").write_text(json.dumps(fields, indent=2) + "\n")
     return _file_entry(draft, "sealed_digest", sealed.sealed, sealed.size) | {"count": draft.holdout.count}
+
+
+def _base_entry(draft: TaskDraft) -> dict[str, Any]:
+    """The manifest's entry of the base model; what the draft does not say stays out."""
+    entry: dict[str, Any] = {"model": draft.model, "tokenizer": draft.tokenizer}
+    if draft.source:
+        entry["source"] = draft.source
+    if draft.base_files:
+        entry["files"] = [file.model_dump() for file in draft.base_files]
+    return entry
 
 
 def _file_entry(draft: TaskDraft, key: str, digest: bytes, size: int) -> dict[str, Any]:

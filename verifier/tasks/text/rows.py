@@ -48,9 +48,9 @@ def read_rows(file: Path) -> list[Row]:
     return list(rows.values())
 
 
-def write_rows(file: Path, rows: Sequence[Row]) -> None:
-    """Write a data set that `read_rows` reads."""
-    file.write_text("".join(f"{line}\n" for line in (HEADER, *(f"{r.label}\t{r.text}" for r in rows))), "utf-8")
+def encode_rows(rows: Sequence[Row]) -> bytes:
+    """Return the bytes of a data set that `read_rows` reads."""
+    return "".join(f"{line}\n" for line in (HEADER, *(f"{r.label}\t{r.text}" for r in rows))).encode("utf-8")
 
 
 def labels_of(rows: Sequence[Row]) -> tuple[str, ...]:

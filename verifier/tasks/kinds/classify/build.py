@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from verifier.artifacts.new_files import check_new
+from verifier.artifacts.new_files import check_new, write_new
 from verifier.exact import load_program
 from verifier.tasks.errors import BuildError
 from verifier.tasks.kinds.classify.options import ClassifyOptions, ClassifySettings
 from verifier.tasks.kinds.classify.program import agreement, evaluation_program, export_classifier
 from verifier.tasks.models.adapters import with_adapter
+from verifier.tasks.models.base_files import describe
 from verifier.tasks.models.classifier import load_classifier
 from verifier.tasks.models.loading import identify
 from verifier.tasks.registry import OnStep
 from verifier.tasks.sets import ExampleSet, Split
 from verifier.tasks.text.encoding import Encoding
-from verifier.tasks.text.rows import labels_of, read_rows, write_rows
-from verifier.tasks.writing import TaskDraft, summarise, write_task
+from verifier.tasks.text.rows import encode_rows, labels_of, read_rows
+from verifier.tasks.writing import TaskDraft, TrainingFile, summarise, write_task
 
 # Batches of training rows on which the lowering is calibrated.
 CALIBRATION_BATCHES = 12
@@ -68,6 +69,7 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
             f"model gives; at least {MIN_AGREEMENT:.0%} are needed"
         )
     on_step("write the task", 0, 1)
+    training = TrainingFile(encode_rows(split.train), "tsv", len(split.train))
     draft = TaskDraft(
         kind="classify",
         title=options.title,
@@ -91,9 +93,13 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
             sequence=options.sequence,
         ),
         url=options.url,
+        source=options.source,
+        base_files=describe(options.base),
+        training=training if options.publish_train else None,
     )
     manifest = write_task(draft, out)
-    write_rows(out / "train.tsv", split.train)
+    if not options.publish_train:
+        write_new(out / "train.tsv", training.data)
     on_step("write the task", 1, 1)
     summary = summarise(manifest, out)
     summary["counts"]["train"] = len(split.train)

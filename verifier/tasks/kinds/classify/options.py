@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from verifier.tasks.models.base_files import source_of
 from verifier.tasks.registry import KindOptions, KindSettings
 
 
@@ -17,6 +18,10 @@ def _twice_the_rank(fields: dict[str, Any]) -> int:
 
 def _from_the_data_set(fields: dict[str, Any]) -> str:
     return f"Classify {fields['dataset'].stem}"
+
+
+def _from_the_base(fields: dict[str, Any]) -> str:
+    return source_of(fields["base"])
 
 
 class ClassifyOptions(KindOptions):
@@ -48,6 +53,15 @@ class ClassifyOptions(KindOptions):
     title: str = Field(
         default_factory=_from_the_data_set,
         description="The title that people see.  [default: from the data set's name]",
+    )
+    source: str = Field(
+        default_factory=_from_the_base,
+        description="Where solvers find the base model: its id on a hub, or a URL.  [default: from the base's path]",
+    )
+    publish_train: bool = Field(
+        False,
+        description="Name train.tsv in the manifest, so that solvers can download it: you agree that everybody may "
+        "read these rows.",
     )
     url: str = Field("http://127.0.0.1:8080", description="URL of the server that will serve the files.")
 

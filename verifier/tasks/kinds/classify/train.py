@@ -20,6 +20,7 @@ from verifier.artifacts.new_files import check_new
 from verifier.tasks.kinds.classify.options import ClassifySettings, ClassifyTraining
 from verifier.tasks.manifest import Manifest
 from verifier.tasks.models.adapters import with_adapter
+from verifier.tasks.models.base_files import check_base
 from verifier.tasks.models.classifier import load_classifier
 from verifier.tasks.registry import read_settings
 from verifier.tasks.text.encoding import Encoding
@@ -44,9 +45,11 @@ SHOWN_STEPS = 20
 def train(manifest: Manifest, options: ClassifyTraining, out: Path) -> str:
     """Train an adapter and write the folder that `touchstone pack` takes; returns what was done, in one line.
 
-    Errors: BuildError for a wrong model folder or data set; KindError; ManifestError; ArtifactError when `out` exists.
+    Errors: WrongBase; BuildError for a wrong model folder or data set; KindError; ManifestError; ArtifactError when
+    `out` exists.
     """
     check_new(out)
+    check_base(options.base, manifest)
     settings = read_settings(ClassifySettings, "classify", manifest)
     torch.manual_seed(options.seed)
     rows = read_rows(options.data)
