@@ -1,4 +1,4 @@
-"""Exports an adapted torch model as an ONNX graph whose adapter is among the inputs."""
+"""Exports a torch model as an ONNX graph that has the tensors of a submission among its inputs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from typing import Any
 
 import onnx
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
-from verifier.artifacts.tensors import Schema
+from verifier.artifacts.tensors import Schema, TensorSpec
 from verifier.tasks.errors import BuildError
-from verifier.tasks.models.adapters import trained_tensors
 
 # Version of ONNX's operator set that the graph uses: the one that torch's exporter produces without a conversion.
 _OPSET = 18
@@ -25,33 +23,35 @@ _OPSET = 18
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A model in float32 as an ONNX graph. Its inputs are the examples' tensors, then those of `adapter`."""
+    """A model in float32 as an ONNX graph. Its inputs are the examples' tensors, then those of a submission."""
 
     graph: onnx.ModelProto
-    adapter: Schema  # the tensors of a submission
+    submission: Schema
 
 
 class _Functional(nn.Module):
-    """An adapted model as a function of its inputs and of its adapter's tensors."""
+    """A model as a function of its inputs and of the tensors of a submission."""
 
-    def __init__(self, model: PeftModel, parameters: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, parameters: Sequence[str]) -> None:
         super().__init__()
         self.model, self.parameter_names = model, parameters
 
     def forward(self, *tensors: Tensor) -> Any:
         inputs = tensors[: len(tensors) - len(self.parameter_names)]
-        adapter = dict(zip(self.parameter_names, tensors[len(inputs) :], strict=True))
-        return torch.func.functional_call(self.model, adapter, inputs)
+        submission = dict(zip(self.parameter_names, tensors[len(inputs) :], strict=True))
+        return torch.func.functional_call(self.model, submission, inputs)
 
 
-def export(model: PeftModel, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> ExportedModel:
+def export(
+    model: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], trained: Mapping[str, TensorSpec]
+) -> ExportedModel:
     """Export the model for inputs of exactly these shapes; `outputs` names what the model returns.
 
-    The adapter's scaling must be 1 (`alpha` = `rank`): `pack` multiplies a submission's scaling into its tensors.
+    `trained` are the tensors of a submission by the name of the model's parameter. The scaling of a LoRA adapter must
+    be 1 (`alpha` = `rank`): `pack` multiplies a submission's scaling into its tensors.
     Errors: BuildError when torch cannot export the model.
     """
     model.eval()
-    trained = trained_tensors(model)
     parameters = dict(model.named_parameters())
     example = (*inputs.values(), *(parameters[name].detach().clone() for name in trained))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

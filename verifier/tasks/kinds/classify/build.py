@@ -75,7 +75,7 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
         title=options.title,
         program=program,
         program_file=data,
-        submission=exported.adapter,
+        submission=exported.submission,
         practice=ExampleSet(encoding.encode(split.practice, options.batch), len(split.practice)),
         holdout=ExampleSet(encoding.encode(split.holdout, options.batch), len(split.holdout))
         if split.holdout

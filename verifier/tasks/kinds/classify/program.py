@@ -15,7 +15,7 @@ from verifier.exact import Engine, Program
 from verifier.exact.lowering import InputSpec, lower_graph
 from verifier.exact.runtime.session import PROVIDER
 from verifier.tasks.metrics import accuracy
-from verifier.tasks.models.adapters import sample_adapter
+from verifier.tasks.models.adapters import sample_adapter, trained_tensors
 from verifier.tasks.models.export import ExportedModel, export
 
 # Factor by which the calibrated range of an activation is widened, because a submission's tensors may drive it further
@@ -34,7 +34,7 @@ def export_classifier(model: PeftModel, batch: int, sequence: int) -> ExportedMo
     """Export the adapted classifier for `batch` rows of `sequence` tokens. Errors: BuildError."""
     ids = torch.zeros((batch, sequence), dtype=torch.long)
     mask = torch.ones((batch, sequence), dtype=torch.long)
-    return export(model, dict(zip(_TEXT_INPUTS, (ids, mask), strict=True)), _OUTPUTS)
+    return export(model, dict(zip(_TEXT_INPUTS, (ids, mask), strict=True)), _OUTPUTS, trained_tensors(model))
 
 
 def evaluation_program(
@@ -50,10 +50,10 @@ def evaluation_program(
     strength, and `on_batch` is called after each. `vocabulary` bounds the token ids. Errors: LoweringError.
     """
     feeds: list[Feeds] = [
-        {**texts, **sample_adapter(exported.adapter, number % 3, number)}
+        {**texts, **sample_adapter(exported.submission, number % 3, number)}
         for number, texts in enumerate(_batches(examples, batch))
     ]
-    inputs = {spec.name: InputSpec(spec.dtype, spec.grid) for spec in exported.adapter}
+    inputs = {spec.name: InputSpec(spec.dtype, spec.grid) for spec in exported.submission}
     inputs["input_ids"] = InputSpec(examples["input_ids"].dtype.name, lo=0, hi=vocabulary - 1)
     inputs["attention_mask"] = InputSpec("int8", lo=0, hi=1)
     lowered = lower_graph(exported.graph, feeds, inputs, HEADROOM, on_batch)
@@ -70,10 +70,10 @@ def agreement(exported: ExportedModel, program: Program, examples: Feeds, batch:
 
     `examples` are encoded rows, whole batches, which calibration has not seen.
     """
-    adapter = sample_adapter(exported.adapter, 1.0, _COMPARISON_SEED)
+    adapter = sample_adapter(exported.submission, 1.0, _COMPARISON_SEED)
     packed = {
         spec.name: np.clip(np.rint(np.ldexp(adapter[spec.name], -spec.grid)), -(2**15), 2**15 - 1).astype(spec.dtype)
-        for spec in exported.adapter
+        for spec in exported.submission
     }
     taken = {item.name: item for item in program.inputs}
     label = np.zeros(taken["label"].shape, taken["label"].dtype)
