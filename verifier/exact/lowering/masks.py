@@ -69,9 +69,13 @@ _BINARY = frozenset(("Concat", "Max", "Min", "Mul", "ReduceMax", "ReduceMin", "W
 
 @dataclass(frozen=True)
 class Masks:
-    """The names of the float tensors that hold masks, each with the number up to which its numbers are masked."""
+    """The names of the float tensors that hold masks, each with the number up to which its numbers are masked.
+
+    `weakest` is the masked number nearest to 0 that a softmax reads, as far as constants and feeds tell; -inf if none.
+    """
 
     thresholds: Mapping[str, float]
+    weakest: float = -np.inf
 
     def threshold(self, name: str) -> float:
         """Return the number up to which the numbers of a tensor stand for minus infinity; -inf if none does."""
@@ -84,13 +88,15 @@ def find_masks(
     """Find the masks of a graph from its nodes, its constants by name, and feeds of its inputs."""
     graph = _Graph(nodes, constants, feeds)
     found: dict[str, float] = {}
+    weakest = -np.inf
     for operators, threshold in ((_MAXIMA, SMALLEST), (_SOFTMAXES, MASKED)):
         walk = _Walk(graph, threshold)
         for node in nodes:
             if node.op_type in operators:
                 walk.visit(node.input[0], False)
         found |= dict.fromkeys(walk.masked(), threshold)
-    return Masks(found)
+        weakest = walk.weakest  # of the softmaxes, which come last
+    return Masks(found, weakest)
 
 
 class _Graph:
@@ -153,6 +159,7 @@ class _Walk:
         self._seen: set[tuple[str, bool]] = set()
         self._results: dict[str, set[str]] = {}
         self._sources: set[str] = set()
+        self.weakest = -np.inf
 
     def visit(self, name: str, selected: bool) -> None:
         """Visit a tensor; `selected` tells whether other numbers can stand in the place of its own."""
@@ -180,8 +187,13 @@ class _Walk:
 
     def _is_source(self, name: str, selected: bool) -> bool:
         known = [array for array in self._graph.arrays(name) if array.dtype.kind == "f"]
-        masked = any(bool((array <= self._threshold).any()) for array in known)
-        return masked and (selected or any(bool((array > self._threshold).any()) for array in known))
+        masked = [array[array <= self._threshold] for array in known]
+        if not any(numbers.size for numbers in masked):
+            return False
+        if not selected and not any(bool((array > self._threshold).any()) for array in known):
+            return False
+        self.weakest = max(self.weakest, *(float(numbers.max(initial=-np.inf)) for numbers in masked))
+        return True
 
     def _operands(self, name: str, selected: bool) -> list[tuple[str, bool]]:
         """Return the operands through which masks reach a tensor, each with whether it is selected."""
@@ -208,16 +220,27 @@ class _Walk:
         return found
 
     def _subtracted(self, node: onnx.NodeProto, name: str, selected: bool) -> list[tuple[str, bool]]:
-        """Return the minuend of a Sub. scores - 1e4 * (1 - mask) is itself where masked numbers begin."""
+        """Return the minuend of a Sub. scores - 1e4 * (1 - mask) is itself where masked numbers begin.
+
+        The subtrahend is a product of a large number with zeros and ones, or a constant of large and other numbers.
+        """
+        subtracted = self._graph.arrays(node.input[1])
+        if any(array.size > 1 and bool((array < -self._threshold).any()) for array in subtracted):
+            self._subtract(name, subtracted)
         product = self._graph.producers.get(node.input[1])
         if product is not None and product.op_type == "Mul":
             for one, other in ((0, 1), (1, 0)):
-                large = [array for array in self._graph.arrays(product.input[one]) if array.dtype.kind == "f"]
-                if any(bool((array >= -self._threshold).any()) for array in large) and self._graph.binary(
-                    product.input[other]
-                ):
-                    self._sources.add(name)
+                if self._graph.binary(product.input[other]):
+                    self._subtract(name, self._graph.arrays(product.input[one]))
         return [(node.input[0], selected)]
+
+    def _subtract(self, name: str, arrays: Sequence[Array]) -> None:
+        """Note that a tensor is masked where large numbers are subtracted."""
+        for array in arrays:
+            large = array[array >= -self._threshold] if array.dtype.kind == "f" else np.empty(0)
+            if large.size:
+                self._sources.add(name)
+                self.weakest = max(self.weakest, -float(large.min()))
 
 
 def _number(item: onnx.AttributeProto) -> Any:

@@ -21,6 +21,7 @@ from verifier.exact.lowering.float_node import (
     as_constant,
     as_float,
 )
+from verifier.exact.lowering.mask_margin import masked_operand
 from verifier.exact.program.values import MAX_STEPS, Value
 
 # Bits of each factor of a product of two computed tensors: 2**26 steps times 2**26 steps fit into 53 bits.
@@ -49,7 +50,11 @@ def lower_add_sub(node: FloatNode) -> list[Operand]:
         array = node.constant(index)
         if array is not None and np.issubdtype(array.dtype, np.floating):
             return [_add_sub_constant(node, array, index, other)]
-    return [node.widest_provable(lambda bits: builder.op(op, *_float_operands(node, bits)), ALL_BITS)]
+
+    def emit(bits: int) -> Value:
+        return builder.op(op, *(masked_operand(node, index, bits) for index in (0, 1)))
+
+    return [node.widest_provable(emit, ALL_BITS)]
 
 
 def _add_sub_constant(node: FloatNode, array: Array, index: int, other: int) -> Value:
@@ -58,7 +63,7 @@ def _add_sub_constant(node: FloatNode, array: Array, index: int, other: int) -> 
     grid = grid_for(max(node.magnitude(index), node.magnitude(other)), WIDE_BITS)
 
     def emit(bits: int) -> Value:
-        value = as_float(builder, node.fitted(other, bits))
+        value = masked_operand(node, other, bits)
         constant = as_constant(builder, _without_repeats(node.clamped(index, array), value.shape), grid=grid)
         return builder.op(node.proto.op_type, *((constant, value) if index == 0 else (value, constant)))
 

@@ -14,6 +14,7 @@ import onnx
 
 from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.float_node import MASK, Array, FloatNode, Operand, as_bool, as_constant, as_float
+from verifier.exact.lowering.mask_margin import masked_operand
 from verifier.exact.program.values import BOOL, FLOAT, Value
 
 
@@ -69,7 +70,7 @@ def lower_where(node: FloatNode) -> list[Operand]:
         other = builder.op("And", builder.op("Not", condition), branches[1])
         return [builder.op("Or", chosen, other)]
     chosen = node.widest_provable(
-        lambda bits: builder.op("Where", condition, *(as_float(builder, node.fitted(index, bits)) for index in (1, 2))),
+        lambda bits: builder.op("Where", condition, *(masked_operand(node, index, bits) for index in (1, 2))),
         53,
     )
     whole = all(np.dtype(node.operand(index).dtype).kind in "iu" for index in (1, 2))

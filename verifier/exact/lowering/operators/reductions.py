@@ -12,7 +12,6 @@ import numpy as np
 
 from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.float_node import (
-    MASK,
     OPERAND_BITS,
     WIDE_BITS,
     FloatNode,
@@ -21,6 +20,7 @@ from verifier.exact.lowering.float_node import (
     as_constant,
     as_float,
 )
+from verifier.exact.lowering.mask_margin import MASK_FLOOR
 from verifier.exact.lowering.operators.functions import logarithm, square_root
 from verifier.exact.program.values import Value
 
@@ -35,9 +35,6 @@ SOFTMAX_ENTRY_BITS = 26
 # Maximum bits of a softmax's weights. Fewer are used where a product of the weights with values of OPERAND_BITS bits
 # over the row would exceed 53 bits.
 MAX_SHARE_BITS = 24
-# Numbers below this are masked. All are raised to it, so that a row that is masked throughout gets equal weights, as it
-# does in float32, which absorbs the number into the mask.
-MASK_FLOOR = MASK / 2
 
 # Log-sum-exp: exp(-x) is tabulated in steps of 2**-10 up to 28, beyond which it is below half a step of an entry. For
 # up to half a step between entries it is the entry times 1 - rest, off by a relative 2**-23 at most. This is finer than
