@@ -32,11 +32,6 @@ def graph(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = X, **cons
             f"Asin node 'Asin_out': this operator is not supported: express it by {SUPPORTED}",
         ),
         (
-            graph(node("ReduceProd", ["x"], ["out"])),
-            "ReduceProd node 'ReduceProd_out': a product of many numbers exceeds 53 bits: multiply the numbers by Mul "
-            "nodes, which round between",
-        ),
-        (
             graph(node("NonZero", ["x"], ["out"])),
             "NonZero node 'NonZero_out': its result's shape or its control flow depends on computed data: export the "
             "model with fixed shapes and simplify it, so that the node becomes constant",

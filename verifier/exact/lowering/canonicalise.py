@@ -18,6 +18,7 @@ import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
 
 from verifier.exact.errors import LoweringError
+from verifier.exact.lowering.compound import is_compound, write_out
 from verifier.exact.lowering.control_flow import KnownTensors, expand_control_flow
 from verifier.exact.lowering.fused_attention import FUSED_ATTENTION, written_out
 from verifier.exact.lowering.secondary_outputs import with_outputs
@@ -98,8 +99,8 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def node_description(node: onnx.NodeProto) -> str:
-    """Return how messages call a node: by its operator and its name or, without one, its first output."""
-    return f"{node.op_type} node {node.name or next(iter(node.output), '')!r}"
+    """Return how messages call a node: by its operator and its name or, without one, its first output that is read."""
+    return f"{node.op_type} node {node.name or next(filter(None, node.output), '')!r}"
 
 
 def static_shape(info: onnx.ValueInfoProto, description: str = "") -> tuple[int, ...]:
@@ -187,17 +188,20 @@ def _split_fused(model: onnx.ModelProto) -> None:
 
 
 def _written_out(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Return the nodes of the graph, with onnxruntime's attention and secondary outputs written out."""
-    if not any(_is_fused_attention(node) or _has_more_outputs(node) for node in model.graph.node):
+    """Return the nodes of the graph, with attention, secondary outputs and compound operators written out."""
+    if not any(_is_fused_attention(node) or _has_more_outputs(node) or is_compound(node) for node in model.graph.node):
         return list(model.graph.node)
     opset = opset_of(model)
-    shapes = KnownTensors.of(model, opset).shapes
+    known = KnownTensors.of(model, opset)
+    shapes = known.shapes
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if _is_fused_attention(node):
             nodes.extend(written_out(model.graph, node, shapes, opset))
         elif _has_more_outputs(node):
             nodes.extend(with_outputs(model.graph, node, shapes, opset))
+        elif is_compound(node):
+            nodes.extend(write_out(model.graph, node, known))
         else:
             nodes.append(node)
     return nodes

@@ -84,7 +84,7 @@ class FloatNode:
 
     def fail(self, reason: str) -> LoweringError:
         """Return the error that names this node; the caller raises it."""
-        name = self.proto.name or next(iter(self.proto.output), "")
+        name = self.proto.name or next(filter(None, self.proto.output), "")
         return LoweringError(f"{self.proto.op_type} node {name!r}", reason)
 
     def has(self, index: int) -> bool:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from verifier.exact.errors import LoweringError
+from verifier.exact.lowering.node_writer import NodeWriter
 
 FUSED_ATTENTION = ("Attention", "MultiHeadAttention")
 # onnxruntime's default for what is added to the score of a masked key.
@@ -28,24 +29,6 @@ UNSUPPORTED: dict[str, Mapping[int, str]] = {
 MIN_CAUSAL_OPSET = 14
 
 
-class _Writer:
-    """Collects the nodes and constants that one fused node becomes; each node's result is named after it."""
-
-    def __init__(self, graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self._graph, self._prefix = graph, node.output[0]
-
-    def constant(self, array: Any, dtype: Any = np.int64) -> str:
-        name = f"{self._prefix}/constant {len(self._graph.initializer)}"
-        self._graph.initializer.append(numpy_helper.from_array(np.array(array, dtype), name))
-        return name
-
-    def op(self, op: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        name = output or f"{self._prefix}/{op} {len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
-        return name
-
-
 def written_out(
     graph: onnx.GraphProto, node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]], opset: int
 ) -> list[onnx.NodeProto]:
@@ -57,7 +40,7 @@ def written_out(
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     _check(node, attributes, shapes, opset)
     operands = [*node.input, *[""] * 10]
-    writer = _Writer(graph, node)
+    writer = NodeWriter(graph, node)
     heads = int(attributes["num_heads"])
     if node.op_type == "Attention":
         source, weight, bias, mask, _, scores_bias = operands[:6]
@@ -98,13 +81,13 @@ def written_out(
     return writer.nodes
 
 
-def _part(writer: _Writer, packed: str, number: int, size: int, axis: int = 2) -> str:
+def _part(writer: NodeWriter, packed: str, number: int, size: int, axis: int = 2) -> str:
     """Emit the first, second or third part of a tensor that holds queries, keys and values."""
     bounds = (number * size, (number + 1) * size, axis)
     return writer.op("Slice", packed, *(writer.constant([bound]) for bound in bounds))
 
 
-def _scale(writer: _Writer, query: str, attributes: Mapping[str, Any]) -> str:
+def _scale(writer: NodeWriter, query: str, attributes: Mapping[str, Any]) -> str:
     """Return the factor of the scores, by default 1 / sqrt(size of a head), which shapes make a constant."""
     if attributes.get("scale"):
         return writer.constant(attributes["scale"], np.float32)

@@ -41,7 +41,6 @@ RANDOM = frozenset(
 REMEDIES = {
     **dict.fromkeys(("If", "Loop", "Scan", "NonZero", "Unique"), _DATA_DEPENDENT),
     **dict.fromkeys(("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"), _QUANTISED),
-    "ReduceProd": "a product of many numbers exceeds 53 bits: multiply the numbers by Mul nodes, which round between",
 }
 
 
@@ -163,8 +162,7 @@ def _lower_node(context: LoweringContext, proto: onnx.NodeProto) -> None:
     except NotExactError as error:
         raise node.fail(f"its exact form is not proven: {error.reason}") from error
     check_unread(proto, attributes.unread, context.opset)
-    for name, result in zip(proto.output, results, strict=False):
-        context.tensors[name] = result
+    context.tensors.update((name, result) for name, result in zip(proto.output, results, strict=False) if name)
 
 
 def _remedy(proto: onnx.NodeProto) -> str:

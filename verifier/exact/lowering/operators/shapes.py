@@ -72,7 +72,10 @@ def lower_concat(node: FloatNode) -> list[Operand]:
         return [node.operand(indices[0])]
 
     def emit(bits: int) -> Value:
-        operands = (node.fitted(index, bits) for index in indices)
+        operands = [node.fitted(index, bits) for index in indices]
+        if len({operand.dtype for operand in operands}) > 1:  # int64 beside int32, as which inputs of integers are kept
+            dtype = FLOAT if any(operand.dtype == FLOAT for operand in operands) else "int64"
+            operands = [node.builder.cast(operand, dtype) for operand in operands]
         return node.builder.op("Concat", *operands, axis=node.attributes["axis"])
 
     return [node.widest_provable(emit, 53)]

@@ -119,11 +119,11 @@ def lower_univariate(node: FloatNode) -> list[Operand]:
             return [_by_angle(node, function)]
         plan, gate = _finer_plan(node, bounded, (points, measured), limit), None
     if gate is None:
-        return [_tabulated(node.builder, as_float(node.builder, node.fitted(0, WIDE_BITS)), plan)]
+        return [tabulated(node.builder, as_float(node.builder, node.fitted(0, WIDE_BITS)), plan)]
 
     def emit(bits: int) -> Value:
         x = as_float(node.builder, node.fitted(0, bits))
-        return node.builder.op("Mul", x, _tabulated(node.builder, x, plan))
+        return node.builder.op("Mul", x, tabulated(node.builder, x, plan))
 
     return [node.widest_provable(emit, OPERAND_BITS)]
 
@@ -220,7 +220,7 @@ def _varying_part(function: Function, points: Points) -> tuple[float, float]:
     return float(points[max(indices[0] - 1, 0)]), float(points[min(indices[-1] + 1, len(points) - 1)])
 
 
-def _tabulated(builder: Builder, value: Value, plan: TablePlan) -> Value:
+def tabulated(builder: Builder, value: Value, plan: TablePlan) -> Value:
     """Emit a function of a value from its table; outside the table it is the nearest end value."""
     if not plan.interpolated:
         steps = builder.op("Round", builder.scale(value, -plan.spacing))
@@ -268,7 +268,7 @@ def _by_angle(node: FloatNode, function: Function) -> Value:
             f"its operand {node.proto.input[0]!r} reaches {reach:g}, where its angle is off by up to {error:.2g}, more "
             f"than {MAX_ANGLE_ERROR:.2g}: subtract whole periods from it in the model"
         )
-    return _tabulated(builder, builder.op("Sub", angle, builder.op("Mul", periods, period)), plan)
+    return tabulated(builder, builder.op("Sub", angle, builder.op("Mul", periods, period)), plan)
 
 
 def _constant(builder: Builder, number: float, grid: int) -> Value:

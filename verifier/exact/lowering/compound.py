@@ -1,0 +1,210 @@
+"""Operators that are written out as others before calibration, so that each intermediate result is calibrated.
+
+Writes out CumProd, LRN, LpNormalization, ReduceProd and Shrink, and recurrent layers whose batch is the first axis,
+which onnxruntime does not run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from verifier.exact.errors import LoweringError
+from verifier.exact.lowering.control_flow import KnownTensors
+from verifier.exact.lowering.node_writer import NodeWriter
+
+# Maximum number of factors of a product: each takes a multiplication, before which the operands are rounded.
+MAX_FACTORS = 256
+# From this opset on the axes of ReduceL1 and ReduceL2 are an operand.
+AXES_OPERAND_OPSET = 18
+SPLIT_OPERAND_OPSET = 13
+RECURRENT = ("GRU", "LSTM", "RNN")
+
+
+class CompoundNode:
+    """A node to be written out, with its attributes by name and what is known of its operands."""
+
+    def __init__(self, graph: onnx.GraphProto, node: onnx.NodeProto, known: KnownTensors) -> None:
+        self.proto, self.known = node, known
+        self.attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        self.writer = NodeWriter(graph, node)
+
+    @property
+    def output(self) -> str:
+        """The name of the first output that is read."""
+        return str(next(filter(None, self.proto.output)))
+
+    def fail(self, reason: str) -> LoweringError:
+        """Return the error that names this node; the caller raises it."""
+        return LoweringError(f"{self.proto.op_type} node {self.proto.name or self.output!r}", reason)
+
+    def shape(self, index: int) -> Sequence[int]:
+        """Return an operand's shape. Errors: LoweringError where it is not known."""
+        found = self.known.shapes.get(self.proto.input[index])
+        if found is None:
+            raise self.fail(
+                f"the shape of its operand {self.proto.input[index]!r} is unknown: export the model with fixed shapes"
+            )
+        return found
+
+    def integers(self, index: int, attribute: str) -> list[int] | None:
+        """Return a list of integers that is a constant operand or an attribute; None where it is omitted."""
+        if len(self.proto.input) <= index or not self.proto.input[index]:
+            found = self.attributes.get(attribute)
+            return None if found is None else [int(item) for item in np.reshape(found, -1)]
+        constant = self.known.constant(self.proto.input[index])
+        if constant is None:
+            raise self.fail(f"its {attribute} must be constant, but they are computed: export them as an initializer")
+        return [int(item) for item in constant.reshape(-1)]
+
+
+def is_compound(node: onnx.NodeProto) -> bool:
+    """Return whether `write_out` replaces a node."""
+    if node.domain not in ("", "ai.onnx"):
+        return False
+    if node.op_type in RECURRENT:
+        return any(item.name == "layout" and item.i for item in node.attribute)
+    return node.op_type in WRITERS
+
+
+def write_out(graph: onnx.GraphProto, node: onnx.NodeProto, known: KnownTensors) -> list[onnx.NodeProto]:
+    """Return the nodes that compute a compound node; constants are added to the graph.
+
+    Errors: LoweringError that names the node, for operands that must be constant or of a known shape.
+    """
+    compound = CompoundNode(graph, node, known)
+    WRITERS[node.op_type](compound)
+    return compound.writer.nodes
+
+
+def _recurrent(node: CompoundNode) -> None:
+    """Put the steps first: X and Y have the batch first with layout=1, and so have the states."""
+    writer = node.writer
+    inputs = list(node.proto.input)
+    for place in (0, 5, 6):
+        if len(inputs) > place and inputs[place]:
+            inputs[place] = writer.op("Transpose", inputs[place], perm=[1, 0, 2])
+    outputs = [f"{name}/steps first" if name else "" for name in node.proto.output]
+    attributes = {name: item for name, item in node.attributes.items() if name != "layout"}
+    writer.nodes.append(
+        helper.make_node(node.proto.op_type, inputs, outputs, name=f"{node.output}/steps first", **attributes)
+    )
+    for source, output, perm in zip(outputs, node.proto.output, ([2, 0, 1, 3], [1, 0, 2], [1, 0, 2]), strict=False):
+        if output:
+            writer.op("Transpose", source, output=output, perm=perm)
+
+
+def _lp_normalization(node: CompoundNode) -> None:
+    """x / (sum of |x|**p)**(1/p) over an axis, for a p of 1 or 2."""
+    writer, x = node.writer, node.proto.input[0]
+    axes = [node.attributes.get("axis", -1)]
+    op = "ReduceL1" if node.attributes.get("p", 2) == 1 else "ReduceL2"
+    if node.known.opset < AXES_OPERAND_OPSET:
+        norm = writer.op(op, x, axes=axes, keepdims=1)
+    else:
+        norm = writer.op(op, x, writer.constant(axes), keepdims=1)
+    writer.op("Div", x, norm, output=node.output)
+
+
+def _lrn(node: CompoundNode) -> None:
+    """x / (bias + alpha / size * sum of x² over neighbouring channels)**beta."""
+    writer, x = node.writer, node.proto.input[0]
+    rank, channels = len(node.shape(0)), node.shape(0)[1]
+    size = int(node.attributes["size"])
+    places = np.arange(channels)
+    offset = places[:, None] - places[None, :]  # of a channel that is summed from the one that it is summed for
+    window = (offset >= -((size - 1) // 2)) & (offset <= size // 2)
+    scale = node.attributes.get("alpha", 1e-4) / size
+    last = [0, *range(2, rank), 1]
+    first = [0, rank - 1, *range(1, rank - 1)]
+    squares = writer.op("Transpose", writer.op("Mul", x, x), perm=last)
+    sums = writer.op("MatMul", squares, writer.constant(window * scale, np.float32))
+    total = writer.op("Add", sums, writer.constant(node.attributes.get("bias", 1.0), np.float32))
+    power = writer.op("Pow", total, writer.constant(-node.attributes.get("beta", 0.75), np.float32))
+    writer.op("Mul", x, writer.op("Transpose", power, perm=first), output=node.output)
+
+
+def _reduce_prod(node: CompoundNode) -> None:
+    """A product over axes: multiplied in pairs, so that the number of roundings grows with the logarithm of factors."""
+    writer, shape = node.writer, node.shape(0)
+    listed = node.integers(1, "axes")
+    if not listed and node.attributes.get("noop_with_empty_axes"):
+        writer.op("Identity", node.proto.input[0], output=node.output)
+        return
+    axes = sorted({axis % len(shape) for axis in listed}) if listed else list(range(len(shape)))
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    rows = [shape[axis] for axis in kept]
+    ordered = writer.op("Transpose", node.proto.input[0], perm=[*kept, *axes])
+    count = math.prod(shape[axis] for axis in axes)
+    parts = _parts(node, writer.op("Reshape", ordered, writer.constant([*rows, count])), len(kept), count)
+    while len(parts) > 1:
+        pairs = [writer.op("Mul", *parts[at : at + 2]) for at in range(0, len(parts) - 1, 2)]
+        parts = pairs + parts[2 * len(pairs) :]
+    keep = node.attributes.get("keepdims", 1)
+    result = [1 if axis in axes else dim for axis, dim in enumerate(shape)] if keep else rows
+    writer.op("Reshape", parts[0], writer.constant(result), output=node.output)
+
+
+def _cum_prod(node: CompoundNode) -> None:
+    """The products of the first 1, 2, … elements along an axis, or of the last ones with `reverse`."""
+    writer, shape = node.writer, node.shape(0)
+    (axis,) = node.integers(1, "axis") or [0]
+    axis %= len(shape)
+    parts = _parts(node, node.proto.input[0], axis, shape[axis])
+    if node.attributes.get("reverse"):
+        parts.reverse()
+    if node.attributes.get("exclusive"):
+        ones = writer.constant(np.ones([1 if at == axis else dim for at, dim in enumerate(shape)]), np.float32)
+        one = writer.op("CastLike", ones, node.proto.input[0])
+        parts = [one, *parts[:-1]]
+    products = parts[:1]
+    for part in parts[1:]:
+        products.append(writer.op("Mul", products[-1], part))
+    if node.attributes.get("reverse"):
+        products.reverse()
+    writer.op("Concat", *products, output=node.output, axis=axis)
+
+
+def _parts(node: CompoundNode, source: str, axis: int, count: int) -> list[str]:
+    """Split a tensor into `count` parts of length 1 along an axis."""
+    if count > MAX_FACTORS:
+        raise node.fail(f"it multiplies {count} numbers, more than {MAX_FACTORS}: reduce fewer, or sum logarithms")
+    writer = node.writer
+    if count == 1:
+        return [source]
+    names = [f"{node.output}/factor {number}" for number in range(count)]
+    lengths = [1] * count
+    if node.known.opset < SPLIT_OPERAND_OPSET:
+        split = helper.make_node("Split", [source], names, name=f"{node.output}/factors", axis=axis, split=lengths)
+    else:
+        inputs = [source, writer.constant(lengths)]
+        split = helper.make_node("Split", inputs, names, name=f"{node.output}/factors", axis=axis)
+    writer.nodes.append(split)
+    return names
+
+
+def _shrink(node: CompoundNode) -> None:
+    """x + bias below -lambd, x - bias above lambd, 0 between."""
+    writer, x = node.writer, node.proto.input[0]
+    limit, bias = (float(node.attributes.get(name, default)) for name, default in (("lambd", 0.5), ("bias", 0.0)))
+    above = writer.op("Greater", x, writer.constant(limit, np.float32))
+    below = writer.op("Less", x, writer.constant(-limit, np.float32))
+    lowered = writer.op("Sub", x, writer.constant(bias, np.float32))
+    raised = writer.op("Add", x, writer.constant(bias, np.float32))
+    inner = writer.op("Where", below, raised, writer.constant(0, np.float32))
+    writer.op("Where", above, lowered, inner, output=node.output)
+
+
+WRITERS: Mapping[str, Callable[[CompoundNode], Any]] = {
+    **dict.fromkeys(RECURRENT, _recurrent),
+    "CumProd": _cum_prod,
+    "LRN": _lrn,
+    "LpNormalization": _lp_normalization,
+    "ReduceProd": _reduce_prod,
+    "Shrink": _shrink,
+}
