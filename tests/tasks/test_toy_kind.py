@@ -110,7 +110,7 @@ def test_task_build__wrong_option_of_the_toy_kind__names_the_flag(installed: Ins
 
 
 def test_task_show__toy_task__has_its_kind_and_settings(installed: Installation, task: Path) -> None:
-    said = installed.touchstone("task", "show", "--task", task / "manifest.json")
+    said = installed.touchstone("task", "show", task / "manifest.json")
     lines = dict(line.split(maxsplit=1) for line in said.splitlines())
     assert lines["kind"] == "toy: Integer weights of a linear scorer."
     assert lines["settings.features"] == "4"

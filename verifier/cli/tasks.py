@@ -1,4 +1,4 @@
-"""Commands about tasks and submissions: kinds, task build, task show, pack, score."""
+"""Commands about tasks and submissions: kinds, task build, pack, score."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from verifier.cli.progress import progress_bar
+from verifier.cli.solver import get_command, installed_kind, show_command
 
 if TYPE_CHECKING:
-    from verifier.tasks import Kind, Manifest
+    from verifier.tasks import Kind
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW = click.Path(path_type=Path)
@@ -64,7 +65,7 @@ def _usable_kinds() -> list[Kind[Any, Any]]:
 
 @click.group(name="task")
 def task_group() -> None:
-    """Build tasks, or describe one."""
+    """Build a task, download one, or describe one."""
 
 
 class _Builders(click.Group):
@@ -101,37 +102,8 @@ def _builder(kind: Kind[Any, Any]) -> click.Command:
     return click.Command(kind.name, callback=build, params=[*options_of(kind.options), out], help=help_text)
 
 
-@task_group.command(name="show")
-@click.option("--task", "manifest_file", type=_FILE, required=True, help="The task's manifest.")
-def show_command(manifest_file: Path) -> None:
-    """Describe a task from its manifest.
-
-    Prints the kind, the digests and sizes of the files, the metric, the cost of an evaluation and the kind's settings.
-    """
-    from verifier.artifacts import digests
-    from verifier.tasks import load_manifest
-
-    manifest = load_manifest(manifest_file)
-    tensors = manifest.submission_schema
-    holdout = "none: the practice set decides"
-    if manifest.holdout is not None:
-        holdout = f"{manifest.holdout.count:,} examples, sealed {manifest.holdout.sealed_digest}"
-    lines = {
-        "title": manifest.title,
-        "kind": _kind_line(manifest),
-        "manifest": digests.to_hex(manifest.digest()),
-        "program": f"{manifest.program.digest}, {manifest.program.size:,} bytes",
-        "practice": f"{manifest.practice.count:,} examples, {manifest.practice.digest}",
-        "holdout": holdout,
-        "submission": f"{len(tensors):,} tensors, {sum(tensor.nbytes for tensor in tensors):,} bytes of values",
-        "metric": f"{manifest.metric.name}, in {manifest.metric.unit}, at most {manifest.metric.bound:,}",
-        "cost": f"{manifest.macs:,} multiply-accumulates per submission",
-        "base": f"{manifest.base.model}; {manifest.base.tokenizer}",
-        **{f"settings.{name}": _shown(value) for name, value in sorted(_settings(manifest).items())},
-    }
-    width = max(map(len, lines))
-    for name, text in lines.items():
-        click.echo(f"{name:<{width}}  {text}")
+task_group.add_command(get_command)
+task_group.add_command(show_command)
 
 
 @click.command(name="pack")
@@ -195,35 +167,7 @@ def score_command(
             on_batch=lambda done, total: show("evaluate", done, total),
         )
     summary = {"score": found.score, "count": found.count, "unit": manifest.metric.unit}
-    kind = _installed(manifest)
+    kind = installed_kind(manifest)
     if kind is not None:
         summary["reads"] = kind.describe(found.score, found.count, manifest)
     click.echo(json.dumps(summary, indent=2))
-
-
-def _installed(manifest: Manifest) -> Kind[Any, Any] | None:
-    """The kind of the task, or None when it cannot be used here: it is not needed to read a task or to score."""
-    from verifier.tasks import find_kind
-    from verifier.tasks.errors import KindError
-
-    try:
-        return find_kind(manifest.kind)
-    except KindError:
-        return None
-
-
-def _kind_line(manifest: Manifest) -> str:
-    kind = _installed(manifest)
-    return f"{manifest.kind}, which is not installed" if kind is None else f"{kind.name}: {kind.summary}"
-
-
-def _settings(manifest: Manifest) -> dict[str, Any]:
-    """The kind's settings, checked by the kind's model where the kind is installed. Errors: ManifestError."""
-    from verifier.tasks import read_settings
-
-    kind = _installed(manifest)
-    return manifest.settings if kind is None else read_settings(kind.settings, kind.name, manifest).model_dump()
-
-
-def _shown(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
