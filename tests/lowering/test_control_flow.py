@@ -9,9 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.lowering.compare import FloatGraph, both, node
+from tests.lowering.compare import GRID, FloatGraph, both, node, real
 from tests.lowering.test_operators_forms import graph, i64
-from verifier.exact import LoweringError
+from verifier.exact import Engine, LoweringError, load_program
+from verifier.exact.lowering import InputSpec, lower
 
 FLOAT = TensorProto.FLOAT
 
@@ -101,6 +102,26 @@ CASES = {
 def test_lower__control_flow_that_shapes_decide__result_is_that_of_floats(name: str) -> None:
     exact, floats = both(CASES[name])
     np.testing.assert_allclose(exact, floats, atol=1e-4)
+
+
+def test_lower__stale_shapes_of_computed_tensors__do_not_decide_a_condition() -> None:
+    """The file says that the tensor has 5 rows, as it had before somebody changed the input to 3."""
+    decided = graph(
+        node("Neg", ["x"], ["inner"]),
+        node("Shape", ["inner"], ["shape"]),
+        *OF_SHAPE[1:],
+        choice("c", "out", DOUBLE, HALF),
+        axis=np.int64(0),
+        three=np.int64(3),
+    )
+    feeds = decided.integers(1)
+    stale = decided.model()
+    del stale.graph.value_info[:]
+    stale.graph.value_info.append(helper.make_tensor_value_info("inner", FLOAT, (5, 6)))
+    specs = {"x": InputSpec("int16", GRID)}
+    program = load_program(lower(stale, [real(feeds)], specs).SerializeToString())
+    found = np.ldexp(Engine(program).run(feeds)["out"].astype(np.float64), program.outputs[0].grid)
+    np.testing.assert_array_equal(found, -2 * np.ldexp(feeds["x"].astype(np.float64), GRID))
 
 
 def test_lower__condition_that_is_computed__is_refused_by_name() -> None:

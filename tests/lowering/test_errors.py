@@ -32,6 +32,10 @@ def graph(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = X, **cons
             f"Asin node 'Asin_out': this operator is not supported: express it by {SUPPORTED}",
         ),
         (
+            graph(node("Clip", ["x", "low"], ["out"]), low=np.float32(np.nan)),
+            "Clip node 'Clip_out': its limit is NaN, which makes every result NaN: give it a number or leave it out",
+        ),
+        (
             graph(node("NonZero", ["x"], ["out"])),
             "NonZero node 'NonZero_out': its result's shape or its control flow depends on computed data: export the "
             "model with fixed shapes and simplify it, so that the node becomes constant",

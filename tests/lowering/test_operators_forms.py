@@ -60,6 +60,31 @@ EXACT = {
     "maximum of several operands": graph(node("Max", ["c", "x", "y"], ["out"]), inputs=XY, c=f32(0.5)),
     "clip by attributes": graph(node("Clip", ["x"], ["out"], min=-1.0, max=0.5), opset=10),
     "clip above": graph(node("Clip", ["x", "", "h"], ["out"]), h=np.float32(0.5)),
+    "clip by computed limits": graph(
+        node("ReduceMin", ["y"], ["low"], keepdims=0),
+        node("Abs", ["low"], ["high"]),
+        node("Clip", ["x", "low", "high"], ["out"]),
+        inputs=XY,
+    ),
+    "clip below a computed limit": graph(
+        node("ReduceMin", ["y"], ["high"], keepdims=0),
+        node("Clip", ["x", "low", "high"], ["out"]),
+        inputs=XY,
+        low=np.float32(-0.5),
+    ),
+    "clip above a computed limit of one element": graph(
+        node("ReduceMax", ["y"], ["low"], keepdims=0),
+        node("Reshape", ["low", "one"], ["l"]),
+        node("Clip", ["x", "l", "high"], ["out"]),
+        inputs=XY,
+        one=i64(1),
+        high=np.float32(np.inf),
+    ),
+    "integers: clip by computed limits": of_integers(
+        node("ReduceMin", ["j"], ["l"], keepdims=0),
+        node("Clip", ["i", "l", "h"], ["r"]),
+        h=np.int64(3),
+    ),
     "exclusive or": graph(
         node("Less", ["x", "z"], ["a"]),
         node("Less", ["y", "z"], ["b"]),

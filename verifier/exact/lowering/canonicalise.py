@@ -124,19 +124,32 @@ def static_shape(info: onnx.ValueInfoProto, description: str = "") -> tuple[int,
 
 
 def _without(model: onnx.ModelProto, weights: set[str]) -> onnx.ModelProto:
-    """Return the model without those weights."""
+    """Return the model without those weights, and without the shapes that the file states of computed tensors.
+
+    Those can be stale: some tools change a model's inputs and leave them as they were. Onnx's inference would keep
+    them where they contradict the inputs, so every shape is inferred anew.
+    """
+    outputs = []
+    for info in model.graph.output:
+        outputs.append(onnx.ValueInfoProto(name=info.name))
+        if info.type.HasField("tensor_type"):
+            outputs[-1].type.tensor_type.elem_type = info.type.tensor_type.elem_type
     graph = onnx.GraphProto(
         name=model.graph.name,
         node=model.graph.node,
         input=[info for info in model.graph.input if info.name not in weights],
-        output=model.graph.output,
-        value_info=model.graph.value_info,
+        output=outputs,
         initializer=[tensor for tensor in model.graph.initializer if tensor.name not in weights],
     )
+    functions = []
+    for function in model.functions:
+        functions.append(onnx.FunctionProto())
+        functions[-1].CopyFrom(function)
+        del functions[-1].value_info[:]
     return onnx.ModelProto(
         ir_version=max(model.ir_version, MIN_IR),
         opset_import=model.opset_import,
-        functions=model.functions,
+        functions=functions,
         graph=graph,
     )
 

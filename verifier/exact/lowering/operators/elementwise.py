@@ -135,9 +135,29 @@ def lower_max_min(node: FloatNode) -> list[Operand]:
 
 
 def lower_clip(node: FloatNode) -> list[Operand]:
-    """Clip: a Max and a Min, each only where the limit is given and the proven interval exceeds it."""
-    value = as_float(node.builder, node.value(0))
-    return [_limited(node, value, _clip_limit(node, 1), _clip_limit(node, 2))]
+    """Clip: a Max and a Min, each only where the limit is given and the proven interval exceeds it.
+
+    A computed limit always gets its Max or Min. The Max comes first, as in ONNX, where the lower limit exceeds the
+    upper one.
+    """
+    if not any(node.has(index) and node.constant(index) is None for index in (1, 2)):
+        value = as_float(node.builder, node.value(0))
+        return [_limited(node, value, _clip_limit(node, 1), _clip_limit(node, 2))]
+    result = node.widest_provable(lambda bits: _clipped_by_computed(node, bits), ALL_BITS)
+    return [node.restore_integers(result)]
+
+
+def _clipped_by_computed(node: FloatNode, bits: int) -> Value:
+    """Emit a Clip of which at least one limit is computed, with operands of at most `bits` bits."""
+    value = as_float(node.builder, node.fitted(0, bits))
+    for index, op in ((1, "Max"), (2, "Min")):
+        limit = _clip_limit(node, index)
+        if limit is not None and np.isfinite(limit):
+            value = node.builder.op(op, value, _limit(node.builder, value, limit))
+        elif limit is None and node.has(index):
+            computed = as_float(node.builder, node.fitted(index, bits))
+            value = node.builder.op(op, value, node.builder.reshape(computed, ()))
+    return value
 
 
 def lower_relu(node: FloatNode) -> list[Operand]:
@@ -158,11 +178,18 @@ def _limited(node: FloatNode, value: Value, low: Array | None, high: Array | Non
 
 
 def _clip_limit(node: FloatNode, index: int) -> Array | None:
-    """Return a limit of Clip, which is an operand or, in older opsets, an attribute."""
-    if node.has(index):
-        return node.require_constant(index, "its limit").reshape(())
+    """Return a constant limit of Clip, which is an operand or, in older opsets, an attribute; None for any other.
+
+    Errors: LoweringError for NaN.
+    """
+    limit = node.constant(index) if node.has(index) else None
     attribute = node.attributes.get("min" if index == 1 else "max")
-    return None if attribute is None else np.asarray(attribute)
+    if limit is None and attribute is None:
+        return None
+    found = np.asarray(attribute) if limit is None else limit.reshape(())
+    if np.isnan(found):
+        raise node.fail("its limit is NaN, which makes every result NaN: give it a number or leave it out")
+    return found
 
 
 def _limit(builder: Builder, value: Value, limit: Array) -> Value:
