@@ -76,11 +76,6 @@ def test_lower__if_on_a_constant__is_the_branch_that_is_taken() -> None:
     assert_right(model, feeds, feeds, tolerance=0.001)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="The count of tokens saturates at twice the longest calibrated text, and longer texts get too large means.",
-)
 def test_lower__mean_pooling_calibrated_on_short_texts__is_right_on_long_ones_or_refused() -> None:
     model = float_model(
         [

@@ -21,12 +21,14 @@ Feeds = Mapping[str, NDArray[Any]]
 class Range:
     """The calibrated range of a float tensor: its extremes, and the minimum over its rows of the row's peak.
 
-    A row is what the last axis holds, and its peak is the largest magnitude in it.
+    A row is what the last axis holds, and its peak is the largest magnitude in it. `binary` tells whether the tensor
+    held only 0 and 1.
     """
 
     lo: float = 0.0
     hi: float = 0.0
     min_row_peak: float = 0.0
+    binary: bool = False
 
     @property
     def magnitude(self) -> float:
@@ -35,7 +37,12 @@ class Range:
 
     def joined(self, other: Range) -> Range:
         """Return the range of both together."""
-        return Range(min(self.lo, other.lo), max(self.hi, other.hi), min(self.min_row_peak, other.min_row_peak))
+        return Range(
+            min(self.lo, other.lo),
+            max(self.hi, other.hi),
+            min(self.min_row_peak, other.min_row_peak),
+            self.binary and other.binary,
+        )
 
 
 def ranges(
@@ -104,4 +111,5 @@ def _range(array: NDArray[Any], threshold: float) -> Range | None:
         return None
     seen = array[valid]
     peaks = np.abs(np.where(valid, array, 0.0)).reshape(-1, array.shape[-1] if array.ndim else 1).max(axis=-1)
-    return Range(float(seen.min()), float(seen.max()), float(peaks.min()))
+    binary = bool(np.isin(seen, (0, 1)).all()) if seen.min() >= 0 and seen.max() <= 1 else False
+    return Range(float(seen.min()), float(seen.max()), float(peaks.min()), binary)

@@ -91,7 +91,7 @@ def batches(inputs: Sequence[FloatInput], arrays: Mapping[str, Array]) -> list[d
     """
     unknown = sorted(set(arrays) - {item.name for item in inputs})
     if unknown:
-        names = ", ".join(item.name for item in inputs)
+        names = ", ".join(item.name for item in inputs) or "none"
         raise FeedError(f"array {unknown[0]!r} is not an input of the model: its inputs are {names}")
     stacks = {item.name: _stack(item, arrays.get(item.name)) for item in inputs}
     count = max((len(stack) for stack in stacks.values()), default=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,28 @@ MIN_BITS = 12
 MASK = -(2.0**16)
 # Minimum magnitude of a calibrated tensor, so that one that was always 0 still has a grid.
 MIN_MAGNITUDE = 1e-6
+# Operators that sum over axes, so that the sum of zeros and ones is a count.
+_COUNTING = frozenset(("ReduceL1", "ReduceMean", "ReduceSum", "ReduceSumSquare"))
+# Operators whose result is a count, or nearly one, where all of their computed operands are counts.
+_COUNTED = frozenset(
+    (
+        "Add",
+        "Cast",
+        "CastLike",
+        "Clip",
+        "Expand",
+        "Flatten",
+        "Identity",
+        "Max",
+        "Reshape",
+        "Sqrt",
+        "Squeeze",
+        "Sum",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    )
+)
 
 
 @dataclass
@@ -44,7 +67,7 @@ class LoweringContext:
 
     `opset` is the version of ONNX's own operators in which the float graph is written. `functions` holds the function
     of each Univariate node by the name of its output. `masks` tells which tensors hold numbers that stand for minus
-    infinity.
+    infinity. `counts` are tensors that count elements, such as the tokens of a text.
     """
 
     builder: Builder
@@ -54,6 +77,7 @@ class LoweringContext:
     functions: Mapping[str, Callable[[Array], Array]]
     masks: Masks
     tensors: dict[str, Operand] = field(default_factory=dict)
+    counts: set[str] = field(default_factory=set)
 
     def magnitude(self, name: str) -> float:
         """Return the largest magnitude that a float tensor may take: the calibrated one times the headroom."""
@@ -62,6 +86,22 @@ class LoweringContext:
     def range(self, name: str) -> Range:
         """Return the calibrated range of a float tensor; an empty range if calibration did not see it."""
         return self.ranges.get(name, Range())
+
+    def note_count(self, node: onnx.NodeProto) -> None:
+        """Add a lowered node's first output to `counts` if it counts elements.
+
+        The calibrated range says little about a count: a mask has more ones in longer texts. But it is bounded by the
+        number of elements, which is proven.
+        """
+        computed = [name for name in node.input if isinstance(self.tensors.get(name), Value)]
+        if node.op_type in _COUNTING and computed:
+            source = self.tensors[computed[0]]
+            assert isinstance(source, Value)
+            binary = source.lo >= 0 and math.ldexp(source.hi, source.grid) <= 1
+            if binary or self.range(computed[0]).binary:
+                self.counts.add(node.output[0])
+        elif node.op_type in _COUNTED and computed and self.counts.issuperset(computed):
+            self.counts.add(node.output[0])
 
 
 @dataclass
@@ -159,12 +199,18 @@ class FloatNode:
     def fitted(self, index: int, bits: int) -> Value:
         """Return an operand in at most `bits` bits, saturated at its calibrated range.
 
-        Where there are many bits, `headroom_bits` of them lie above that range.
+        Where there are many bits, `headroom_bits` of them lie above that range. A count that can exceed these is not
+        saturated: its grid is as coarse as its proven bound requires.
         """
         value = self.value(index)
         if value.dtype != FLOAT or value.magnitude <= 2 ** (bits - 1):
             return value
-        return self.builder.fitted(value, self.magnitude(index), bits, headroom_bits(bits))
+        magnitude, headroom = self.magnitude(index), headroom_bits(bits)
+        if self.proto.input[index] in self.context.counts:
+            bound = math.ldexp(value.magnitude, value.grid)
+            if grid_for(bound, bits) > grid_for(magnitude, bits - headroom):
+                return self.builder.fitted(value, bound, bits)
+        return self.builder.fitted(value, magnitude, bits, headroom)
 
     def widest_provable(self, emit: Callable[[int], Value], bits: int) -> Value:
         """Emit with operands of `bits` bits or, where that is not proven exact, with the most bits that are.

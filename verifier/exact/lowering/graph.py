@@ -96,6 +96,7 @@ def lower_graph(
     """
     opset = opset_of(model)
     original = {name for node in model.graph.node for name in node.output} | {info.name for info in model.graph.input}
+    _check_defaults(model, calibration)
     model = canonicalise(model)
     feeds = [_in_single_precision(feed) for feed in calibration]
     equalise(model, feeds)
@@ -128,6 +129,22 @@ def lower_graph(
         outputs[info.name] = as_constant(builder, found) if isinstance(found, np.ndarray) else found
     exact = {name: found for name, found in context.tensors.items() if isinstance(found, Value) and name in original}
     return Lowered(builder, outputs, exact, context.ranges)
+
+
+def _check_defaults(model: onnx.ModelProto, calibration: Sequence[Feeds]) -> None:
+    """Check that no feed replaces the default of an input. Errors: LoweringError that names the input.
+
+    An input with an initialiser is a constant of the program.
+    """
+    for tensor in model.graph.initializer:
+        fed = [feed[tensor.name] for feed in calibration if tensor.name in feed]
+        default = numpy_helper.to_array(tensor)
+        if not all(np.array_equal(array, default, equal_nan=default.dtype.kind == "f") for array in fed):
+            raise LoweringError(
+                f"input {tensor.name!r}",
+                "it is a constant of the program, because the file has an initialiser of that name, and a calibration "
+                "feed holds other numbers: remove the initialiser, or leave the input out of the feeds",
+            )
 
 
 def _check_maxima(masks: Masks, seen: Mapping[str, Range]) -> None:
@@ -163,6 +180,7 @@ def _lower_node(context: LoweringContext, proto: onnx.NodeProto) -> None:
         raise node.fail(f"its exact form is not proven: {error.reason}") from error
     check_unread(proto, attributes.unread, context.opset)
     context.tensors.update((name, result) for name, result in zip(proto.output, results, strict=False) if name)
+    context.note_count(proto)
 
 
 def _remedy(proto: onnx.NodeProto) -> str:

@@ -207,8 +207,11 @@ def lower_pow(node: FloatNode) -> list[Operand]:
 
 def _power(node: FloatNode, halves: int, inverse: bool) -> Value:
     """Emit the operand to the power `halves` / 2, fitted to POWER_BITS before each product; inverted if `inverse`."""
-    builder, reach = node.builder, node.magnitude(0)
+    builder = node.builder
     base = as_float(builder, node.fitted(0, 53 if halves <= 2 else POWER_BITS))
+    # A count is not saturated at its calibrated range (see `FloatNode.fitted`), so its powers are not either.
+    counted = node.proto.input[0] in node.context.counts
+    reach = math.ldexp(base.magnitude, base.grid) if counted else node.magnitude(0)
     odd = halves % 2 == 1
     result = node.widest_provable(lambda bits: root_of_operand(node, bits), RADICAND_BITS) if odd else base
     for done in range(1 if odd else 2, halves, 2):
