@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from verifier.artifacts import digests, sealing
+from verifier.tasks.case import SealedFile
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,16 @@ class SealedRecord:
 
     sealed: bytes  # digest of the ciphertext
     plain: bytes  # digest of the decrypted content
+    file: Path
     key_file: Path
 
     def key(self) -> bytes:
         """The 32-byte key. Errors: KeyFileError."""
         return sealing.read_key(self.key_file)
+
+    def opened(self) -> SealedFile:
+        """The sealed file as a verifier opens it. Errors: KeyFileError."""
+        return SealedFile(self.file, self.sealed, self.plain, self.key())
 
 
 def load(path: Path) -> SealedRecord:
@@ -33,7 +39,7 @@ def load(path: Path) -> SealedRecord:
         file, key_file = _locate(path, fields["file"]), _locate(path, fields["key_file"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise click.UsageError(f"{path} does not have the JSON that `touchstone seal` prints: {error}") from error
-    found = SealedRecord(sealed, plain, key_file)
+    found = SealedRecord(sealed, plain, file, key_file)
     # A wrong key must be found now: at the reveal it would cost the bond.
     if not file.exists():
         raise click.UsageError(f"the sealed file {file} does not exist")

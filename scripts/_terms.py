@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,8 +12,11 @@ from ethpm_types import ContractType
 from scripts._chain import Address, Deployed, Signer
 from scripts._units import Coins, Duration, coins, span
 from verifier.artifacts import digests
+from verifier.artifacts.errors import Misfit
 from verifier.protocol.constants import BPS, NATIVE, REWARD_DIVISOR, SCORE_BOUND, RewardPolicy, Windows
-from verifier.tasks.manifest import Manifest
+from verifier.tasks import Manifest, find_kind
+from verifier.tasks.case import SealedFile
+from verifier.tasks.judge import read_tensors
 
 WINDOW_OPTIONS = {  # window -> default, and what happens in it
     "commit": ("7d", "solvers commit"),
@@ -144,22 +148,60 @@ def choose(deployed: Deployed, manifest: Manifest, **chosen: Any) -> Offer:
     seat_fee = min_seat_fee if chosen["seat_fee"] is None else chosen["seat_fee"]
     if seat_fee < min_seat_fee:
         raise click.BadParameter(f"this deployment's minimum is {coins(min_seat_fee)} coins", param_hint="--seat-fee")
-    if chosen["threshold"] > manifest.metric.bound:
+    policy, threshold, baseline = POLICIES[chosen["policy"]], chosen["threshold"], chosen["baseline"]
+    if threshold > manifest.metric.bound:
         raise click.BadParameter(
             f"no score of this task can exceed {manifest.metric.bound} {manifest.metric.unit}",
             param_hint="--threshold",
         )
+    if policy is RewardPolicy.LADDER and baseline >= threshold:
+        raise click.BadParameter(
+            f"with --policy ladder it must be below the threshold of {threshold}", param_hint="--baseline"
+        )
     return Offer(
         reward=in_coins if token is None else in_units,
         token=token,
-        policy=POLICIES[chosen["policy"]],
-        threshold=chosen["threshold"],
-        baseline=chosen["baseline"],
+        policy=policy,
+        threshold=threshold,
+        baseline=baseline,
         committee=chosen["committee"],
         windows=windows,
         seat_fee=seat_fee,
         reserve=chosen["reserve"],
     )
+
+
+def check_scores(manifest: Manifest, offer: Offer, evaluation_set: Path | SealedFile) -> list[str]:
+    """Compare the threshold and the baseline with the scores that the task's kind says are possible on the set.
+
+    Returns warnings. Errors: BadParameter for a threshold that no submission can reach; ClickException when the set
+    does not fit the manifest, which would cancel the task.
+    """
+    remarks = []
+    if offer.policy is RewardPolicy.BEST and offer.baseline:
+        remarks.append(f"--baseline {offer.baseline} has no effect: only --policy ladder uses it")
+    try:
+        examples = read_tensors(evaluation_set, manifest.set_schema(manifest.evaluation_count))
+    except Misfit as error:
+        raise click.ClickException(f"the evaluation set does not fit the manifest: {error}") from error
+    score_range = find_kind(manifest.kind).score_range
+    if score_range is None:
+        return remarks
+    trivial, largest = score_range(examples, manifest.evaluation_count, manifest)
+    unit = manifest.metric.unit
+    if offer.threshold > largest:
+        raise click.BadParameter(f"no submission can score more than {largest} {unit}", param_hint="--threshold")
+    if offer.threshold <= trivial:
+        remarks.append(
+            f"a submission that ignores its input can score {trivial} {unit}, so it reaches the threshold of "
+            f"{offer.threshold} and is paid"
+        )
+    if offer.policy is RewardPolicy.LADDER and offer.baseline < trivial:
+        remarks.append(
+            f"a submission that ignores its input can score {trivial} {unit}: the ladder pays for what it exceeds the "
+            f"baseline of {offer.baseline}"
+        )
+    return remarks
 
 
 def _flag(window: str) -> str:

@@ -3,18 +3,24 @@
 ape run submission commit --network ethereum:sepolia --account NAME --task 0x… --sealed sealed.json --uri https://… …
 """
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ape
 import click
 
-from scripts import _chain, _records, _sealed, _state, _units
-from verifier.artifacts import digests, sealing
+from scripts import _chain, _published, _records, _sealed, _state, _units
+from verifier.artifacts import digests, sealing, tensors
+from verifier.artifacts.errors import FetchError, Misfit
+from verifier.artifacts.policy import Policy
 from verifier.protocol import commitments
 from verifier.protocol.constants import MAX_URI_CHARACTERS, Phase
 from verifier.protocol.history import Submission
 from verifier.protocol.state import TaskState
+from verifier.tasks import Manifest
+from verifier.tasks.judge import read_tensors
 
 RECORD = click.option("--record", type=_chain.FILE, required=True, help="The record that `commit` wrote.")
 
@@ -31,6 +37,7 @@ def cli() -> None:
     "--sealed", "sealed_file", type=_chain.FILE, required=True, help="JSON that `touchstone seal` printed for it."
 )
 @click.option("--uri", required=True, help="Where verifiers can fetch the sealed file, from now until the task ends.")
+@_published.options
 @click.option(
     "--out",
     type=_chain.NEW_FILE,
@@ -39,12 +46,21 @@ def cli() -> None:
     "sent; to continue after an interruption, run the same command again.",
 )
 def commit(
-    alias: str, passphrase_file: Path | None, yes: bool, task: bytes, sealed_file: Path, uri: str, out: Path
+    alias: str,
+    passphrase_file: Path | None,
+    yes: bool,
+    task: bytes,
+    sealed_file: Path,
+    uri: str,
+    allow_hosts: Sequence[str],
+    ipfs_gateway: str | None,
+    out: Path,
 ) -> None:
     """Commit to a sealed submission; its content stays secret.
 
     You pay at once: a bond, which is returned if you reveal or decline in time or if verifiers could not fetch the
-    file, and the committee's fee, which is not returned.
+    file, and the committee's fee, which is not returned. Before anything is sent, the sealed file is fetched from its
+    URI and compared with what the task takes.
     """
     if len(uri) > MAX_URI_CHARACTERS or not uri.isascii():
         raise click.BadParameter(f"a URI has at most {MAX_URI_CHARACTERS} ASCII characters", param_hint="--uri")
@@ -79,6 +95,7 @@ def commit(
     closes = state.commit_closes
     if state.view.phase != Phase.COMMITTING:
         raise click.ClickException(f"it is too late to commit: the task is {state.view.phase.text}")
+    _look(state, sealed, uri, _published.policy(allow_hosts, ipfs_gateway))
     bond, fee = bounties.bond_of(state.view.submissions), bounties.fee(task)
     signer.confirm(
         f"commit to task 0x{task.hex()}\n  the window ends {_units.moment(closes, now)}",
@@ -88,6 +105,43 @@ def commit(
     receipt = signer.send(bounties.commit_submission, task, commitment, sealed.sealed, uri, value=bond + fee)
     index = next(iter(receipt.decode_logs(bounties.SubmissionCommitted))).index
     click.echo(f"committed as submission {index}; the record is {out}")
+
+
+def _look(state: TaskState, sealed: _sealed.SealedRecord, uri: str, rules: Policy) -> None:
+    """Check that the sealed file is a submission to the task, and that verifiers can fetch it.
+
+    Errors: ClickException saying what is wrong, or which file cannot be fetched.
+    """
+    terms = state.terms
+    manifest_file = _published.PublishedFile("manifest", terms.manifest, None, (state.history.manifest_uri,))
+    with tempfile.TemporaryDirectory(prefix="touchstone-") as folder:
+        store = Path(folder)
+        try:
+            manifest = Manifest.from_bytes(_published.fetched(manifest_file, rules, store), terms.manifest)
+        except FetchError as error:
+            raise click.ClickException(
+                f"the task's manifest cannot be fetched, so verifiers may cancel the task: {error}. On a local "
+                "network, name its host with --allow-host."
+            ) from error
+        wrong = manifest.contradictions(terms)
+        if wrong:
+            raise click.ClickException(
+                f"verifiers will not judge this task: its manifest contradicts it on chain ({', '.join(wrong)})"
+            )
+        size = tensors.size(manifest.submission_schema)
+        if sealed.file.stat().st_size != size:
+            raise click.ClickException(
+                f"{sealed.file} has {sealed.file.stat().st_size} bytes, and a submission to this task has {size}: seal "
+                "what `touchstone pack` wrote for it"
+            )
+        try:
+            read_tensors(sealed.opened(), manifest.submission_schema)
+        except Misfit as error:
+            raise click.ClickException(
+                f"{sealed.file} does not contain a submission to this task: {error}. Seal what `touchstone pack` wrote "
+                "for it"
+            ) from error
+        _published.require([_published.PublishedFile("sealed submission", sealed.sealed, size, (uri,))], rules, store)
 
 
 @cli.command(cls=_chain.Command)

@@ -3,17 +3,20 @@
 ape run task create --network ethereum:sepolia --account NAME --manifest task/manifest.json --manifest-uri https://… …
 """
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ape
 import click
 
-from scripts import _chain, _records, _sealed, _state, _terms, _units
+from scripts import _chain, _other_tasks, _published, _records, _sealed, _state, _terms, _units
 from verifier.artifacts import digests, sealing
+from verifier.artifacts.policy import Policy
 from verifier.protocol import commitments
 from verifier.protocol.constants import MAX_URI_CHARACTERS, NATIVE, Ground, Phase
-from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
+from verifier.tasks import Manifest, find_kind, load_manifest, read_settings
 
 
 @click.group()
@@ -32,6 +35,7 @@ def cli() -> None:
     help="JSON that `touchstone seal` printed for the holdout; leave it out if the practice set is evaluated.",
 )
 @_terms.options
+@_published.options
 @click.option(
     "--out",
     type=_chain.NEW_FILE,
@@ -47,20 +51,24 @@ def create(
     manifest_uri: str,
     holdout_file: Path | None,
     out: Path,
+    allow_hosts: Sequence[str],
+    ipfs_gateway: str | None,
     **chosen: Any,
 ) -> None:
     """Create a task and escrow its reward.
 
     The manifest names the program, the sets and the costs; the options are everything else. You pay at once: the
     reward; with a sealed holdout a bond, which is lost if you do not reveal the holdout's key in time; and the reserve.
-    The manifest, the program, the practice set and the sealed holdout must stay reachable from now on.
+    The manifest, the program, the practice set and the sealed holdout must stay reachable from now on. Each is fetched
+    from each of its URIs before anything is sent.
     """
     if len(manifest_uri) > MAX_URI_CHARACTERS or not manifest_uri.isascii():
         raise click.BadParameter(
             f"a URI has at most {MAX_URI_CHARACTERS} ASCII characters", param_hint="--manifest-uri"
         )
-    with manifest_file.open("rb") as file:
-        manifest = Manifest.from_bytes(file.read(MAX_MANIFEST_BYTES + 1))
+    manifest = load_manifest(manifest_file)
+    kind = find_kind(manifest.kind)
+    read_settings(kind.settings, kind.name, manifest)
     holdout = None if holdout_file is None else _sealed.load(holdout_file)
     _check_holdout(manifest, holdout)
     deployed = _chain.deployed()
@@ -72,6 +80,7 @@ def create(
     if record is not None and bounties.phase(record["task"]):
         click.echo(f"the task {record['task']}, which {out} records, exists already")
         return
+    _look(manifest, manifest_uri, holdout, offer, _published.policy(allow_hosts, ipfs_gateway))
     # Called by name, because an ape contract has an attribute `nonce` of its own.
     nonce = bounties.call_view_method("nonce", signer.address)
     chain_id = ape.chain.chain_id
@@ -217,6 +226,28 @@ def cancel(alias: str, passphrase_file: Path | None, yes: bool, task: bytes) -> 
     receipt = signer.send(bounties.cancel, task)
     ground = next(iter(receipt.decode_logs(bounties.Cancelled))).ground
     click.echo(f"cancelled: {Ground(ground).text}; `ape run stake withdraw` pays out what was returned")
+
+
+def _look(
+    manifest: Manifest,
+    manifest_uri: str,
+    holdout: _sealed.SealedRecord | None,
+    offer: _terms.Offer,
+    rules: Policy,
+) -> None:
+    """Look at the task as solvers and verifiers will, and print what the sponsor should know before paying.
+
+    Errors: ClickException when a file cannot be fetched or a holdout is known already; BadParameter for the threshold.
+    """
+    with tempfile.TemporaryDirectory(prefix="touchstone-") as folder:
+        store = Path(folder)
+        remarks = _published.require(_published.files_of(manifest, manifest_uri), rules, store / "own")
+        practice = store / "own" / digests.from_hex(manifest.practice.digest).hex()
+        remarks += _terms.check_scores(manifest, offer, practice if holdout is None else holdout.opened())
+        plain = None if holdout is None else holdout.plain
+        remarks += _other_tasks.compare(_state.read(), manifest, plain, rules, store / "others")
+    for remark in remarks:
+        click.secho(f"warning: {remark}", fg="yellow")
 
 
 def _check_holdout(manifest: Manifest, holdout: _sealed.SealedRecord | None) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from scripts.demo.market import Market
 from scripts.demo.setup import FOLDER, NETWORK, VERIFIERS, base_model, script
@@ -122,6 +123,7 @@ def create_task(shell: Shell, market: Market, manifest_uri: str, pace: Pace) -> 
         for word in (f"--{name.replace('_', '-')}-window", f"{seconds}s")
     ]
     files = ("--manifest", shown(MANIFEST), "--manifest-uri", manifest_uri, "--holdout", shown(TASK / "holdout.json"))
+    files += ("--allow-host", _host(manifest_uri))
     terms = ("--reward", REWARD, "--threshold", str(THRESHOLD), "--committee", str(VERIFIERS), "--seat-fee", SEAT_FEE)
     shell.run(*script("sponsor", "task", "create", *files, *terms, *windows, "--out", shown(RECORD)))
     market.task = bytes.fromhex(json.loads(RECORD.read_text("utf-8"))["task"][2:])
@@ -131,7 +133,16 @@ def commit(shell: Shell, uris: list[str]) -> None:
     """Commit to the sealed submissions, as both solvers at once."""
 
     def words(solver: Solver, uri: str) -> list[str]:
-        sealed = ("--task", shown(RECORD), "--sealed", solver.file("sealed.json"), "--uri", uri)
+        sealed = (
+            "--task",
+            shown(RECORD),
+            "--sealed",
+            solver.file("sealed.json"),
+            "--uri",
+            uri,
+            "--allow-host",
+            _host(uri),
+        )
         return script(solver.alias, "submission", "commit", *sealed, "--out", solver.file("record.json"))
 
     shell.together(*(words(solver, uri) for solver, uri in zip(SOLVERS, uris, strict=True)))
@@ -147,6 +158,11 @@ def reveal(shell: Shell) -> None:
     shell.together(
         *(script(item.alias, "submission", "reveal", "--record", item.file("record.json")) for item in SOLVERS)
     )
+
+
+def _host(uri: str) -> str:
+    """Return the host and port of a URI on this machine, which must be allowed by name."""
+    return urlsplit(uri).netloc
 
 
 def status(shell: Shell) -> None:

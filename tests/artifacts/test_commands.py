@@ -121,3 +121,66 @@ def test_publish__files__are_in_the_folder_under_their_digests(touchstone: Touch
         }
     ]
     assert Store(folder / "public").get(digest(DATA)) == DATA
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("files.example", "files.example is not the URL of a server, such as https://files.example"),
+        ("localhost:8080", "localhost:8080 is not the URL of a server, such as https://files.example"),
+        ("ftp://files.example", "ftp://files.example is not the URL of a server, such as https://files.example"),
+        ("https://", "https:// is not the URL of a server, such as https://files.example"),
+        ("https://files.example:99999", "https://files.example:99999 is not a URL: Port out of range 0-65535"),
+        ("https://files.example/?a=1", "https://files.example/?a=1 has more than a scheme, a host, a port and a path"),
+        ("https://a:b@files.example", "https://a:b@files.example has more than a scheme, a host, a port and a path"),
+    ],
+)
+def test_publish__url_that_is_not_a_servers__is_refused(
+    touchstone: Touchstone, folder: Path, url: str, reason: str
+) -> None:
+    result = touchstone("publish", "plain", "--to", "public", "--url", url)
+    assert result.exit_code == 2
+    assert f"Invalid value for --url: {reason}" in result.output
+    assert not (folder / "public").exists()
+
+
+def test_publish__without_a_url__asks_for_it(touchstone: Touchstone) -> None:
+    result = touchstone("publish", "plain", "--to", "public")
+    assert result.exit_code == 2
+    assert "Missing option '--url'" in result.output
+
+
+SECRETS = {
+    "mine.key": (b"\0", "its name is that of a key or password"),
+    "holdout.tensors": (b"\0", "it is a part of the holdout that is not sealed"),
+    "notes.txt": (b"0x" + b"ab" * 32 + b"\n", "it contains a key"),
+    "id": (b"-----BEGIN OPENSSH PRIVATE KEY-----\n", "it contains a private key"),
+    "wallet.json": (b'{"address": "00", "crypto": {}}', "it is the keystore of an account"),
+    "adapter": (
+        (10).to_bytes(8, "little") + b'{"w":1}   ' + bytes(9),
+        "it is an unsealed tensor file, and not the practice set of a manifest beside it",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_publish__file_that_looks_secret__is_refused_with_all_others(
+    touchstone: Touchstone, folder: Path, name: str
+) -> None:
+    data, reason = SECRETS[name]
+    (folder / name).write_bytes(data)
+    command = ("publish", "plain", name, "--to", "public", "--url", "https://files.example")
+    result = touchstone(*command)
+    assert str(result.exception) == (
+        f"nothing is published, because these files look secret: {name}: {reason}. --force publishes them"
+    )
+    assert not (folder / "public").exists()
+    assert touchstone(*command, "--force").exit_code == 0
+    assert Store(folder / "public").get(digest(data)) == data
+
+
+def test_publish__plain_file_of_a_sealing__is_refused_whatever_its_name(touchstone: Touchstone, folder: Path) -> None:
+    (folder / "mine.json").write_text(touchstone("seal", "plain", "--out", "sealed", "--key", "key").output)
+    result = touchstone("publish", "plain", "--to", "public", "--url", "https://files.example")
+    assert "plain: mine.json says that it is the plain content of sealed." in str(result.exception)
+    assert touchstone("publish", "sealed", "--to", "public", "--url", "https://files.example").exit_code == 0

@@ -26,3 +26,20 @@ def test_progress__shorter_than_the_interval__prints_nothing(capsys: pytest.Capt
     with progress.progress_bar() as show:
         show("evaluate", 1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_working__no_terminal__prints_lines_until_the_step_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINE_S", 0.1)
+
+    def fail() -> None:
+        with progress.working("compiling the contracts"):
+            time.sleep(0.25)
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="^no$"):
+        fail()
+    assert capsys.readouterr().err.splitlines()[0] == "compiling the contracts (after 0 s)"
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,8 +65,18 @@ class Wallets:
             "APE_DATA_FOLDER": str(self.folder / "ape"),
             "TOUCHSTONE_DEPLOYMENTS": str(self.deployments),
             "SEPOLIA_RPC_URL": self.rpc_url,
+            "PYTHONPATH": str(self.folder / "packages"),
             "COLUMNS": "140",
         }
+
+    def install_toy_kind(self) -> None:
+        """Let ape find the package of the toy kind, as pip would install it."""
+        packages = self.folder / "packages"
+        shutil.copytree(ROOT / "tests" / "tasks" / "toy_kind" / "touchstone_toy", packages / "touchstone_toy")
+        described = packages / "touchstone_toy-1.0.dist-info"
+        described.mkdir()
+        (described / "METADATA").write_text("Metadata-Version: 2.1\nName: touchstone-toy\nVersion: 1.0\n")
+        (described / "entry_points.txt").write_text("[touchstone.kinds]\ntoy = touchstone_toy.kind:KIND\n")
 
     def ok(self, *arguments: str | Path, account: str = "") -> str:
         """Run a command that must succeed; returns its output."""
@@ -128,6 +139,7 @@ def wallets(node: Node, people: dict[str, LocalAccount], tmp_path_factory: pytes
     machine = Wallets(tmp_path_factory.mktemp("wallets"), node.url)
     for role in people:
         assert machine.add(role).address == people[role].address
+    machine.install_toy_kind()
     return machine
 
 

@@ -1,6 +1,8 @@
 """The wallet scripts, run as commands on a local node with Sepolia's chain id."""
 
 import json
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from eth_account.signers.local import LocalAccount
 from vyper.cli.vyper_compile import compile_files
 
+from tests.artifacts.untrusted_host import UntrustedHost
 from tests.end_to_end.node import ROOT
 from tests.end_to_end.program import Program
 from tests.scripts.conftest import SEPOLIA, Node, Wallets
@@ -26,22 +29,31 @@ TERMS = (
     *(f"--{name}-window=1h" for name in ("commit", "attest", "holdout", "reveal", "verdict-commit", "verdict-reveal")),
 )
 SEALED = bytes(range(32))
+# Seeds of holdouts: each task has one of its own, because `create` refuses a holdout that was revealed before.
+SEEDS = count(100)
 
 
 class Files:
-    """The files of a task and of its solver in one folder, as the touchstone commands write them."""
+    """The files of a task and of its solver in one folder, as the touchstone commands write them, and their host."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: UntrustedHost) -> None:
         self.folder = folder
+        self.host = host
         self.program = Program()
-        ciphertext, self.holdout = self.seal("holdout", self.program.examples_file(seed=1))
+        self.seed = next(SEEDS)
+        ciphertext, self.holdout = self.seal("holdout", self.program.examples_file(self.seed))
         practice = self.program.examples_file(seed=2)
         self.manifest = folder / "manifest.json"
         self.manifest.write_bytes(
-            self.program.manifest(
-                lambda data: f"https://files.example/{digests.digest(data).hex()}", practice, ciphertext
-            )
+            self.program.manifest(self.publish, practice, ciphertext, kind="toy", settings={"features": 4})
         )
+        for data in (self.program.data, practice, ciphertext):
+            self.publish(data)
+        self.manifest_uri = self.publish(self.manifest.read_bytes())
+
+    def publish(self, data: bytes) -> str:
+        """Serve a file; returns its URI."""
+        return self.host.has(f"/{digests.digest(data).hex()}", data)
 
     def seal(self, name: str, plain: bytes) -> tuple[bytes, Path]:
         """Write a sealed file; returns its bytes and the path of the JSON that describes it."""
@@ -65,21 +77,18 @@ class Files:
 
     def create(self, record: str, *terms: str) -> tuple[str | Path, ...]:
         """The arguments of `ape run task create`."""
-        uri = "--manifest-uri=https://files.example/manifest"
-        holdout = f"--holdout={self.holdout}"
-        return ("task", "create", f"--manifest={self.manifest}", uri, holdout, f"--out={self.folder / record}", *terms)
+        return (
+            *("task", "create", f"--manifest={self.manifest}", f"--manifest-uri={self.manifest_uri}"),
+            *(f"--holdout={self.holdout}", f"--out={self.folder / record}", f"--allow-host={self.host.host}", *terms),
+        )
 
     def commit(self, task: str | Path, name: str, record: str = "") -> tuple[str | Path, ...]:
         """The arguments of `ape run submission commit`."""
         out = self.folder / (record or f"{name}-record.json")
-        sealed = self.folder / f"{name}.json"
+        uri = self.publish((self.folder / f"{name}.sealed").read_bytes())
         return (
-            "submission",
-            "commit",
-            f"--task={task}",
-            f"--sealed={sealed}",
-            "--uri=https://s.example",
-            f"--out={out}",
+            *("submission", "commit", f"--task={task}", f"--sealed={self.folder / name}.json"),
+            *(f"--uri={uri}", f"--out={out}", f"--allow-host={self.host.host}"),
         )
 
 
@@ -172,9 +181,16 @@ def seats(deployed: str, wallets: Wallets, people: dict[str, LocalAccount], node
     return [line.split()[1] for line in out.splitlines() if line.startswith("seat 0x")]
 
 
+@pytest.fixture(scope="module")
+def host() -> Iterator[UntrustedHost]:
+    opened = UntrustedHost()
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+def files(tmp_path: Path, host: UntrustedHost) -> Files:
+    return Files(tmp_path, host)
 
 
 # Deployment
@@ -283,7 +299,7 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     assert bounties.task(task).call().reward == 3 * ETHER // 2
     # A solver commits to a submission that will pass and to one that will not: with the column sums as weights the
     # score is the sum of their squares.
-    good, bad = [int(column) for column in files.program.examples(seed=1).sum(axis=0)], [0, 0, 0, 0]
+    good, bad = [int(column) for column in files.program.examples(files.seed).sum(axis=0)], [0, 0, 0, 0]
     for name, weights in (("good", good), ("bad", bad)):
         files.submission(name, weights)
     out = wallets.ok(*files.commit(record, "good"), account="solver")
@@ -322,10 +338,10 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     # The committee agrees, and everybody is paid.
     node.advance_to(view.holdout_revealed_at + HOUR)
     assert wallets.ok("status").count("commit a verdict in round 1") == 3
-    committee.judge(task, [files.program.score(good, seed=1), 0])
+    committee.judge(task, [files.program.score(good, files.seed), 0])
     shown = wallets.ok("status", "--task", record)
     assert "settled: submission 0 is the best" in shown
-    assert f"{files.program.score(good, seed=1)} passed" in shown
+    assert f"{files.program.score(good, files.seed)} passed" in shown
     assert "nothing is left to do" in shown
     before = node.w3.eth.get_balance(people["sponsor"].address)
     out = wallets.ok("stake", "withdraw", f"--to={people['sponsor'].address}", account="solver")

@@ -21,6 +21,7 @@ from verifier.tasks.judge import judge
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).parent / "toy_kind"
+URL = ("--url", "https://files.example")
 WEIGHTS = [3, -1, 4, 1]
 
 
@@ -65,7 +66,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 def task(installed: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A task of the kind, built by the command."""
     folder = tmp_path_factory.mktemp("toy") / "task"
-    summary = json.loads(installed.touchstone("task", "build", "toy", "--seed", "3", "--out", folder))
+    summary = json.loads(installed.touchstone("task", "build", "toy", "--seed", "3", *URL, "--out", folder))
     assert summary["counts"] == {"practice": 6, "holdout": 5}
     return folder
 
@@ -105,7 +106,7 @@ def test_task_build__help_of_the_toy_kind__has_its_options(installed: Installati
 
 
 def test_task_build__wrong_option_of_the_toy_kind__names_the_flag(installed: Installation, tmp_path: Path) -> None:
-    said = installed.touchstone("task", "build", "toy", "--features", "65", "--out", tmp_path / "t", status=2)
+    said = installed.touchstone("task", "build", "toy", "--features", "65", *URL, "--out", tmp_path / "t", status=2)
     assert "Invalid value for '--features': 65 is not in the range 1<=x<=64." in said
 
 

@@ -157,6 +157,20 @@ class Policy:
         return public
 
 
+def check_server_url(url: str) -> str:
+    """Return the URL of a server of files, after checking that URIs can be made from it. Errors: UriRefused."""
+    _check_text(url)
+    try:
+        parsed = URL(url) if _SCHEME.match(url) else None
+    except ValueError as error:
+        raise UriRefused(f"{printable(url)} is not a URL: {printable(str(error))}") from error
+    if parsed is None or parsed.scheme not in _PORTS or not parsed.host:
+        raise UriRefused(f"{printable(url)} is not the URL of a server, such as https://files.example")
+    if parsed.user is not None or parsed.query_string or parsed.fragment:
+        raise UriRefused(f"{printable(url)} has more than a scheme, a host, a port and a path")
+    return url
+
+
 def is_public(address: str) -> bool:
     """Return whether an IP address belongs to the public internet. Errors: ValueError for other text."""
     parsed = ipaddress.ip_address(address)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from verifier.artifacts import digests, sealing
-from verifier.artifacts.errors import ArtifactError, KeyFileError, Misfit
+from verifier.artifacts.errors import ArtifactError, KeyFileError, Misfit, UriRefused
 from verifier.artifacts.store import Store
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -75,15 +75,27 @@ def unseal_command(file: Path, out: Path, key: str, plain: str | None) -> None:
 @click.command(name="publish")
 @click.argument("files", nargs=-1, required=True, type=_FILE)
 @click.option("--to", "folder", type=_FOLDER, required=True, help="The folder that `touchstone serve` serves.")
-@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The URL at which it is served.")
-def publish_command(files: tuple[Path, ...], folder: Path, url: str) -> None:
+@click.option("--url", required=True, help="The URL at which it is served, for example https://files.example.")
+@click.option("--force", is_flag=True, help="Publish files that look like keys or unsealed files, too.")
+def publish_command(files: tuple[Path, ...], folder: Path, url: str, force: bool) -> None:
     """Copy FILES into a folder of artifacts, each under its digest.
 
     Prints a JSON list, one entry for each file: `digest`, `size` in bytes, `uri`, `file`. Everybody can read what is in
-    that folder: publish the sealed file, never the plain one.
+    that folder: publish the sealed file, never the plain one. Files that look like keys, unsealed holdouts or unsealed
+    submissions are refused.
     """
     from verifier.artifacts.fetch import artifact_uri
+    from verifier.artifacts.policy import check_server_url
+    from verifier.tasks.publishing import secret_reason
 
+    try:
+        check_server_url(url)
+    except UriRefused as error:
+        raise click.BadParameter(str(error), param_hint="--url") from error
+    reasons = {} if force else {file: reason for file in files if (reason := secret_reason(file, files))}
+    if reasons:
+        listed = "; ".join(f"{file}: {reason}" for file, reason in reasons.items())
+        raise ArtifactError(f"nothing is published, because these files look secret: {listed}. --force publishes them")
     published = []
     try:
         store = Store(folder)

@@ -29,6 +29,23 @@ def progress_bar() -> Iterator[Show]:
 
 
 @contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on stderr that a step without parts is under way; `what` says which, such as "compiling the contracts".
+
+    On a terminal it is a spinner, elsewhere a line every LINE_S seconds.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True, highlight=False).status(what):
+            yield
+    else:
+        with _lines() as show:
+            show(what, 0, 1)
+            yield
+
+
+@contextmanager
 def _bars() -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

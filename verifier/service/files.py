@@ -58,13 +58,7 @@ class Files:
         manifest = self._manifests.get(terms.manifest)
         if manifest is None:
             manifest = self._manifests[terms.manifest] = self._read_manifest(terms.manifest)
-        announced = {
-            "program": (manifest.program.digest, digests.to_hex(terms.program)),
-            "practice set": (manifest.practice.digest, digests.to_hex(terms.practice)),
-            "cost": (manifest.macs, terms.macs),
-            "holdout": (manifest.holdout is not None, state.sealed),
-        }
-        wrong = [name for name, (in_manifest, on_chain) in announced.items() if in_manifest != on_chain]
+        wrong = manifest.contradictions(terms)
         if wrong:
             raise Skip(f"the manifest contradicts the task on chain: {', '.join(wrong)}")
         return manifest

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from verifier.artifacts import digests, tensors
 from verifier.artifacts.tensors import Schema, TensorSpec
 from verifier.protocol.constants import MAX_URI_CHARACTERS, SCORE_BOUND
+from verifier.protocol.views import Terms
 from verifier.tasks.errors import ManifestError, TaskError
 
 # Maximum size of a manifest. One that describes 1,000 tensors takes about a tenth of it.
@@ -217,6 +218,16 @@ class Manifest(_Part):
     def digest(self) -> bytes:
         """Return the 32-byte digest of the canonical bytes."""
         return digests.digest(self.to_bytes())
+
+    def contradictions(self, terms: Terms) -> list[str]:
+        """Name what the terms on chain state and this manifest states otherwise. A task with any is not judged."""
+        announced = {
+            "program": (self.program.digest, digests.to_hex(terms.program)),
+            "practice set": (self.practice.digest, digests.to_hex(terms.practice)),
+            "cost": (self.macs, terms.macs),
+            "holdout": (self.holdout is not None, any(terms.holdout)),
+        }
+        return [name for name, (in_manifest, on_chain) in announced.items() if in_manifest != on_chain]
 
     @property
     def submission_schema(self) -> Schema:

@@ -18,15 +18,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from verifier.artifacts.errors import UriRefused
+from verifier.artifacts.policy import check_server_url
 from verifier.tasks.errors import BuildError, KindError, ManifestError
 from verifier.tasks.manifest import Manifest, problems
 
 if TYPE_CHECKING:
     import click
+    from numpy.typing import NDArray
 
 GROUP = "touchstone.kinds"
 
@@ -48,6 +51,17 @@ class KindOptions(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _server_url(text: str) -> str:
+    try:
+        return check_server_url(text)
+    except UriRefused as error:
+        raise ValueError(str(error)) from error
+
+
+# The URL of the server that will serve a task's files. It has no default: the manifest states it for good.
+ServerUrl = Annotated[str, AfterValidator(_server_url)]
 
 
 class KindSettings(BaseModel):
@@ -87,7 +101,9 @@ class Kind(Generic[OptionsType, SettingsType]):
     `build(options, out, on_step)` writes a task into the new folder `out` and returns a summary of JSON values.
     `pack(path, manifest)` turns a file or folder into a submission. `describe(score, count, manifest)` puts the score
     on a set of `count` examples into words, for example "197 of 256 correct texts". `build` and `pack` raise a
-    TaskError for wrong input.
+    TaskError for wrong input. `score_range(examples, count, manifest)` returns the best score of a submission that
+    ignores its input and the largest possible score, on a set with these tensors, of which the first `count` rows are
+    examples; None when the kind cannot say.
     """
 
     name: str
@@ -97,6 +113,7 @@ class Kind(Generic[OptionsType, SettingsType]):
     build: Callable[[OptionsType, Path, OnStep], dict[str, Any]]
     pack: Callable[[Path, Manifest], Packed]
     describe: Callable[[int, int, Manifest], str]
+    score_range: Callable[[Mapping[str, NDArray[Any]], int, Manifest], tuple[int, int]] | None = None
     commands: click.Group | None = None  # further commands, reachable as `touchstone NAME …`
     trainer: Trainer[Any] | None = None
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from numpy.typing import NDArray
 from pydantic import Field
 
-from verifier.tasks import Kind, KindOptions, KindSettings, Manifest, OnStep, Packed, load_manifest, read_settings
+from verifier.tasks import (
+    Kind,
+    KindOptions,
+    KindSettings,
+    Manifest,
+    OnStep,
+    Packed,
+    ServerUrl,
+    load_manifest,
+    read_settings,
+)
 
 
 class ToyOptions(KindOptions):
@@ -20,7 +32,7 @@ class ToyOptions(KindOptions):
     batch: int = Field(2, ge=1, description="Examples per run of the program.")
     seed: int = Field(0, ge=0, description="Decides the examples.")
     title: str = Field("A linear scorer", description="The title that people see.")
-    url: str = Field("http://127.0.0.1:8080", description="URL of the server that will serve the files.")
+    url: ServerUrl = Field(description="URL of the server that will serve the files.")
 
 
 class ToySettings(KindSettings):
@@ -45,6 +57,11 @@ def _describe(score: int, count: int, manifest: Manifest) -> str:
     return f"{score:,} points on {count} examples"
 
 
+def _score_range(examples: Mapping[str, NDArray[Any]], count: int, manifest: Manifest) -> tuple[int, int]:
+    """Weights of zero score zero."""
+    return 0, manifest.metric.bound
+
+
 @click.group(name="toy")
 def commands() -> None:
     """Look at tasks of the kind toy."""
@@ -65,5 +82,6 @@ KIND = Kind(
     build=_build,
     pack=_pack,
     describe=_describe,
+    score_range=_score_range,
     commands=commands,
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from verifier.tasks.errors import ManifestError
 from verifier.tasks.kinds.classify.options import ClassifyOptions, ClassifySettings, ClassifyTraining
 from verifier.tasks.manifest import Manifest
 from verifier.tasks.registry import Kind, OnStep, Packed, Trainer
@@ -32,6 +37,14 @@ def _describe(score: int, count: int, manifest: Manifest) -> str:
     return f"{score:,} of {count:,} {manifest.metric.unit}"
 
 
+def _score_range(examples: Mapping[str, NDArray[Any]], count: int, manifest: Manifest) -> tuple[int, int]:
+    """A constant answer is right about the most frequent label. Errors: ManifestError."""
+    if "label" not in examples:
+        raise ManifestError("manifest: examples: a task of the kind 'classify' has a tensor `label`")
+    _, frequencies = np.unique(examples["label"][:count], return_counts=True)
+    return int(frequencies.max()), count
+
+
 KIND = Kind(
     name="classify",
     summary="Text classification by LoRA adapters and a head.",
@@ -40,5 +53,6 @@ KIND = Kind(
     build=_build,
     pack=_pack,
     describe=_describe,
+    score_range=_score_range,
     trainer=Trainer(ClassifyTraining, _train),
 )

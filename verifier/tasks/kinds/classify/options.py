@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from verifier.tasks.models.base_files import source_of
-from verifier.tasks.registry import KindOptions, KindSettings
+from verifier.tasks.registry import KindOptions, KindSettings, ServerUrl
 
 
 def _twice_the_rank(fields: dict[str, Any]) -> int:
@@ -63,7 +63,7 @@ class ClassifyOptions(KindOptions):
         description="Name train.tsv in the manifest, so that solvers can download it: you agree that everybody may "
         "read these rows.",
     )
-    url: str = Field("http://127.0.0.1:8080", description="URL of the server that will serve the files.")
+    url: ServerUrl = Field(description="URL of the server that will serve the files, such as https://files.example.")
 
 
 class ClassifyTraining(KindOptions):
