@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -16,7 +16,9 @@ from tests.lowering.architectures import ADAPTER_GRIDS, Architecture, Feeds, exp
 from verifier.artifacts.evidence import outputs_digest
 from verifier.exact import Engine, Program, load_program, reference
 from verifier.exact.analysis.compare import OutputDistance, Pair, float_session
-from verifier.exact.lowering import lower
+from verifier.exact.analysis.findings import MAX_ERROR, Inspection, inspected
+from verifier.exact.analysis.layer_map import Layer, LayerMap
+from verifier.exact.lowering import lower_graph
 
 # Seeds of the feeds that calibrate, and of those that do not.
 CALIBRATION, UNSEEN = range(1, 9), range(100, 116)
@@ -62,11 +64,12 @@ every_export = pytest.mark.parametrize(
 
 @dataclass(frozen=True)
 class LoweredModel:
-    """A float model, a function that draws its feeds, and the exact file that was lowered from it."""
+    """A float model, a function that draws its feeds, the exact file that was lowered from it, and its layers."""
 
     float_model: onnx.ModelProto
     draw: Callable[[np.random.Generator], Feeds]
     exact_file: bytes
+    layers: Mapping[str, Layer]
 
     @cached_property
     def program(self) -> Program:
@@ -88,6 +91,10 @@ class LoweredModel:
         (found,) = self.pair.errors([self.feeds(seed) for seed in UNSEEN], lambda *_: None)
         return found
 
+    def inspected(self, feeds: list[Feeds]) -> Inspection:
+        """Compare all tensors on these feeds."""
+        return inspected(self.float_model, self.program, self.layers, feeds, self.pair.grids, lambda *_: None)
+
     def max_output(self) -> float:
         """Return the largest magnitude in the float model's outputs."""
         session = float_session(self.float_model, 1)
@@ -98,8 +105,11 @@ def lowered(architecture: Architecture, dynamo: bool, opset: int) -> LoweredMode
     """Export, calibrate and lower a model."""
     float_model = exported(architecture, dynamo, opset)
     feeds = [architecture.draw(np.random.default_rng(seed)) for seed in CALIBRATION]
-    exact = lower(float_model, feeds, input_specs(feeds[0])).SerializeToString()
-    return LoweredModel(float_model, architecture.draw, exact)
+    specs = input_specs(feeds[0])
+    made = lower_graph(float_model, feeds, specs)
+    exact = made.builder.model(dict(made.outputs)).SerializeToString()
+    layers = LayerMap.of(made, specs, load_program(exact), {}).layers
+    return LoweredModel(float_model, architecture.draw, exact, layers)
 
 
 @cache
@@ -128,6 +138,28 @@ def test_lower__architecture__is_close_to_float32_on_unseen_feeds(name: str, dyn
     assert error.cosine_min >= cosine
     assert error.argmax_agreement >= 0.99
     assert error.max_abs_error <= share * found.max_output()
+
+
+@every_export
+def test_inspect__architecture_on_unseen_feeds__saturates_nowhere_and_no_tensor_is_off(
+    name: str, dynamo: bool, opset: int
+) -> None:
+    found = case(name, dynamo, opset)
+    inspection = found.inspected([found.feeds(seed) for seed in UNSEEN[:4]])
+    assert list(inspection.warnings()) == []
+    assert inspection.compared[0].relative <= 0.003
+    assert len(inspection.compared) > 5
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "vit", "convnext", "mobilenet", "lora"])
+def test_inspect__feeds_eight_times_louder__explains_each_output_that_is_off(name: str) -> None:
+    found = case(name, name == "lora", 18 if name == "lora" else 17)
+    loud = [feed | {"x": 8 * feed["x"]} for feed in map(found.feeds, UNSEEN[:4])]
+    inspection = found.inspected(loud)
+    (output,) = [item for item in inspection.layers if item.name == "result"]
+    assert (output.relative > MAX_ERROR) == (name in ("cnn", "lora"))
+    assert bool(inspection.saturated) == (name in ("cnn", "lora"))
+    assert any(sentence.startswith("output 'result'") for sentence in inspection.warnings()) == (output.relative > 0.01)
 
 
 @every_export

@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.artifacts.new_files import check_new, write_new
-from verifier.cli.progress import progress_bar
+from verifier.cli.progress import progress_bar, warn
 
 if TYPE_CHECKING:
     from verifier.exact import Program
@@ -97,6 +98,8 @@ def lower(
     `dimensions` (the sizes of the symbolic dimensions), what `touchstone check` prints, and `seconds`.
     """
     from verifier.exact import load_program
+    from verifier.exact.analysis.findings import inspected, spread
+    from verifier.exact.analysis.input_feeds import calibration_warnings, seen_inputs
     from verifier.exact.analysis.layer_map import LayerMap
     from verifier.exact.lowering import lower_graph
     from verifier.exact.lowering.dimensions import fix_dimensions
@@ -127,9 +130,14 @@ def lower(
         data = lowered.builder.model(dict(lowered.outputs)).SerializeToString()
         show("prove", 0, 1)
         program = load_program(data)
+        known = LayerMap.of(lowered, specs, program, seen_inputs(expected, samples))
+        inside = inspected(floats, program, known.layers, spread(samples), known.grids, show)
+        inside.require_close_outputs()
     write_new(out, data)
     if map_file is not None:
-        write_new(map_file, LayerMap.of(lowered, specs, program).to_json().encode())
+        write_new(map_file, known.to_json().encode())
+    warnings = [*calibration_warnings(known.inputs), *inside.warnings()]
+    warn(warnings)
     _print(
         file=str(out),
         bytes=len(data),
@@ -140,6 +148,12 @@ def lower(
         ],
         dimensions=dimensions,
         **_facts(program),
+        calibration={
+            "batches": len(samples),
+            "inputs": [{"name": name, **asdict(seen)} for name, seen in known.inputs.items()],
+        },
+        inside=inside.summary(),
+        warnings=warnings,
         seconds=round(time.monotonic() - start, 2),
     )
 
@@ -231,7 +245,9 @@ def compare(
     """
     from verifier.exact import compare as compare_models
     from verifier.exact import load_program
-    from verifier.exact.analysis.inspect import inspect, operator_times
+    from verifier.exact.analysis.findings import inspected
+    from verifier.exact.analysis.input_feeds import difference_warnings, seen_inputs
+    from verifier.exact.analysis.inspect import operator_times
     from verifier.exact.analysis.layer_map import LayerMap
     from verifier.exact.analysis.report import page
     from verifier.exact.lowering.dimensions import fix_to_shapes
@@ -248,15 +264,15 @@ def compare(
     samples = batches(inputs, _read(feeds))
     with progress_bar() as show:
         found = compare_models(floats, proven, samples, grids=grids, threads=threads, runs=runs, on_step=show)
-        summary = _summary(found, len(samples), runs, threads)
+        inside = inspected(floats, proven, known.layers if known is not None else {}, samples, grids, show)
+        differences = difference_warnings(known.inputs, seen_inputs(inputs, samples)) if known is not None else ()
+        warnings = [*differences, *inside.warnings()]
+        summary = _summary(found, len(samples), runs, threads) | {"inside": inside.summary(), "warnings": warnings}
         if report is not None:
-            quantised = [integers(proven, inputs, sample, grids) for sample in samples]
-            pairs = list(zip(samples, quantised, strict=True))
-            layers, saturations = inspect(floats, proven, known.layers if known is not None else {}, pairs, show)
-            times = operator_times(proven, quantised, threads)
-            title = f"{program.name} against {model.name}"
-            html = page(title, summary, layers if known is not None else None, saturations, times)
+            times = operator_times(proven, [integers(proven, inputs, sample, grids) for sample in samples], threads)
+            html = page(f"{program.name} against {model.name}", summary, inside, times, known is not None)
             write_new(report, html.encode())
+    warn(warnings)
     _print(**summary)
 
 

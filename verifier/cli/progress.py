@@ -1,13 +1,18 @@
-"""The progress of commands that take longer than a few seconds: a bar on a terminal, lines elsewhere."""
+"""What commands print on stderr: warnings, and the progress of what takes longer than a few seconds.
+
+Progress is a bar on a terminal, and lines elsewhere.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import click
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -16,6 +21,12 @@ Show = Callable[[str, int, int], None]  # called with the current stage, its ste
 
 # Seconds between two lines without a terminal: often enough to see that a command runs, rarely enough for a log.
 LINE_S = 10.0
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """Print each sentence as a warning, one a line."""
+    for sentence in sentences:
+        click.echo(f"warning: {sentence}", err=True)
 
 
 @contextmanager

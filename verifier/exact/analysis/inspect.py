@@ -17,11 +17,13 @@ from onnx import numpy_helper
 
 from verifier.exact.analysis.compare import OnStep, float_session
 from verifier.exact.analysis.layer_map import Layer
+from verifier.exact.analysis.saturation import Saturation, find_saturations
 from verifier.exact.lowering.canonicalise import canonicalise
 from verifier.exact.lowering.fusion import fuse
 from verifier.exact.lowering.masks import find_masks
-from verifier.exact.program import Instruction, Program, Tensor
+from verifier.exact.program import Program, Tensor
 from verifier.exact.program.reference import check_feeds
+from verifier.exact.program.values import FLOAT
 from verifier.exact.runtime.emission import emit
 from verifier.exact.runtime.engine import Engine
 from verifier.exact.runtime.session import PROVIDER, session_options
@@ -30,7 +32,7 @@ Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
 # Bytes of tensors, exact and float, that one run returns at most. A model with more is run once for each group of them.
-GROUP_BYTES = 2**29
+GROUP_BYTES = 2**30
 # Bytes that an element takes in such a run: an int64 and a float32.
 _ELEMENT_BYTES = 12
 
@@ -49,6 +51,8 @@ class LayerDistance:
     lo: float = np.inf
     hi: float = -np.inf
     _errors: float = 0.0
+    _products: float = 0.0
+    _exact_squares: float = 0.0
     _squares: float = 0.0
 
     @property
@@ -56,36 +60,31 @@ class LayerDistance:
         """The relative error: the root of the sum of squared errors over the sum of squares; 0 for exact zeros."""
         return float(np.sqrt(self._errors / max(self._squares, 1e-30)))
 
+    @property
+    def cosine(self) -> float | None:
+        """The cosine of both tensors, each taken as one vector over all feeds; None where one of them is zero."""
+        norms = np.sqrt(self._exact_squares * self._squares)
+        return float(self._products / norms) if norms > 0 else None
+
+    @property
+    def scale(self) -> float | None:
+        """The length of the exact tensor as a share of the float one's; None where the float one is zero."""
+        return float(np.sqrt(self._exact_squares / self._squares)) if self._squares > 0 else None
+
     def add(self, exact: Array, real: Array) -> None:
         """Take another pair of tensors of one shape into account."""
         compared = np.isfinite(real) & (real > self.threshold)
-        if compared.any():
-            seen = real[compared].astype(np.float64)
-            error = exact[compared] - seen
+        if not compared.all():
+            exact, real = exact[compared], real[compared]
+        if real.size:
+            seen, found = real.astype(np.float64).reshape(-1), exact.reshape(-1)
+            error = found - seen
             self.max_abs_error = max(self.max_abs_error, float(np.abs(error).max()))
             self.lo, self.hi = min(self.lo, float(seen.min())), max(self.hi, float(seen.max()))
-            self._errors += float((error**2).sum())
-            self._squares += float((seen**2).sum())
-
-
-@dataclass
-class Saturation:
-    """How many elements a Clip left at a limit that its operand could pass.
-
-    `tensor` is the nearest float tensor that the operand was computed from, or the operand where none is known.
-    """
-
-    node: str
-    tensor: str
-    low: int = 0
-    high: int = 0
-    elements: int = 0
-
-    def add(self, q: Array, low: int, high: int) -> None:
-        """Count the elements of another result that are at the limits, in steps of the result's grid."""
-        self.low += int((q == low).sum())
-        self.high += int((q == high).sum())
-        self.elements += q.size
+            self._errors += float(error @ error)
+            self._products += float(found @ seen)
+            self._exact_squares += float(found @ found)
+            self._squares += float(seen @ seen)
 
 
 @dataclass(frozen=True)
@@ -107,18 +106,21 @@ def inspect(
 ) -> tuple[list[LayerDistance], list[Saturation]]:
     """Run both with their intermediate tensors as outputs; returns the layers that could be compared, and the Clips.
 
-    `layers` maps float tensors to exact ones. `feeds` are pairs of a feed of the float model and the same feed of the
-    program.
+    `layers` maps float tensors to exact ones; outputs need not be among them. `feeds` are pairs of a feed of the float
+    model and the same feed of the program. The Clips are those by which lowering keeps tensors to a range, and of
+    inputs; a Clip of the float model, and one of an index of a table, is no saturation.
     """
+    known = {info.name for info in model.graph.output}
+    outputs = {item.name: Layer(item.name) for item in program.outputs if item.dtype == FLOAT and item.name in known}
+    layers = outputs | dict(layers)
     canonical = canonicalise(model)
     fused = fuse(canonical)
     constants = {item.name: numpy_helper.to_array(item) for item in canonical.graph.initializer} | fused.constants
     masks = find_masks(fused.nodes, constants, [floats for floats, _ in feeds])
     distances = {name: LayerDistance(name, layer, masks.threshold(name)) for name, layer in layers.items()}
-    clips = {item.outputs[0]: item for item in program.live_instructions if _can_saturate(program, item)}
-    origins = _origins(program, layers)
-    found = {name: Saturation(clip.node, origins[clip.inputs[0]]) for name, clip in clips.items()}
-    groups = list(_groups(program, dict.fromkeys([layer.exact for layer in layers.values()] + list(clips))))
+    found = find_saturations(program, layers)
+    wanted = [layer.exact for layer in layers.values()] + [operand for operand, _ in found]
+    groups = list(_groups(program, dict.fromkeys(wanted)))
     for done, group in enumerate(groups, 1):
         names = [name for name, layer in layers.items() if layer.exact in group]
         engine = Engine(replace(program, outputs=tuple(_tensor(program, name) for name in group)))
@@ -129,10 +131,11 @@ def inspect(
                 q, grid = exact[layers[name].exact], program.values[layers[name].exact].grid
                 if q.shape == real.shape:
                     distances[name].add(np.ldexp(q.astype(np.float64), grid), real)
-            for name in (name for name in group if name in clips):
-                found[name].add(exact[name], *_limits(program, clips[name]))
+            for operand, saturation in found:
+                if operand in group:
+                    saturation.add(exact[operand])
         on_step("look inside", done, len(groups))
-    return [item for item in distances.values() if item.lo <= item.hi], list(found.values())
+    return [item for item in distances.values() if item.lo <= item.hi], [saturation for _, saturation in found]
 
 
 def operator_times(program: Program, feeds: Sequence[Feeds], threads: int) -> list[OperatorTime]:
@@ -174,32 +177,6 @@ def _float_tensors(session: Any, names: Sequence[str], feed: Feeds) -> Feeds:
 def _tensor(program: Program, name: str) -> Tensor:
     value = program.values[name]
     return Tensor(name, value.dtype, value.shape, value.grid)
-
-
-def _limits(program: Program, clip: Instruction) -> tuple[int, int]:
-    """A Clip's limits in steps of its result's grid."""
-    grid = program.values[clip.outputs[0]].grid
-    low, high = (program.values[name].aligned(grid)[0] for name in clip.inputs[1:])
-    return low, high
-
-
-def _can_saturate(program: Program, item: Instruction) -> bool:
-    """Whether an instruction is a Clip that its operand's interval passes."""
-    if item.op != "Clip":
-        return False
-    operand, result = (program.values[name] for name in (item.inputs[0], item.outputs[0]))
-    return operand.aligned(result.grid) != (result.lo, result.hi)
-
-
-def _origins(program: Program, layers: Mapping[str, Layer]) -> dict[str, str]:
-    """Map every exact tensor to the float tensor in its place, or that it was computed from; else to its own name."""
-    origins = {layer.exact: name for name, layer in reversed(list(layers.items()))}
-    for item in program.live_instructions:
-        origin = next((origins[name] for name in item.inputs if name in origins), None)
-        if origin is not None:
-            for name in item.outputs:
-                origins.setdefault(name, origin)
-    return {name: origins.get(name, name) for name in program.values}
 
 
 def _groups(program: Program, names: Mapping[str, None]) -> Iterator[list[str]]:

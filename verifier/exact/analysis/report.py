@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from verifier.exact.analysis.inspect import LayerDistance, OperatorTime, Saturation
+from verifier.exact.analysis.findings import MAX_ERROR, MAX_LISTED, Inspection
+from verifier.exact.analysis.inspect import LayerDistance, OperatorTime
 
 # Maximum number of rows of a table.
-ROWS = 25
+ROWS = MAX_LISTED
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #667085; --line: #d9dee7; --page: #fbfcfe; --bar: #3b6fd4;
   --hot: #d4553b; }
@@ -36,13 +37,14 @@ td.plot { width: 14rem; } svg { display: block; } rect, circle { fill: var(--bar
 def page(
     title: str,
     summary: dict[str, Any],
-    layers: Sequence[LayerDistance] | None,
-    saturations: Sequence[Saturation],
+    inside: Inspection,
     times: Sequence[OperatorTime],
+    mapped: bool,
 ) -> str:
     """Write the page.
 
-    `summary` is what `touchstone compare` prints. `layers` are in the graph's order; None where no map names them.
+    `summary` is what `touchstone compare` prints, and `inside` what it found. `mapped` tells whether a map names the
+    layers; without one the outputs alone are compared.
     """
     figures = "".join(
         f"<div><b>{_number(summary[name])}</b>{label}</div>"
@@ -59,11 +61,12 @@ def page(
         f"<h1>{escape(title)}</h1><div class=figures>{figures}</div><p>{measured}</p>",
         _outputs(summary["outputs"]),
     ]
-    if layers is None:
-        body.append("<h2>Layers</h2><p>Give --map FILE to `lower` and to `compare` to see every layer here.</p>")
+    body.append(_warnings(summary["warnings"]))
+    if mapped:
+        body += [_errors(inside.layers), _ranges(inside.layers)]
     else:
-        body += [_errors(layers), _ranges(layers)]
-    body += [_saturations(saturations), _times(times)]
+        body.append("<h2>Layers</h2><p>Give --map FILE to `lower` and to `compare` to see every layer here.</p>")
+    body += [_saturations(inside), _times(times)]
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
@@ -105,6 +108,11 @@ def _named(name: str) -> str:
     return f"<span title='{escape(name)}'>{escape(name)}</span>"
 
 
+def _warnings(sentences: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f"<h2>Warnings</h2><ul>{items}</ul>" if sentences else ""
+
+
 def _outputs(outputs: Sequence[dict[str, Any]]) -> str:
     rows = (
         [
@@ -124,13 +132,21 @@ def _errors(layers: Sequence[LayerDistance]) -> str:
     largest = max((item.relative for item in worst), default=0.0) or 1.0
     rounded = [item for item in layers if item.relative > 0]
     rows = (
-        [_named(item.name), f"{item.relative:.2e}", f"{item.max_abs_error:.2e}", _bar(item.relative / largest)]
+        [
+            _named(item.name),
+            f"{item.relative:.2e}",
+            _number(item.cosine),
+            _number(item.scale),
+            f"{item.max_abs_error:.2e}",
+            _bar(item.relative / largest, item.relative > MAX_ERROR),
+        ]
         for item in worst
     )
     return (
         f"<h2>Worst layers</h2><p>Relative error (root mean square) of {len(layers)} float tensors in the graph's "
-        f"order, then the worst {len(worst)}; {len(layers) - len(rounded)} have no error.</p>{_plot(rounded)}"
-        + _table(["float tensor", "relative", "largest error", ""], rows)
+        f"order, then the worst {len(worst)}; {len(layers) - len(rounded)} have no error. A cosine below 1 is an error "
+        f"of direction, a scale other than 1 one of length. A full bar is the worst; those above {MAX_ERROR:.0%} are "
+        f"red.</p>{_plot(rounded)}" + _table(["float tensor", "relative", "cosine", "scale", "largest error", ""], rows)
     )
 
 
@@ -178,25 +194,35 @@ def _ranges(layers: Sequence[LayerDistance]) -> str:
     )
 
 
-def _saturations(saturations: Sequence[Saturation]) -> str:
-    hit = [item for item in saturations if item.low + item.high]
-    hit.sort(key=lambda item: -(item.low + item.high) / item.elements)
-    largest = max(((item.low + item.high) / item.elements for item in hit), default=1.0)
-    rows = (
+def _saturations(inside: Inspection) -> str:
+    hit = inside.saturated
+    largest = max((item.excess for item in hit), default=1.0) or 1.0
+    rows = [
+        [
+            _named(given["name"]),
+            f"{given['dtype']} on grid {given['grid']}",
+            f"{given['share']:.2%}",
+            _short(given["reached"]),
+            _short(given["limit"]),
+            _bar(given["excess"] / largest, given["excess"] > MAX_ERROR),
+        ]
+        for given in inside.inputs
+    ]
+    rows += [
         [
             _named(item.tensor),
             escape(item.node),
-            str(item.low),
-            str(item.high),
-            f"{(item.low + item.high) / item.elements:.2%}",
-            _bar((item.low + item.high) / item.elements / largest),
+            f"{item.share:.2%}",
+            _short(item.reached),
+            _short(item.limit),
+            _bar(item.excess / largest, item.excess > MAX_ERROR),
         ]
         for item in hit[:ROWS]
-    )
+    ]
     return (
-        f"<h2>Saturation</h2><p>Elements at a limit, in {len(hit)} of {len(saturations)} clips. The inputs of tables "
-        "and masks may saturate; the operands of products and sums should not.</p>"
-        + _table(["nearest float tensor before it", "clip", "at the low limit", "at the high limit", "share", ""], rows)
+        f"<h2>Saturation</h2><p>{len(rows)} of {len(inside.inputs) + len(hit)} inputs and tensors whose elements pass "
+        "the limit to which lowering keeps them, and are set to it. The bar shows how far the largest passes it.</p>"
+        + _table(["input, or nearest float tensor", "where", "share", "largest", "limit", ""], rows)
     )
 
 

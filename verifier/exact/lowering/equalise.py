@@ -42,14 +42,15 @@ class ScalingSite:
     columns: tuple[str, ...]
 
 
-def equalise(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> None:
+def equalise(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> set[str]:
     """Rewrite the initialisers of a canonical model in place, scaling every ScalingSite by channel.
 
-    Errors: LoweringError where onnxruntime cannot load the model or run it on a feed.
+    Returns the names of the tensors that are scaled: they are no longer those of the model. Errors: LoweringError where
+    onnxruntime cannot load the model or run it on a feed.
     """
     sites = list(_find_sites(model))
     if not sites:
-        return
+        return set()
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     arrays: dict[str, NDArray[np.float32]] = {}
     peaks = channel_peaks(model, [site.tensor for site in sites], feeds)
@@ -64,6 +65,9 @@ def equalise(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> None:
             arrays[name] = arrays[name] / scales[:, np.newaxis]
     for name, array in arrays.items():
         tensors[name].CopyFrom(numpy_helper.from_array(array, name))
+    scaling = {name for site in sites for name in (*site.vectors, *site.columns)}
+    scaled = {name for node in model.graph.node if scaling & set(node.input) for name in node.output}
+    return scaled | {site.tensor for site in sites}
 
 
 def _scales(peaks: Channels, weight_peaks: Channels) -> NDArray[np.float32]:

@@ -59,7 +59,8 @@ class Lowered:
     """A lowered graph to which more nodes can be added.
 
     `outputs` are the float graph's outputs, and `tensors` all tensors of the float graph that have an exact
-    counterpart, each by its float name. `ranges` are the calibrated ranges.
+    counterpart, each by its float name; tensors that equalisation scaled by channel have none. `ranges` are the
+    calibrated ranges.
     """
 
     builder: Builder
@@ -99,7 +100,7 @@ def lower_graph(
     _check_defaults(model, calibration)
     model = canonicalise(model)
     feeds = [_in_single_precision(feed) for feed in calibration]
-    equalise(model, feeds)
+    scaled = equalise(model, feeds)
     fused = fuse(model)
     for node, unread in fused.unread:
         check_unread(node, unread, opset)
@@ -127,6 +128,7 @@ def lower_graph(
             reason = "it is not lowered: remove it from the model's outputs"
             raise LoweringError(f"output {info.name!r}{owner}", reason)
         outputs[info.name] = as_constant(builder, found) if isinstance(found, np.ndarray) else found
+    original -= scaled
     exact = {name: found for name, found in context.tensors.items() if isinstance(found, Value) and name in original}
     return Lowered(builder, outputs, exact, context.ranges)
 

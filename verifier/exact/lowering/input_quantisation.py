@@ -139,7 +139,7 @@ def integers(
     """Convert a feed of a float model to a feed of its program.
 
     Floats are rounded to the nearest step of their grid and saturate at the dtype. Errors: FeedError for an input that
-    the float model does not have, and for integers outside of the dtype.
+    the float model does not have, for integers outside of the dtype, and for NaN.
     """
     real = {item.name: item.real for item in inputs}
     converted = {}
@@ -149,6 +149,8 @@ def integers(
         lo, hi = INTEGER_RANGES[item.dtype]
         array = feeds[item.name]
         if real[item.name]:
+            if np.isnan(array).any():
+                raise FeedError(f"array {item.name!r} has NaNs, which no integer stands for")
             array = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grids[item.name])), lo, hi)
         elif array.size and (array.min() < lo or array.max() > hi):
             raise FeedError(f"array {item.name!r} has numbers outside of {item.dtype}, in which the program takes them")
