@@ -25,7 +25,8 @@ def spec(numbers: list[float], dtype: str | None = None, grid: int | None = None
         ([3.0, 255.0], InputSpec("int16", -6)),  # exact on the finer grid
         ([2.0**14, 40_000.0], InputSpec("int32", 0)),
         ([2.0**30], InputSpec("int32", 0)),
-        ([40_000.5], InputSpec("int16", 2)),  # no indices
+        # No indices. The second number is always 1, which is less than the step of 4 that int16 has.
+        ([40_000.5, 500.0], InputSpec("int32", -14)),
     ],
 )
 def test_specs_for__floats_of_a_calibration__get_a_grid_on_which_whole_numbers_are_exact(

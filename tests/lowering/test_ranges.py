@@ -93,3 +93,63 @@ def test_lower__feed_that_replaces_a_default__is_refused_by_name() -> None:
     )
     lower(default_model(), [{**feed, "w": np.ones(4, np.float32)}], specs)
     lowered(default_model(), {"a": feed["a"]})
+
+
+LOUDNESS = np.ones(64, np.float32)
+LOUDNESS[7] = 30_000
+SMALL = np.random.default_rng(1).normal(size=(64, 8)).astype(np.float32)
+LOUD = {"a": np.random.default_rng(2).normal(size=(16, 64)).astype(np.float32) * LOUDNESS}
+PRODUCTS = {
+    "MatMul": [node("MatMul", ["a", "w"], ["y"])],
+    "Gemm, transposed": [node("Gemm", ["a", "t", "b"], ["y"], transB=1)],
+    "of a computed operand": [node("LeakyRelu", ["a"], ["c"], alpha=0.5), node("MatMul", ["c", "w"], ["y"])],
+    "read twice": [
+        node("MatMul", ["a", "w"], ["p"]),
+        node("MatMul", ["a", "v"], ["q"]),
+        node("Add", ["p", "q"], ["y"]),
+    ],
+    "rows of unlike size": [
+        node("Mul", ["a", "rows"], ["c"]),
+        node("MatMul", ["c", "w"], ["d"]),
+        node("Div", ["d", "rows"], ["y"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", PRODUCTS)
+def test_lower__channel_that_dwarfs_all_others__leaves_them_their_precision(form: str) -> None:
+    weight = (SMALL / LOUDNESS[:, None]).astype(np.float32)
+    rows = np.where(np.arange(16) == 3, 100, 1).astype(np.float32)[:, None]
+    constants = {
+        "w": weight,
+        "v": (weight / 2).astype(np.float32),
+        "t": weight.T,
+        "b": np.ones(8, np.float32),
+        "rows": rows,
+    }
+    model = float_model(PRODUCTS[form], {"a": (FLOAT, (16, 64))}, constants)
+    assert_right(model, LOUD, LOUD, tolerance=0.25)  # of results up to 30
+
+
+def test_lower__product_that_cancels_almost_all_of_its_operand__is_refused_with_figure_and_remedy() -> None:
+    model = float_model(
+        [node("Add", ["a", "offset"], ["c"]), node("MatMul", ["c", "w"], ["y"], name="p")],
+        {"a": (FLOAT, (16, 64))},
+        {"offset": np.float32(1e6), "w": np.float32(SMALL - SMALL.mean(axis=0))},
+    )
+    feeds = {"a": LOUD["a"] / LOUDNESS}
+    with pytest.raises(
+        LoweringError, match=r"^cannot lower MatMul node 'p': its operand 'c' reaches 1e\+06, and its "
+    ) as e:
+        lowered(model, feeds)
+    assert str(e.value).endswith(" %: scale its channels to like magnitudes, or subtract what they have in common")
+
+
+def test_lower__columns_of_a_table_of_unlike_size__keep_their_precision() -> None:
+    """Incomes and shares, brought to one size by a product and a sum as scikit-learn's scaler does."""
+    rng = np.random.default_rng(4)
+    table = np.stack([rng.normal(60_000, 20_000, 64), rng.uniform(0, 1, 64)], axis=1).astype(np.float32)
+    scaler = {"mean": table.mean(axis=0), "scale": 1 / table.std(axis=0)}
+    nodes = [node("Sub", ["a", "mean"], ["c"]), node("Mul", ["c", "scale"], ["y"])]
+    model = float_model(nodes, {"a": (FLOAT, (1, 2))}, scaler)
+    assert_right(model, {"a": table}, {"a": table}, tolerance=0.01)

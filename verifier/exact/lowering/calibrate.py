@@ -55,7 +55,7 @@ def ranges(
     """
     names = [name for node in model.graph.node for name in node.output if name]
     found: dict[str, Range] = {}
-    for feed, results in _run(model, names, feeds):
+    for feed, results in run_feeds(model, names, feeds):
         for name, array in (results | dict(feed)).items():
             if np.issubdtype(array.dtype, np.floating):
                 seen = _range(array, masks.threshold(name))
@@ -73,14 +73,14 @@ def channel_peaks(
     Errors: LoweringError where onnxruntime cannot load the model or run it on a feed.
     """
     peaks: dict[str, NDArray[np.float64]] = {}
-    for _, results in _run(model, names, feeds):
+    for _, results in run_feeds(model, names, feeds):
         for name, array in results.items():
             seen = np.abs(array).reshape(-1, array.shape[-1]).max(axis=0).astype(np.float64)
             peaks[name] = np.maximum(peaks[name], seen) if name in peaks else seen
     return peaks
 
 
-def _run(
+def run_feeds(
     model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]
 ) -> Iterator[tuple[Feeds, dict[str, NDArray[Any]]]]:
     """Run the float model on each feed; yield the feed with the tensors of those names."""

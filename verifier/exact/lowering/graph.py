@@ -23,6 +23,7 @@ from verifier.exact.lowering.fusion import UNIVARIATE, fuse
 from verifier.exact.lowering.masks import SMALLEST, Masks, find_masks
 from verifier.exact.lowering.operators import LOWERINGS
 from verifier.exact.lowering.operators.elementwise import check_inference
+from verifier.exact.lowering.outlier_channels import scale_outlier_channels
 from verifier.exact.program.values import FLOAT, Value
 
 # Tensors saturate at this multiple of their calibrated range, so that inputs unlike the calibration feeds have room.
@@ -101,6 +102,7 @@ def lower_graph(
     model = canonicalise(model)
     feeds = [_in_single_precision(feed) for feed in calibration]
     scaled = equalise(model, feeds)
+    scale_outlier_channels(model, feeds)
     fused = fuse(model)
     for node, unread in fused.unread:
         check_unread(node, unread, opset)

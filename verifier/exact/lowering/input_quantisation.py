@@ -25,6 +25,9 @@ DEFAULT_FLOAT = "int16"
 DEFAULT_INTEGER = "int32"
 # A float input's grid covers this multiple of its calibrated range, so that larger inputs do not saturate at once.
 INPUT_HEADROOM = 2.0
+# Minimum number of steps up to the peak of each channel; with fewer on the grid of DEFAULT_FLOAT an input is int32.
+# Columns of a table, such as an income and a share, can differ by more than the grid of 16 bits resolves.
+MIN_CHANNEL_STEPS = 2**5
 
 
 def specs_for(
@@ -33,7 +36,8 @@ def specs_for(
     """Choose the encoding of each input: as declared by (dtype, grid or None), otherwise from the calibration feeds.
 
     Floats default to int16 on a grid that covers twice the calibrated range, integers to int32. Floats that hold whole
-    numbers which that grid would round default to int32 on grid 0. Integers that are only 0 or 1 in calibration, such
+    numbers which that grid would round default to int32 on grid 0, and floats of which a channel has fewer than
+    MIN_CHANNEL_STEPS steps on that grid to int32. Integers that are only 0 or 1 in calibration, such
     as masks and bools, are clipped to 0..1. Errors: LoweringError that names the input and what to declare, also where
     the declared encoding does not hold the numbers of the calibration.
     """
@@ -80,6 +84,7 @@ def _grid_of_floats(
     """Choose the dtype, unless it is declared, and the grid of a float input.
 
     Whole numbers that the grid of DEFAULT_FLOAT would round may be indices, so they get a grid on which they are exact.
+    Channels that it would leave next to no steps get a finer one.
     """
     if not math.isfinite(magnitude):
         reason = "its calibration feeds hold NaN or infinite numbers, which no integer stands for: replace these"
@@ -93,6 +98,8 @@ def _grid_of_floats(
     chosen = dtype or DEFAULT_FLOAT
     grid = grid_for(INPUT_HEADROOM * magnitude, INTEGER_RANGES[chosen][1].bit_length() + 1)
     if grid <= 0 or not _whole(seen):
+        if dtype is None and _weakest_channel(seen) < MIN_CHANNEL_STEPS * 2.0**grid:
+            return "int32", grid_for(INPUT_HEADROOM * magnitude, 32)
         return chosen, grid
     if dtype is None and magnitude <= INTEGER_RANGES["int32"][1]:
         return "int32", 0
@@ -105,6 +112,12 @@ def _grid_of_floats(
         item.description,
         f"it holds whole numbers up to {magnitude:g}, which {chosen} would round to multiples of {2**grid}: {remedy}",
     )
+
+
+def _weakest_channel(seen: Sequence[NDArray[Any]]) -> float:
+    """Return the smallest peak of a channel, which is an entry of the last axis; channels of zeros are left out."""
+    peaks = np.max([np.abs(np.atleast_1d(array)).max(axis=tuple(range(array.ndim - 1))) for array in seen], axis=0)
+    return float(peaks[peaks > 0].min(initial=math.inf))
 
 
 def _whole(seen: Sequence[NDArray[Any]]) -> bool:

@@ -84,14 +84,25 @@ def _without_repeats(array: Array, shape: tuple[int, ...]) -> Array:
 
 
 def lower_mul(node: FloatNode) -> list[Operand]:
-    """Mul: the exact product. A constant takes CONSTANT_BITS of the 53 bits, a computed operand at most WIDE_BITS."""
+    """Mul: the exact product. A constant takes CONSTANT_BITS of the 53 bits, a computed operand at most WIDE_BITS.
+
+    Beside powers of two, which take few bits, the operand keeps as many as the proof allows.
+    """
     builder = node.builder
     if node.all_integers:
         return [builder.op("Mul", *_integer_operands(node))]
     squared = node.proto.input[0] == node.proto.input[1]
-    constant = node.constant(0) is not None or node.constant(1) is not None
-    bits = WIDE_BITS if constant and not squared else FACTOR_BITS
+    known = [array for array in (node.constant(0), node.constant(1)) if array is not None]
+    bits = WIDE_BITS if known and not squared else FACTOR_BITS
+    if any(_are_scales(array) for array in known):
+        bits = ALL_BITS
     return [node.widest_provable(lambda bits: builder.op("Mul", *_float_operands(node, bits)), bits)]
+
+
+def _are_scales(array: Array) -> bool:
+    """Return whether a constant holds unlike powers of two, by which `outlier_channels` scales channels."""
+    mantissas, exponents = np.frexp(array) if array.dtype.kind == "f" else (np.zeros(1), np.zeros(1))
+    return bool((mantissas == 0.5).all() and len(np.unique(exponents)) > 1)
 
 
 def lower_sum_mean(node: FloatNode) -> list[Operand]:
