@@ -18,18 +18,24 @@ def write(path: Path) -> None:
     write_new(path, b"new")
 
 
-@pytest.mark.parametrize("create", [write, new_folder, check_new])
+def folder(path: Path) -> None:
+    with new_folder(path) as partial:
+        (partial / "file").touch()
+
+
+@pytest.mark.parametrize("create", [write, folder, check_new])
 def test_every_helper__path_exists__leaves_it_untouched(tmp_path: Path, create: Callable[[Path], None]) -> None:
-    file, folder = tmp_path / "file", tmp_path / "folder"
+    file, existing = tmp_path / "file", tmp_path / "folder"
     file.write_bytes(b"precious")
-    folder.mkdir()
-    for path in (file, folder):
+    existing.mkdir()
+    for path in (file, existing):
         with pytest.raises(TargetExistsError) as refused:
             create(path)
         assert str(refused.value) == f"{path} {EXISTS}"
         assert refused.value.path == path
     assert file.read_bytes() == b"precious"
-    assert folder.is_dir()
+    assert list(existing.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
 
 
 def test_write_new__dangling_link__is_not_followed(tmp_path: Path) -> None:
@@ -73,15 +79,48 @@ def test_write_new__missing_folder__says_so(tmp_path: Path) -> None:
 
 
 def test_new_folder__missing_parents__are_created(tmp_path: Path) -> None:
-    new_folder(tmp_path / "a" / "b")
-    assert (tmp_path / "a" / "b").is_dir()
+    umask = os.umask(0o022)
+    try:
+        folder(tmp_path / "a" / "b")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "a" / "b" / "file").is_file()
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
 
 
 def test_new_folder__under_a_file__says_why(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError) as refused:
-        new_folder(tmp_path / "file" / "folder")
+        folder(tmp_path / "file" / "folder")
     assert str(refused.value) == f"cannot create {tmp_path / 'file' / 'folder'}: Not a directory"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("bad")])
+def test_new_folder__block_raises__leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    expected = ArtifactError if isinstance(error, OSError) else type(error)
+
+    def fail() -> None:
+        with new_folder(tmp_path / "folder") as partial:
+            write_new(partial / "file", b"half")
+            assert not (tmp_path / "folder").exists()
+            raise error
+
+    with pytest.raises(expected) as raised:
+        fail()
+    assert list(tmp_path.iterdir()) == []
+    if isinstance(error, OSError):
+        assert str(raised.value) == f"cannot write {tmp_path / 'folder'}: No space left on device"
+
+
+def test_new_folder__path_appears_meanwhile__is_left_untouched(tmp_path: Path) -> None:
+    def race() -> None:
+        with new_folder(tmp_path / "folder"):
+            (tmp_path / "folder").mkdir()
+
+    with pytest.raises(TargetExistsError):
+        race()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def creates_exclusively(node: ast.AST) -> bool:

@@ -4,7 +4,10 @@ Every command and script writes its results through this module, so that a misty
 or a program. Opening with O_EXCL makes "does it exist?" and "create it" one step: no other process can come between.
 """
 
+import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ from verifier.artifacts.errors import ArtifactError, TargetExistsError
 
 PUBLIC_MODE = 0o666  # reduced by the process's umask, as for any file that a program creates
 SECRET_MODE = 0o600  # only the owner may read or write
+FOLDER_MODE = 0o777  # reduced by the umask, as PUBLIC_MODE is
 
 
 def check_new(*paths: Path | None) -> None:
@@ -62,14 +66,37 @@ def write_new(path: Path, data: bytes, *, secret: bool = False) -> None:
         file.write(data)
 
 
-def new_folder(path: Path) -> None:
-    """Create a folder, and its parents where they are missing.
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Create a folder with all its files or not at all: yields a folder beside it, which gets its name at the end.
 
-    Errors: TargetExistsError when the path exists; ArtifactError when it cannot be created.
+    A block that raises, or is interrupted, removes what it wrote. Missing parents are created.
+
+    Errors: TargetExistsError when the path exists; ArtifactError when it cannot be created or written.
     """
+    check_new(path)
     try:
-        path.mkdir(parents=True)
-    except FileExistsError as error:
-        raise TargetExistsError(path) from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    except FileExistsError as error:  # a file where a parent should be
+        raise ArtifactError(f"cannot create {path}: {os.strerror(errno.ENOTDIR)}") from error
     except OSError as error:
         raise ArtifactError(f"cannot create {path}: {error.strerror}") from error
+    try:
+        yield partial
+        partial.chmod(FOLDER_MODE & ~_umask())
+        check_new(path)
+        partial.rename(path)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ArtifactError(f"cannot write {path}: {error.strerror}") from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    """The process's umask, which can be read only by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

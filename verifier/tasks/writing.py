@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,14 +62,22 @@ class TaskDraft:
         return max(map(abs, self.program.interval(self.program.outputs[0].name))) * self.batches
 
 
-def write_task(draft: TaskDraft, out: Path) -> Manifest:
-    """Write a task into the new folder `out` and return its manifest.
+def write_task(draft: TaskDraft, out: Path, others: Mapping[str, bytes] | None = None) -> Manifest:
+    """Write a task into the new folder `out`, whole or not at all, and return its manifest.
 
     The files are program.onnx, practice.tensors, manifest.json; for a sealed holdout holdout.tensors, .sealed, .key and
-    .json; and train.tsv (or another format) where the draft has training rows. Errors: ArtifactError, also when the
-    folder exists or cannot be created; InvalidProgram when the draft is not consistent with its program.
+    .json; train.tsv (or another format) where the draft has training rows; and the kind's `others` by name. Errors:
+    ArtifactError, also when the folder exists or cannot be created; InvalidProgram when the draft is not consistent with
+    its program.
     """
-    new_folder(out)
+    with new_folder(out) as folder:
+        manifest = _write_files(draft, folder)
+        for name, data in (others or {}).items():
+            write_new(folder / name, data)
+    return manifest
+
+
+def _write_files(draft: TaskDraft, out: Path) -> Manifest:
     (out / "program.onnx").write_bytes(draft.program_file)
     practice = _write_set(out / "practice.tensors", draft.practice, secret=False)
     fields = {

@@ -10,10 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from verifier.tasks.models.loading import load_encoder
-
-# Maximum number of tokens of an encoder whose configuration does not state one.
-_UNSTATED_LENGTH = 1 << 15
+from verifier.tasks.models.loading import load_encoder, max_tokens, vocabulary
 
 
 class Classifier(nn.Module):
@@ -23,8 +20,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.classifier = nn.Linear(encoder.config.hidden_size, classes)
-        self.vocabulary: int = encoder.config.vocab_size
-        self.max_tokens: int = getattr(encoder.config, "max_position_embeddings", _UNSTATED_LENGTH)
+        self.vocabulary = vocabulary(encoder)
+        self.max_tokens = max_tokens(encoder)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits [batch, classes] and the pooled embedding [batch, width].

@@ -31,7 +31,11 @@ class ClassifyOptions(KindOptions):
     """
 
     base: Path = Field(description="Hugging Face-style folder of the encoder.")
-    dataset: Path = Field(description="The data set: UTF-8 lines label<TAB>text under that header.")
+    dataset: Path = Field(
+        description="The data set in UTF-8: lines label<TAB>text under that header, or a .csv or .jsonl file."
+    )
+    label_column: str = Field("label", description="Name of the data set's column with the labels.")
+    text_column: str = Field("text", description="Name of the data set's column with the texts.")
     targets: tuple[str, ...] = Field(("query", "value"), description="Names of the linear layers that get an adapter.")
     rank: int = Field(8, ge=1, le=1024, description="Rank of every adapter.")
     alpha: int = Field(

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
 
-from verifier.exact import Engine, Program
+from verifier.exact import Engine, Program, Tensor
+from verifier.exact.analysis.compare import OutputDistance
 from verifier.exact.lowering import InputSpec, lower_graph
-from verifier.exact.runtime.session import PROVIDER
 from verifier.tasks.metrics import accuracy
 from verifier.tasks.models.adapters import sample_adapter, trained_tensors
 from verifier.tasks.models.export import ExportedModel, export
+from verifier.tasks.models.original import OriginalModel
+from verifier.tasks.text.encoding import Encoding
+from verifier.tasks.text.rows import Row
 
 # Factor by which the calibrated range of an activation is widened, because a submission's tensors may drive it further
 # than the random adapters of the calibration do.
@@ -24,7 +29,7 @@ HEADROOM = 4.0
 # Names of the exported outputs, which no module of a model has.
 _OUTPUTS = ("exported.logits", "exported.embedding")
 _TEXT_INPUTS = ("input_ids", "attention_mask")
-# Seed of the adapter that the two programs are compared with: calibration uses small seeds only.
+# Seed of the adapter that the exact program is compared with: calibration uses small seeds only.
 _COMPARISON_SEED = 1_000_003
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -37,13 +42,37 @@ def export_classifier(model: PeftModel, batch: int, sequence: int) -> ExportedMo
     return export(model, dict(zip(_TEXT_INPUTS, (ids, mask), strict=True)), _OUTPUTS, trained_tensors(model))
 
 
+@dataclass(frozen=True)
+class EvaluationProgram:
+    """An exact evaluation program as a file, and the name of the value in it that is the pooled embedding."""
+
+    data: bytes
+    embedding: str
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How close the exact program is to the original model on `count` texts, with the same adapter and head.
+
+    `agreement`: the share of texts that get the same class. `cosine_min`: the smallest cosine between the embeddings of
+    a text. `scale_error`: the largest difference of their lengths, as a share. `batch_seconds`: the median time of one
+    run of the program here.
+    """
+
+    count: int
+    agreement: float
+    cosine_min: float
+    scale_error: float
+    batch_seconds: float
+
+
 def evaluation_program(
     exported: ExportedModel,
     examples: Feeds,
     batch: int,
     vocabulary: int,
     on_batch: Callable[[], None] = lambda: None,
-) -> bytes:
+) -> EvaluationProgram:
     """Lower the float model and add the metric: outputs `score` (correct rows) and `logits` [batch, classes].
 
     `examples` are encoded rows for calibration, whole batches; each batch runs with a random adapter of another
@@ -58,34 +87,61 @@ def evaluation_program(
     inputs["attention_mask"] = InputSpec("int8", lo=0, hi=1)
     lowered = lower_graph(exported.graph, feeds, inputs, HEADROOM, on_batch)
     label = lowered.builder.input("label", "int16", (batch,))
-    logits = lowered.outputs[_OUTPUTS[0]]
+    logits, embedding = (lowered.outputs[name] for name in _OUTPUTS)
     score = accuracy(lowered.builder, logits, label)
     model = lowered.builder.model({"score": score, "logits": logits})
-    data: bytes = model.SerializeToString()
-    return data
+    return EvaluationProgram(model.SerializeToString(), embedding.name)
 
 
-def agreement(exported: ExportedModel, program: Program, examples: Feeds, batch: int) -> float:
-    """Return the share of rows to which the exact program gives the class that the float model gives.
+def compare_with_original(
+    base: Path,
+    exported: ExportedModel,
+    program: Program,
+    embedding: str,
+    rows: Sequence[Row],
+    encoding: Encoding,
+) -> Fidelity:
+    """Run the program and the model of the folder `base` on the same texts, with the same random adapter and head.
 
-    `examples` are encoded rows, whole batches, which calibration has not seen.
+    The original model gets the texts as its tokenizer encodes them, without padding. `embedding` names the program's
+    value that is the pooled embedding. Errors: BuildError.
     """
-    adapter = sample_adapter(exported.submission, 1.0, _COMPARISON_SEED)
+    taken = {item.name: item for item in program.inputs}
+    batch = taken["label"].shape[0]
+    sample = sample_adapter(exported.submission, 1.0, _COMPARISON_SEED)
     packed = {
-        spec.name: np.clip(np.rint(np.ldexp(adapter[spec.name], -spec.grid)), -(2**15), 2**15 - 1).astype(spec.dtype)
+        spec.name: np.clip(np.rint(np.ldexp(sample[spec.name], -spec.grid)), -(2**15), 2**15 - 1).astype(spec.dtype)
         for spec in exported.submission
     }
-    taken = {item.name: item for item in program.inputs}
-    label = np.zeros(taken["label"].shape, taken["label"].dtype)
-    session = ort.InferenceSession(exported.graph.SerializeToString(), providers=[PROVIDER])
-    engine = Engine(program)
-    same = []
-    for texts in _batches(examples, batch):
-        (logits,) = session.run([_OUTPUTS[0]], {**texts, **adapter})
-        integers = {name: array.astype(taken[name].dtype) for name, array in texts.items()}
-        found = engine.run({**packed, **integers, "label": label})["logits"]
-        same.append(found.argmax(axis=1) == logits.argmax(axis=1))
-    return float(np.mean(same))
+    adapter = {spec.name: np.ldexp(packed[spec.name].astype(np.float64), spec.grid) for spec in exported.submission}
+    value = program.values[embedding]
+    watched = replace(
+        program, outputs=(*program.outputs, Tensor(embedding, value.dtype, tuple(value.shape), value.grid))
+    )
+    engine = Engine(watched)
+    arrays = encoding.encode(rows, batch)
+    found: dict[str, list[NDArray[np.float64]]] = {"logits": [], embedding: []}
+    seconds = []
+    for start in range(0, len(arrays["label"]), batch):
+        began = time.perf_counter()
+        outputs = engine.run({**packed, **{name: array[start : start + batch] for name, array in arrays.items()}})
+        seconds.append(time.perf_counter() - began)
+        for item in watched.outputs[1:]:
+            found[item.name].append(np.ldexp(outputs[item.name].astype(np.float64), item.grid))
+
+    real = OriginalModel(base, adapter).embed([row.text for row in rows], arrays["input_ids"].shape[1])
+    logits = real @ adapter["classifier.weight"].T + adapter["classifier.bias"]
+    embeddings = OutputDistance("embedding", real.shape)
+    embeddings.add(np.concatenate(found[embedding])[: len(rows)], real)
+    classes = OutputDistance("logits", logits.shape)
+    classes.add(np.concatenate(found["logits"])[: len(rows)], logits)
+    return Fidelity(
+        count=len(rows),
+        agreement=classes.argmax_agreement or 0.0,
+        cosine_min=embeddings.cosine_min or 0.0,
+        scale_error=embeddings.scale_error or 0.0,
+        batch_seconds=float(np.median(seconds)),
+    )
 
 
 def _batches(examples: Feeds, batch: int) -> Iterator[dict[str, NDArray[Any]]]:
