@@ -142,6 +142,7 @@ def test_task_build__no_holdout__makes_a_public_task_and_prints_its_summary(
         "--holdout": 0,
         "--batch": BATCH,
         "--sequence": 12,
+        "--url": "https://files.example",
         "--out": tmp_path / "task",
     }
     words = [str(item) for pair in arguments.items() for item in pair]
@@ -239,6 +240,8 @@ def test_task_build__one_label__is_refused(options: ClassifyOptions, tmp_path: P
         str(options.base),
         "--dataset",
         str(file),
+        "--url",
+        "https://files.example",
         "--out",
         str(tmp_path / "t"),
     ]

@@ -67,8 +67,8 @@ def write_task(draft: TaskDraft, out: Path, others: Mapping[str, bytes] | None =
 
     The files are program.onnx, practice.tensors, manifest.json; for a sealed holdout holdout.tensors, .sealed, .key and
     .json; train.tsv (or another format) where the draft has training rows; and the kind's `others` by name. Errors:
-    ArtifactError, also when the folder exists or cannot be created; InvalidProgram when the draft is not consistent with
-    its program.
+    ArtifactError, also when the folder exists or cannot be created; InvalidProgram when the draft is not consistent
+    with its program.
     """
     with new_folder(out) as folder:
         manifest = _write_files(draft, folder)
