@@ -41,7 +41,8 @@ def test_main__folder_that_cannot_be_written__is_one_line(
 ) -> None:
     (tmp_path / "file").touch()
     target = tmp_path / "file" / "folder"
-    monkeypatch.setattr(sys, "argv", ["touchstone", "publish", str(tmp_path / "file"), "--to", str(target)])
+    words = ["publish", str(tmp_path / "file"), "--to", str(target), "--url", "https://files.example"]
+    monkeypatch.setattr(sys, "argv", ["touchstone", *words])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1

@@ -364,6 +364,50 @@ def test_create__terms_out_of_range__names_them_and_sends_nothing(
     assert not (files.folder / "refused.json").exists()
 
 
+def test_create__file_out_of_reach_or_unknown_kind__sends_nothing(
+    seats: list[str], wallets: Wallets, files: Files
+) -> None:
+    untold = [word for word in files.create("task.json", *TERMS) if not str(word).startswith("--allow-host")]
+    said = wallets.refused(*untold, account="sponsor")
+    assert "verifiers could not fetch these files, so nothing is sent" in said
+    assert said.count("http is followed only to hosts that the configuration names") == 4
+    files.host.has(f"/{digests.digest(files.program.data).hex()}", b"another program")
+    said = wallets.refused(*files.create("task.json", *TERMS), account="sponsor")
+    assert f"announces 15 bytes, {len(files.program.data)} are expected" in said
+    files.publish(files.program.data)
+    files.manifest.write_bytes(files.manifest.read_bytes().replace(b'"kind":"toy"', b'"kind":"linear"'))
+    assert "no installed kind is called 'linear'" in wallets.refused(
+        *files.create("task.json", *TERMS), account="sponsor"
+    )
+    assert not (files.folder / "task.json").exists()
+
+
+def test_commit__what_verifiers_would_exclude__is_refused_before_it_is_paid(
+    seats: list[str], wallets: Wallets, files: Files, contracts: Contracts
+) -> None:
+    out = wallets.ok(*files.create("task.json", *TERMS, "--threshold=0"), account="sponsor")
+    assert "warning: a submission that ignores its input can score 0 points" in out
+    record = files.folder / "task.json"
+    files.seal("random", bytes(9_000))
+    size = len(files.program.submission_file([1, 2, 3, 4]))
+    assert f"random.sealed has 9000 bytes, and a submission to this task has {size}" in wallets.refused(
+        *files.commit(record, "random"), account="solver"
+    )
+    files.seal("header", bytes(size))
+    assert "header.sealed does not contain a submission to this task" in wallets.refused(
+        *files.commit(record, "header"), account="solver"
+    )
+    files.submission("good", [1, 2, 3, 4])
+    *commit, _ = files.commit(record, "good")
+    commit[-2] = f"--uri={files.host.url('/nowhere')}"
+    said = wallets.refused(*commit, f"--allow-host={files.host.host}", account="solver")
+    assert "sealed submission: " in said
+    assert "/nowhere answers with status 500" in said
+    task = bytes.fromhex(json.loads(record.read_text())["task"][2:])
+    assert contracts.bounties.functions.task(task).call().submissions == 0
+    assert not (files.folder / "good-record.json").exists()
+
+
 def test_create__holdout_of_another_manifest__refuses(seats: list[str], wallets: Wallets, files: Files) -> None:
     files.seal("holdout", files.program.examples_file(seed=3))
     said = wallets.refused(*files.create("task.json", *TERMS), account="sponsor")
