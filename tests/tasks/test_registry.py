@@ -49,13 +49,14 @@ def install(site: Path, package: str, kind: str, source: str, target: str | None
 
 def test_registrations__nothing_else_installed__are_the_kinds_of_this_package() -> None:
     assert registrations() == {
-        "classify": Registration("classify", "verifier.tasks.kinds.classify.kind:KIND", "touchstone-verifier")
+        "classify": Registration("classify", "verifier.tasks.kinds.classify.kind:KIND", "touchstone-verifier"),
+        "pretrain": Registration("pretrain", "verifier.tasks.kinds.pretrain.kind:KIND", "touchstone-verifier"),
     }
 
 
 def test_find_kind__of_another_package__is_found_by_its_name(site: Path) -> None:
     install(site, "other-kinds", "other", KIND.format(name="other"))
-    assert list(registrations()) == ["classify", "other"]
+    assert list(registrations()) == ["classify", "other", "pretrain"]
     assert find_kind("other").summary == "A kind of a test."
 
 
@@ -64,7 +65,7 @@ def test_find_kind__not_installed__names_the_installed_ones(site: Path) -> None:
     with pytest.raises(KindError) as caught:
         find_kind("unknown")
     assert str(caught.value) == (
-        "no installed kind is called 'unknown'; installed: classify, other. "
+        "no installed kind is called 'unknown'; installed: classify, other, pretrain. "
         "Other packages add kinds through the entry-point group touchstone.kinds"
     )
 
@@ -123,6 +124,7 @@ def test_kinds_command__with_a_broken_kind__lists_all_and_exits_with_1(site: Pat
         ["broken", "broken-kinds", f"error: {BROKEN}: broken_kinds:KIND is of the type int, not a verifier.tasks.Kind"],
         ["classify", "touchstone-verifier", "Text classification by LoRA adapters and a head."],
         ["other", "other-kinds", "A kind of a test."],
+        ["pretrain", "touchstone-verifier", "All weights of a small language model of bytes."],
     ]
 
 

@@ -37,14 +37,14 @@ def accuracy(builder: Builder, logits: Value, label: Value) -> Value:
     return builder.op("ReduceSum", right, builder.constant(np.array([0], np.int64)), keepdims=1)
 
 
-def row_log_likelihoods(builder: Builder, logits: Value, targets: Value) -> Value:
-    """Compute the log-likelihood of each row's targets in units of 2**-16 nat: float64 integers [batch], at most 0.
+def token_log_likelihoods(builder: Builder, logits: Value, targets: Value) -> Value:
+    """Compute the log-likelihood of each target in units of 2**-16 nat: float64 integers [batch, tokens], at most 0.
 
     `logits` [batch, tokens, classes] predict the `targets` [batch, tokens] at the same positions; targets are integers
-    of at most 32 bits. A target that is not a class, such as -100, does not count; a row of such targets has 0.
+    of at most 32 bits. A target that is not a class, such as -100, does not count and has 0.
 
-    The log-likelihood of a token has an error below 2**-19 nat for up to 2**16 classes, and is rounded to the nearest
-    unit, ties to even. Tokens are rounded one by one, so their arrangement in rows and batches does not change the sum.
+    Each has an error below 2**-19 nat for up to 2**16 classes, and is rounded to the nearest unit, ties to even. Tokens
+    are rounded one by one, so their arrangement in rows and batches does not change a sum of them.
 
     Errors: NotExactError for logits on a grid that is too coarse for fractions, or for too many tokens.
     """
@@ -60,8 +60,13 @@ def row_log_likelihoods(builder: Builder, logits: Value, targets: Value) -> Valu
     units = builder.op("Round", builder.scale(nats, NAT_BITS))
     # A computed log-likelihood exceeds 0 by less than half a unit. The proof's intervals do not show it: clip it.
     units = builder.reshape(builder.op("Min", units, builder.constant(np.float64(0))), (batch, tokens))
+    return builder.op("Mul", units, counts)
+
+
+def row_log_likelihoods(builder: Builder, logits: Value, targets: Value) -> Value:
+    """Add up the `token_log_likelihoods` of each row: float64 integers [batch], at most 0."""
     last = builder.constant(np.array([1], np.int64))
-    return builder.op("ReduceSum", builder.op("Mul", units, counts), last, keepdims=0)
+    return builder.op("ReduceSum", token_log_likelihoods(builder, logits, targets), last, keepdims=0)
 
 
 def log_likelihood(builder: Builder, logits: Value, targets: Value) -> Value:

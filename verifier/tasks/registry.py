@@ -36,6 +36,7 @@ GROUP = "touchstone.kinds"
 # The kinds of this package: name -> "module:attribute".
 _INCLUDED = {
     "classify": "verifier.tasks.kinds.classify.kind:KIND",
+    "pretrain": "verifier.tasks.kinds.pretrain.kind:KIND",
 }
 _THIS_PACKAGE = "touchstone-verifier"
 

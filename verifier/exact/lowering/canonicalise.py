@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from verifier.exact.errors import LoweringError
 from verifier.exact.lowering.compound import is_compound, write_out
+from verifier.exact.lowering.computed_affine import split_computed_affine
 from verifier.exact.lowering.control_flow import KnownTensors, expand_control_flow
 from verifier.exact.lowering.fused_attention import FUSED_ATTENTION, written_out
 from verifier.exact.lowering.secondary_outputs import with_outputs
@@ -73,6 +74,7 @@ def canonicalise(model: onnx.ModelProto) -> onnx.ModelProto:
     del light.graph.input[:]
     light.graph.input.extend(inputs)
     light.graph.initializer.extend(_widened(tensor) for tensor in heavy)
+    split_computed_affine(light.graph)
     return light
 
 

@@ -41,10 +41,11 @@ def read_adapter(path: Path, schema: Schemas, rank: int) -> Floats:
     The scaling of a PEFT adapter (alpha / rank, or alpha / sqrt(rank) of rsLoRA) is multiplied into B.
     Errors: PackError naming the tensor, or the setting, that does not fit the task.
     """
-    return _read_folder(path, schema, rank) if path.is_dir() else _read_file(path, schema)
+    return _read_folder(path, schema, rank) if path.is_dir() else read_tensors(path, schema)
 
 
-def _read_file(file: Path, schema: Schemas) -> Floats:
+def read_tensors(file: Path, schema: Schemas) -> Floats:
+    """Read a safetensors file whose tensors have the task's names. Errors: PackError naming the tensor."""
     found = _tensors(file, schema)
     for name in found:
         if name not in schema:

@@ -1,0 +1,24 @@
+"""Standard errors of sums over examples that come in groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from verifier.tasks.statistics import clustered_error
+
+
+def test_clustered_error__every_example_a_group__is_that_of_independent_examples() -> None:
+    values = np.random.default_rng(1).normal(size=500)
+    expected = np.sqrt(500) * values.std(ddof=1)
+    assert clustered_error(values, range(500)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_clustered_error__equal_examples_in_groups__grows_with_their_size() -> None:
+    groups = np.repeat(np.arange(50), 8)
+    values = np.repeat(np.random.default_rng(2).normal(size=50), 8)
+    assert clustered_error(values, groups) == pytest.approx(np.sqrt(8) * clustered_error(values, range(400)), rel=0.02)
+
+
+def test_clustered_error__one_group__is_infinite() -> None:
+    assert clustered_error(np.array([1.0, 2.0]), ["a", "a"]) == np.inf
