@@ -187,6 +187,18 @@ def test_feeds__in_other_memory_layouts__give_the_same(program: Program, feeds: 
         assert Engine(program).run({"x": x, "z": feeds["z"]})["y"].tolist() == TRUE
 
 
+@pytest.mark.parametrize("factor", [2**35 + 1, 2**36 - 1, 2**36 + 1, 2**38 - 1])
+def test_outputs__below_and_beyond_2_to_51__are_the_references_integers(factor: int) -> None:
+    """Smaller integers are read from the lowest bits of a sum, larger ones are cast."""
+    nodes: list[Row] = [("Cast", "x", "f", {"to": DOUBLE}), ("Mul", "f k", "g"), ("Neg", "g", "y")]
+    found = load_program(data(nodes, {"x": ("int16", [6])}, {"k": np.float64(factor * 2.0**-90)}))
+    assert found.outputs[0].grid == -90
+    x = np.array([-(2**15), 1 - 2**15, -1, 0, 1, 2**15 - 1], np.int16)
+    q = Engine(found).run({"x": x})["y"]
+    assert q.tolist() == [-int(number) * factor for number in x]
+    assert q.tolist() == reference.run(found, {"x": x})["y"].tolist()
+
+
 MEMORY = """
 import sys
 import numpy as np

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.exact.errors import NotExactError
+from verifier.exact.program.depthwise import DepthwiseConvolution, find_depthwise
 from verifier.exact.program.instructions import REGISTRY, InstructionSite, ProofBudget
 from verifier.exact.program.parse import Attribute, DeclaredTensor, ParsedGraph, ParsedNode, parse
 from verifier.exact.program.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
@@ -84,6 +85,21 @@ class Program:
         return tuple(
             item for item in self.instructions if any(self.values[name].constant is None for name in item.outputs)
         )
+
+    @cached_property
+    def only_readers(self) -> dict[str, Instruction]:
+        """Map each tensor that is read exactly once, and is not an output, to the live instruction that reads it."""
+        readers: dict[str, list[Instruction]] = {}
+        for instruction in self.live_instructions:
+            for name in instruction.inputs:
+                readers.setdefault(name, []).append(instruction)
+        outputs = {item.name for item in self.outputs}
+        return {name: found[0] for name, found in readers.items() if len(found) == 1 and name not in outputs}
+
+    @cached_property
+    def depthwise(self) -> dict[str, DepthwiseConvolution]:
+        """The depthwise convolutions that the instructions spell out, by the name of their result."""
+        return find_depthwise(self)
 
     @cached_property
     def last_use(self) -> dict[str, int]:

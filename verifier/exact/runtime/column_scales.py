@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verifier.exact.program import Instruction, Program
+from verifier.exact.program import Program
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,13 @@ class ScaledProduct:
 
 def scaled_products(program: Program) -> dict[str, ScaledProduct]:
     """Match every product with the Mul that scales its columns; the key is the name of that Mul's result."""
-    readers = _only_readers(program)
     found = {}
     for instruction in program.live_instructions:
         if instruction.op != "MatMul":
             continue
         operand, weight = instruction.inputs
         (product,) = instruction.outputs
-        reader = readers.get(product)
+        reader = program.only_readers.get(product)
         if reader is None or reader.op != "Mul":
             continue
         (scales,) = (name for name in reader.inputs if name != product)
@@ -54,13 +53,3 @@ def _scales_columns(program: Program, weight: str, scales: str) -> bool:
     if known.constant is None or factors.constant is None or len(known.shape) < 2:
         return False
     return known.shape[-1] > 1 and factors.shape == known.shape[-1:]
-
-
-def _only_readers(program: Program) -> dict[str, Instruction]:
-    """Map each tensor that is read exactly once, and is not an output, to the instruction that reads it."""
-    readers: dict[str, list[Instruction]] = {}
-    for instruction in program.live_instructions:
-        for name in instruction.inputs:
-            readers.setdefault(name, []).append(instruction)
-    outputs = {item.name for item in program.outputs}
-    return {name: found[0] for name, found in readers.items() if len(found) == 1 and name not in outputs}

@@ -9,6 +9,8 @@ A program's meaning is integers, so the engine may compute it in any form that i
 - The scales of a product's columns are multiplied into its weight when the program is loaded: see `column_scales`.
 - A product of integers of one or two bytes is computed in bytes where that is exact on this machine: see
   `byte_products` and `byte_emission`.
+- A depthwise convolution, which a program spells out as a product of gathered windows, is computed as convolutions in
+  float32 where those are exact on this machine: see `convolution_digits` and `convolution_kernels`.
 - Every other instruction is emitted as the ONNX operator of its name.
 """
 
@@ -29,6 +31,13 @@ from verifier.exact.program.values import BOOL, FLOAT, Value
 from verifier.exact.runtime.byte_emission import ByteOperand, ByteProductEmitter, BytesExact
 from verifier.exact.runtime.byte_products import Shape
 from verifier.exact.runtime.column_scales import ScaledProduct, scaled_products
+from verifier.exact.runtime.convolution_emission import (
+    BlockFinder,
+    ConvolutionEmitter,
+    PlannedConvolution,
+    plan_convolution,
+)
+from verifier.exact.runtime.convolution_kernels import ConvolutionShape
 from verifier.exact.runtime.writer import GraphWriter
 
 # Largest |shift| of an emitted tensor. Values are at most 2**453 and multiples of 2**-400 (53 bits on grids up to
@@ -70,13 +79,20 @@ class EmittedTensor:
 class Emitter:
     """Writes one graph, instruction by instruction."""
 
-    def __init__(self, program: Program, bytes_exact: BytesExact) -> None:
+    def __init__(self, program: Program, bytes_exact: BytesExact, find_block: BlockFinder) -> None:
         self.writer = GraphWriter()
         self._bytes = ByteProductEmitter(self.writer, bytes_exact)
+        self._convolutions = ConvolutionEmitter(self.writer)
         self._program = program
         self._values = program.values
         self._scaled = scaled_products(program)
+        self._planned: dict[str, PlannedConvolution] = {}
+        for name, item in program.depthwise.items():
+            planned = plan_convolution(program, item, find_block)
+            if planned is not None:
+                self._planned[name] = planned
         self._absorbed = {item.product for item in self._scaled.values()}
+        self._absorbed.update(*(planned.item.absorbed for planned in self._planned.values()))
         self._emitted: dict[str, EmittedTensor] = {}
         self._at_shift: dict[tuple[str, int], str] = {}  # (tensor, shift) -> name in the graph
         # Operators with a form of the engine's own. Each returns None where it emits the operator itself instead.
@@ -87,6 +103,7 @@ class Emitter:
             "Floor": self._unshifted,
             "Sqrt": self._unshifted,
             "Cast": self._unshifted,
+            "Identity": self._identity,
             "Div": self._div,
         }
 
@@ -133,7 +150,10 @@ class Emitter:
     def _instruction(self, instruction: Instruction) -> None:
         output = instruction.outputs[0]
         if output in self._absorbed:
-            return  # the Mul that scales its columns emits this product
+            return  # a part of what a later instruction emits: a scaled product or a depthwise convolution
+        if output in self._planned:
+            self._emitted[output] = self._convolution(self._planned[output])
+            return
         if output in self._scaled:
             self._emitted[output] = self._scaled_product(self._scaled[output])
             return
@@ -226,6 +246,21 @@ class Emitter:
         name = self._bytes.product(operand, right, factors, self._values[scales].magnitude if scales else 1)
         return None if name is None else EmittedTensor(name, left.grid + right.grid)
 
+    def _convolution(self, planned: PlannedConvolution) -> EmittedTensor:
+        """Emit a depthwise convolution in float32, and the bias that is added to it."""
+        item = planned.item
+        operand = self._values[item.operand]
+        shift, exponents = 0, (operand.grid - self._emitted[item.operand].shift, planned.grid)
+        if not planned.fits(*exponents):
+            shift, exponents = planned.grid, (0, 0)
+        name = self._operand(item.operand, operand.grid - exponents[0])
+        result = self._convolutions.convolution(planned, operand, name, exponents)
+        if item.bias:
+            bias = materialise(self._values[item.bias], shift)
+            rows = bias.reshape(-1, *([1] * (len(operand.shape) - 2)))
+            result = self.writer.node("Add", [result, self.writer.constant(rows)])
+        return EmittedTensor(result, shift)
+
     def _product(self, instruction: Instruction) -> EmittedTensor:
         """Emit Mul or MatMul itself: the shifts of the operands add up."""
         shifts = [self._shift(name) for name in instruction.inputs]
@@ -247,7 +282,15 @@ class Emitter:
     def _unshifted(self, instruction: Instruction) -> EmittedTensor:
         """Emit an operator that needs the values themselves (shift 0): Floor, Sqrt, and Cast from or to float64."""
         names = [self._operand(name, 0) for name in instruction.inputs]
-        return EmittedTensor(self.writer.node(instruction.op, names, instruction.attributes), 0)
+        result = self.writer.node(instruction.op, names, instruction.attributes)
+        if instruction.op == "Cast" and self._values[instruction.inputs[0]].dtype not in (FLOAT, BOOL):
+            self._convolutions.integers[result] = names[0]
+        return EmittedTensor(result, 0)
+
+    def _identity(self, instruction: Instruction) -> EmittedTensor | None:
+        """Emit nothing for Identity: its result is the operand."""
+        (name,) = instruction.inputs
+        return None if self._constant(name) else self._emitted[name]
 
     def _div(self, instruction: Instruction) -> EmittedTensor:
         """Emit Div. A quotient is the same at any common shift: the larger operand keeps its own."""
@@ -262,13 +305,20 @@ def never(shape: Shape) -> bool:
     return False
 
 
-def emit(program: Program, bytes_exact: BytesExact = never) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+def no_block(shape: ConvolutionShape) -> None:
+    """Answer that float32 convolutions are not exact in any shape, so that all stay products of gathered windows."""
+
+
+def emit(
+    program: Program, bytes_exact: BytesExact = never, find_block: BlockFinder = no_block
+) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
     """Write the engine's graph for a program.
 
-    `bytes_exact` says in which shapes products of bytes are right on this machine. Returns the model, and its large
-    constants by the name of the input that each has to be fed to.
+    `bytes_exact` says in which shapes products of bytes are right on this machine, `find_block` in which shapes
+    float32 convolutions are, and how. Returns the model, and its large constants by the name of the input that each has
+    to be fed to.
     """
-    emitter = Emitter(program, bytes_exact)
+    emitter = Emitter(program, bytes_exact, find_block)
     return emitter.model(), emitter.writer.constants
 
 

@@ -29,13 +29,14 @@ class GraphWriter:
         self._computed: set[str] = set()  # the results of all nodes
         self._output_of: dict[str, str] = {}  # result of a node -> the output that it is
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._domains: set[str] = set()  # those of all nodes
 
     def input(self, name: str, dtype: int, shape: tuple[int, ...]) -> None:
         """Declare an input. `dtype` is a TensorProto data type."""
         self._inputs.append(helper.make_tensor_value_info(name, dtype, shape))
 
-    def output(self, name: str, source: str, dtype: int, shape: tuple[int, ...]) -> None:
-        """Declare an output `name` that has the value of the tensor `source`.
+    def output(self, name: str, source: str, dtype: int, shape: tuple[int, ...] | None) -> None:
+        """Declare an output `name` that has the value of the tensor `source`, of that shape unless it is unknown.
 
         The result of a node becomes the output itself. Anything else, and a result that is an output already, is
         copied.
@@ -46,18 +47,27 @@ class GraphWriter:
             self._nodes.append(helper.make_node("Identity", [source], [name]))
         self._outputs.append(helper.make_tensor_value_info(name, dtype, shape))
 
-    def node(self, op: str, operands: Sequence[str], attributes: Mapping[str, Attribute] | None = None) -> str:
+    def node(
+        self, op: str, operands: Sequence[str], attributes: Mapping[str, Attribute] | None = None, *, domain: str = ""
+    ) -> str:
         """Add a node with one output; returns the output's name."""
-        (name,) = self.node_with_outputs(op, operands, 1, attributes)
+        (name,) = self.node_with_outputs(op, operands, 1, attributes, domain=domain)
         return name
 
     def node_with_outputs(
-        self, op: str, operands: Sequence[str], count: int, attributes: Mapping[str, Attribute] | None = None
+        self,
+        op: str,
+        operands: Sequence[str],
+        count: int,
+        attributes: Mapping[str, Attribute] | None = None,
+        *,
+        domain: str = "",
     ) -> list[str]:
-        """Add a node with `count` outputs; returns their names."""
+        """Add a node with `count` outputs; returns their names. `domain` is that of the operator, "" for ONNX."""
         names = [f"v{len(self._nodes)}_{index}" for index in range(count)]
         extra: dict[str, Any] = dict(attributes or {})
-        self._nodes.append(helper.make_node(op, operands, names, **extra))
+        self._nodes.append(helper.make_node(op, operands, names, domain=domain, **extra))
+        self._domains.add(domain)
         self._computed.update(names)
         return names
 
@@ -84,11 +94,26 @@ class GraphWriter:
         return self.shared_constant(np.array(number, dtype))
 
     def model(self) -> onnx.ModelProto:
-        """Return the graph as a model, in which results that are outputs have the outputs' names."""
+        """Return the graph as a model, in which results that are outputs have the outputs' names.
+
+        Nodes whose results nothing reads are left out.
+        """
+        self._remove_unread()
         for node in self._nodes:
             for names in (node.input, node.output):
                 names[:] = [self._output_of.get(name, name) for name in names]
         graph = helper.make_graph(
             self._nodes, "touchstone", self._inputs, self._outputs, initializer=self._initializers
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSIONS[0])
+        opsets = [helper.make_opsetid(domain, 1 if domain else OPSET) for domain in sorted(self._domains | {""})]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSIONS[0])
+
+    def _remove_unread(self) -> None:
+        """Remove every node of which neither an output nor a node that stays reads a result."""
+        read = {item.name for item in self._outputs} | set(self._output_of)
+        kept = []
+        for node in reversed(self._nodes):
+            if read.intersection(node.output):
+                read.update(node.input)
+                kept.append(node)
+        self._nodes = kept[::-1]
