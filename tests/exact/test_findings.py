@@ -132,7 +132,7 @@ def test_lower__calibration_like_the_feeds__warns_of_nothing_there_either(folder
 
 def test_lower__rows_shorter_than_the_program__says_how_short(folder: Path) -> None:
     assert (folder / "short.txt").read_text() == (
-        "rows of input 'mask' use at most 2 of their 16 positions in calibration, so longer rows can saturate: "
+        "rows of input 'mask' use at most 2 of their 16 positions in calibration, so rows of more than 4 can saturate: "
         "calibrate with rows as long as those that will be evaluated"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.tasks.conftest import BATCH, HOLDOUT, PRACTICE, RANK, BuiltTask
+from tests.tasks.tiny import BAD, GOOD, NEUTRAL
 from verifier.artifacts import digests, sealing, tensors
 from verifier.artifacts.errors import TargetExistsError
 from verifier.artifacts.fetch import artifact_uri
@@ -20,7 +22,8 @@ from verifier.tasks.errors import BuildError
 from verifier.tasks.judge import check_program
 from verifier.tasks.kinds.classify.build import CALIBRATION_BATCHES, build
 from verifier.tasks.kinds.classify.options import ClassifyOptions
-from verifier.tasks.text.rows import read_rows
+from verifier.tasks.sets import Split
+from verifier.tasks.text.rows import Row, encode_rows, read_rows
 
 DISAGREES = (
     r"^the exact program gives only \d\d\.\d% of 32 texts the class that the float model gives; "
@@ -47,6 +50,47 @@ def test_build__sealed_task__writes_its_files_and_names_the_public_ones(task: Bu
     ]
     assert task.summary["agreement"] >= 0.95
     assert task.summary["counts"] == {"practice": PRACTICE, "holdout": HOLDOUT, "train": 200 - PRACTICE - HOLDOUT}
+
+
+def test_build__summary__has_the_errors_of_tensors_and_warns_of_nothing(task: BuiltTask) -> None:
+    assert task.summary["warnings"] == []
+    lengths = task.summary["longest_row"]
+    assert 3 < lengths["calibration"] <= 12
+    assert 3 < lengths["evaluated"] <= 12
+    for rows in ("calibration", "evaluated"):
+        inside = task.summary["inside"][rows]
+        assert (inside["batches"], inside["saturated"]) == (2, [])
+        assert inside["tensors_in_all"] > 20
+        assert inside["tensors"][0]["relative_error"] < 0.01
+
+
+def test_task_build__holdout_row_far_longer_than_calibration__is_told(options: ClassifyOptions, tmp_path: Path) -> None:
+    texts = [" ".join(words) for words in permutations(GOOD + BAD, 2)]
+    long = " ".join(NEUTRAL + GOOD[:4] + BAD[:4] + NEUTRAL[:2])
+    rows = [Row("good", long), *(Row("bad" if number % 2 else "good", text) for number, text in enumerate(texts))]
+    (tmp_path / "data.tsv").write_bytes(encode_rows(rows))
+    needed = (PRACTICE, HOLDOUT, CALIBRATION_BATCHES * BATCH)
+    seed = next(seed for seed in range(99) if rows[0] in Split.draw(rows, *needed, seed).holdout)
+    words = f"--rank 2 --practice {PRACTICE} --holdout {HOLDOUT} --batch {BATCH} --sequence 24 --seed {seed}".split()
+    files = [
+        "--base",
+        options.base,
+        "--dataset",
+        tmp_path / "data.tsv",
+        "--url",
+        options.url,
+        "--out",
+        tmp_path / "task",
+    ]
+    result = CliRunner(mix_stderr=False).invoke(cli, ["task", "build", "classify", *map(str, files), *words])
+    assert result.exit_code == 0, result.exception
+    summary = json.loads(result.stdout)
+    assert f"warning: {summary['warnings'][0]}" in result.stderr.splitlines()
+    assert summary["longest_row"] == {"calibration": 4, "evaluated": 24}
+    assert summary["warnings"] == [
+        "the longest row of calibration has 4 tokens and the longest evaluated row 24, so tensors can saturate: add "
+        "long texts to the data set, or choose another --seed"
+    ]
 
 
 def test_build__manifest__describes_the_files(task: BuiltTask) -> None:

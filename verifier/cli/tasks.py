@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from verifier.cli.progress import progress_bar
+from verifier.cli.progress import progress_bar, warn
 from verifier.cli.solver import get_command, installed_kind, show_command
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def _builder(kind: Kind[Any, Any]) -> click.Command:
         options = read_options(kind.options, values)
         with progress_bar() as show:
             summary = kind.build(options, out, show)
+        warn(summary.get("warnings", ()))
         click.echo(json.dumps(summary, indent=2))
 
     out = click.Option(["--out"], type=_NEW, required=True, help="A new folder.")

@@ -7,9 +7,10 @@ error above 0.3 % (52 layers with random weights), and none of all-MiniLM-L6-v2 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import onnx
 
 from verifier.exact.analysis.compare import OnStep
@@ -155,9 +156,15 @@ def inspected(
     grids: Mapping[str, int],
     on_step: OnStep,
 ) -> Inspection:
-    """Inspect a program on feeds of its float model; `grids` are those of the program's inputs. Errors: FeedError."""
+    """Inspect a program on feeds of its float model; `grids` are those of the program's inputs.
+
+    Inputs that the float model does not have, such as labels, are zeros. Errors: FeedError.
+    """
     inputs = inputs_of(model)
-    pairs = [(feed, integers(program, inputs, feed, grids)) for feed in feeds]
+    known = {item.name for item in inputs}
+    shared = replace(program, inputs=tuple(item for item in program.inputs if item.name in known))
+    others = {item.name: np.zeros(item.shape, item.dtype) for item in program.inputs if item.name not in known}
+    pairs = [(feed, others | integers(shared, inputs, feed, grids)) for feed in feeds]
     found = inspect(model, program, layers, pairs, on_step)
     outputs = frozenset(info.name for info in model.graph.output)
     return Inspection(len(feeds), *found, saturated_inputs(program, inputs, feeds, grids), outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from verifier.exact.lowering.builder import grid_for
 from verifier.exact.lowering.float_model import FloatInput
+from verifier.exact.lowering.graph import DEFAULT_HEADROOM
 from verifier.exact.lowering.input_quantisation import INPUT_HEADROOM
 from verifier.exact.program import Program
 from verifier.exact.program.values import INTEGER_RANGES
@@ -66,8 +68,12 @@ def _longest(rows: NDArray[Any], mask: bool) -> int:
     return int(used[-1]) + 1 if used.size else rows.shape[1]
 
 
-def calibration_warnings(seen: Mapping[str, SeenInput]) -> Iterator[str]:
-    """Yield a sentence for each input of which the calibration feeds show too little, with what to do."""
+def calibration_warnings(seen: Mapping[str, SeenInput], headroom: float = DEFAULT_HEADROOM) -> Iterator[str]:
+    """Yield a sentence for each input of which the calibration feeds show too little, with what to do.
+
+    A sum over a row grows at most with the row's length, and tensors have room for `headroom` times what calibration
+    reached. So a row is too short for calibration where the program's rows are longer than `headroom` times that.
+    """
     for name, item in seen.items():
         if item.constant:
             yield (
@@ -75,10 +81,12 @@ def calibration_warnings(seen: Mapping[str, SeenInput]) -> Iterator[str]:
                 "measured: calibrate with feeds in which it varies, if it varies in what will be evaluated"
             )
     for name, item in _partly_used(seen):
-        yield (
-            f"rows of input {name!r} use at most {item.longest} of their {item.row} positions in calibration, so "
-            "longer rows can saturate: calibrate with rows as long as those that will be evaluated"
-        )
+        if item.row > headroom * item.longest:
+            yield (
+                f"rows of input {name!r} use at most {item.longest} of their {item.row} positions in calibration, so "
+                f"rows of more than {math.floor(headroom * item.longest)} can saturate: calibrate with rows as long as "
+                "those that will be evaluated"
+            )
 
 
 def _partly_used(seen: Mapping[str, SeenInput]) -> Iterator[tuple[str, SeenInput]]:
@@ -89,7 +97,9 @@ def _partly_used(seen: Mapping[str, SeenInput]) -> Iterator[tuple[str, SeenInput
             yield name, item
 
 
-def difference_warnings(calibrated: Mapping[str, SeenInput], here: Mapping[str, SeenInput]) -> Iterator[str]:
+def difference_warnings(
+    calibrated: Mapping[str, SeenInput], here: Mapping[str, SeenInput], headroom: float = DEFAULT_HEADROOM
+) -> Iterator[str]:
     """Yield a sentence for each input that these feeds use in a way that calibration did not see."""
     partly = dict(_partly_used(calibrated))
     for name, item in here.items():
@@ -99,7 +109,7 @@ def difference_warnings(calibrated: Mapping[str, SeenInput], here: Mapping[str, 
                 f"input {name!r} is {item.lo:g} to {item.hi:g} in these feeds and was nothing but {before.lo:g} in "
                 "calibration: lower the model again, calibrated with feeds in which it varies"
             )
-        elif name in partly and item.longest > partly[name].longest:
+        elif name in partly and item.longest > headroom * partly[name].longest:
             yield (
                 f"rows of input {name!r} use up to {item.longest} of their {item.row} positions in these feeds and "
                 f"used at most {partly[name].longest} in calibration: lower the model again, calibrated with rows as "

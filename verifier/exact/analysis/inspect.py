@@ -121,11 +121,12 @@ def inspect(
     found = find_saturations(program, layers)
     wanted = [layer.exact for layer in layers.values()] + [operand for operand, _ in found]
     groups = list(_groups(program, dict.fromkeys(wanted)))
-    for done, group in enumerate(groups, 1):
+    for number, group in enumerate(groups):
         names = [name for name, layer in layers.items() if layer.exact in group]
         engine = Engine(replace(program, outputs=tuple(_tensor(program, name) for name in group)))
         session = float_session(_with_outputs(model, names), 1)
-        for floats, quantised in feeds:
+        for done, (floats, quantised) in enumerate(feeds):
+            on_step("look inside", number * len(feeds) + done, len(groups) * len(feeds))
             exact = engine.run(quantised)
             for name, real in _float_tensors(session, names, floats).items():
                 q, grid = exact[layers[name].exact], program.values[layers[name].exact].grid
@@ -134,7 +135,7 @@ def inspect(
             for operand, saturation in found:
                 if operand in group:
                     saturation.add(exact[operand])
-        on_step("look inside", done, len(groups))
+    on_step("look inside", len(groups) * len(feeds), len(groups) * len(feeds))
     return [item for item in distances.values() if item.lo <= item.hi], [saturation for _, saturation in found]
 
 

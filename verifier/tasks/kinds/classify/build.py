@@ -15,10 +15,12 @@ from verifier.tasks.kinds.classify.program import (
     compare_with_original,
     evaluation_program,
     export_classifier,
+    longest_evaluated,
 )
 from verifier.tasks.models.adapters import with_adapter
 from verifier.tasks.models.base_files import describe
 from verifier.tasks.models.classifier import load_classifier
+from verifier.tasks.models.inspection import examine
 from verifier.tasks.models.loading import identify
 from verifier.tasks.models.original import OriginalModel
 from verifier.tasks.registry import OnStep
@@ -97,6 +99,14 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
     texts = [*data.split.practice, *data.split.holdout][:compared]
     fidelity = compare_with_original(options.base, exported, program, made.embedding, texts, encoding)
     _check_fidelity(fidelity)
+    rows_of_sets = encoding.encode([*data.split.practice, *data.split.holdout], options.batch)
+    examined = examine(
+        made.calibrated,
+        program,
+        longest_evaluated(exported, rows_of_sets, options.batch),
+        int(rows_of_sets["attention_mask"].sum(axis=1).max()),
+        on_step,
+    )
     on_step("score what needs no training", 0, 1)
     guide = _guide(data, options)
     training = TrainingFile(encode_rows(data.split.train), "tsv", len(data.split.train))
@@ -152,6 +162,7 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
         },
         "left_out": {"repeated": data.found.repeated, "contradicted": data.found.contradicted},
         **guide,
+        **examined,
     }
 
 

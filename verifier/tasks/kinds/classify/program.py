@@ -19,6 +19,7 @@ from verifier.exact.lowering import InputSpec, lower_graph
 from verifier.tasks.metrics import accuracy
 from verifier.tasks.models.adapters import sample_adapter, trained_tensors
 from verifier.tasks.models.export import ExportedModel, export
+from verifier.tasks.models.inspection import Calibrated, longest_batches
 from verifier.tasks.models.original import OriginalModel
 from verifier.tasks.text.encoding import Encoding
 from verifier.tasks.text.rows import Row
@@ -44,10 +45,11 @@ def export_classifier(model: PeftModel, batch: int, sequence: int) -> ExportedMo
 
 @dataclass(frozen=True)
 class EvaluationProgram:
-    """An exact evaluation program as a file, and the name of the value in it that is the pooled embedding."""
+    """An exact evaluation program as a file, the name of its value that is the pooled embedding, and its origin."""
 
     data: bytes
     embedding: str
+    calibrated: Calibrated
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,14 @@ def evaluation_program(
     logits, embedding = (lowered.outputs[name] for name in _OUTPUTS)
     score = accuracy(lowered.builder, logits, label)
     model = lowered.builder.model({"score": score, "logits": logits})
-    return EvaluationProgram(model.SerializeToString(), embedding.name)
+    calibrated = Calibrated(exported.graph, lowered, inputs, feeds, HEADROOM)
+    return EvaluationProgram(model.SerializeToString(), embedding.name, calibrated)
+
+
+def longest_evaluated(exported: ExportedModel, rows: Feeds, batch: int) -> list[Feeds]:
+    """Return feeds of the float model with the longest of these rows, and the adapter of the comparison."""
+    adapter = sample_adapter(exported.submission, 1.0, _COMPARISON_SEED)
+    return [{**texts, **adapter} for texts in longest_batches(rows, batch)]
 
 
 def compare_with_original(
