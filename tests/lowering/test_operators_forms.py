@@ -232,6 +232,7 @@ ROUNDED = {  # (graph, maximum error as a share of the largest result)
     "power -2": (power(-2), 1e-5),
     "power 1.5": (power(1.5), 1e-5),
     "power 0.3": (power(0.3), 1e-4),
+    "powers that differ": (positive(node("Pow", ["p", "e"], ["out"]), e=f32(0, 0.5, 1, -2, 3, 3.5)), 1e-4),
     "power 10 of a wide range": (graph(node("Pow", ["x", "e"], ["out"]), e=f32(10)), 1e-3),
     "power of two": (graph(node("Pow", ["b", "x"], ["out"]), b=f32(2)), 1e-4),
     "mean of several operands": (graph(node("Mean", ["x", "y", "x"], ["out"]), inputs=XY), 1e-6),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.onnx_nodes.cases import NodeCase, collect
 from tests.onnx_nodes.judge import Outcome, Result
-from tests.onnx_nodes.report import findings, table, to_json
+from tests.onnx_nodes.report import findings, is_complete, table, to_json
 from tests.onnx_nodes.worker import Worker
 
 # How many tests pass today. Of the 1,884 node tests of onnx 1.23.2, 1,658 fit: 1,263 pass, the others are refused, and
@@ -19,7 +19,9 @@ MIN_PASS = 1_263
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; 1 when any test is wrong or crashed, or when too few pass, 0 otherwise."""
+    """Print the table; 1 when any test is wrong, crashed or refused without saying why and what to do, or when too
+    few pass, 0 otherwise.
+    """
     options = _options(arguments)
     print("onnx computes its tests …", flush=True)
     cases = [case for case in collect() if re.search(options.only, case.name)]
@@ -31,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     counts = {outcome: sum(result.outcome == outcome for result in results) for outcome in Outcome}
     if counts[Outcome.PASS] < options.min_pass:
         print(f"FAILED: {counts[Outcome.PASS]} tests pass, at least {options.min_pass} should")
-    failed = counts[Outcome.WRONG] or counts[Outcome.CRASHED] or counts[Outcome.PASS] < options.min_pass
+    incomplete = sum(result.outcome == Outcome.REFUSED and not is_complete(result.detail) for result in results)
+    if incomplete:
+        print(f"FAILED: {incomplete} refusals do not say the operator, why, and what to do")
+    failed = incomplete or counts[Outcome.WRONG] or counts[Outcome.CRASHED] or counts[Outcome.PASS] < options.min_pass
     return 1 if failed else 0
 
 

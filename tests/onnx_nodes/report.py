@@ -14,10 +14,37 @@ from tests.onnx_nodes.judge import Form, Outcome, Result
 # A refusal that names the operator at fault: "cannot lower Resize node 'y'", "not exact at Identity node 'y'", and what
 # onnxruntime says, "Could not find an implementation for RoiAlign(22) node".
 NAMED = re.compile(r"\b([A-Z]\w+)(?:\(\d+\))? node\b")
+# The verbs with which a message says what to do.
+REMEDIES = frozenset(
+    (
+        *(
+            "cast",
+            "change",
+            "clip",
+            "export",
+            "express",
+            "give",
+            "leave",
+            "lower",
+            "make",
+            "reduce",
+            "remove",
+            "replace",
+        ),
+        *("scale", "simplify", "split", "subtract", "take", "train", "use", "write"),
+    )
+)
 # A reason of fewer refusals than this is not listed on a line of its own.
 MIN_REFUSALS = 5
 # Characters of a reason that are shown.
 MAX_REASON = 160
+
+
+def is_complete(detail: str) -> bool:
+    """Return whether a refusal names the operator, says why, and ends with what to do."""
+    named, _, rest = detail.partition(" node '")
+    why, _, remedy = rest.partition("': ")[2].rpartition(": ")
+    return named_operator(detail) is not None and bool(named and why) and remedy.split(" ")[0] in REMEDIES
 
 
 def named_operator(detail: str) -> str | None:
@@ -57,8 +84,9 @@ def findings(results: Sequence[Result]) -> Iterator[str]:
         yield f"\n{outcome}: {len(found)}"
         yield from (f"  {item.name} ({item.operator}): {item.detail.splitlines()[0]}" for item in found)
     refused = [result for result in results if result.outcome == Outcome.REFUSED]
-    unnamed = sum(named_operator(result.detail) is None for result in refused)
-    yield f"\nrefused: {len(refused)}, of which {unnamed} messages do not name the operator"
+    incomplete = [result for result in refused if not is_complete(result.detail)]
+    yield f"\nrefused: {len(refused)}, of which {len(incomplete)} messages do not say the operator, why, and what to do"
+    yield from (f"  {item.name} ({item.operator}): {item.detail.splitlines()[0]}" for item in incomplete)
     yield from _counted((reason(result.detail) for result in refused), MIN_REFUSALS)
     unfit = [result for result in results if result.outcome == Outcome.UNFIT]
     yield f"\ndoes not fit: {len(unfit)}"

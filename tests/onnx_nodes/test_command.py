@@ -13,7 +13,8 @@ import pytest
 
 from tests.onnx_nodes import __main__ as command
 from tests.onnx_nodes.cases import NodeCase, collect_from
-from tests.onnx_nodes.judge import ABSOLUTE, RELATIVE, Comparison, Outcome, judge
+from tests.onnx_nodes.judge import ABSOLUTE, RELATIVE, Comparison, Outcome, Result, judge
+from tests.onnx_nodes.report import is_complete
 from tests.onnx_nodes.worker import Worker
 
 
@@ -60,6 +61,31 @@ def test_worker__process_dies_or_hangs__costs_that_test_alone(relu: NodeCase) ->
     assert (died.outcome, died.detail) == (Outcome.CRASHED, "its process ended with exit status 3")
     assert after.outcome == Outcome.PASS
     assert (late.outcome, late.detail) == (Outcome.CRASHED, "no result within 0.001 seconds")
+
+
+@pytest.mark.parametrize(
+    ("detail", "complete"),
+    [
+        ("cannot lower Foo node 'y': its k is 3: use a k of 1", True),
+        ("cannot lower input 'x' of Foo node 'y': it holds NaN: replace these", True),
+        ("cannot lower the model: it has no opset: export it with one", False),
+        ("cannot lower Foo node 'y': its k is 3", False),
+        ("cannot lower Foo node 'y': use a k of 1", False),
+        ("cannot lower Foo node 'y': its k is 3: at most 2 are allowed", False),
+    ],
+)
+def test_refusal__operator_reason_and_remedy__all_are_needed(detail: str, complete: bool) -> None:
+    assert is_complete(detail) == complete
+
+
+def test_command__refusal_without_a_remedy__exit_status_is_one(
+    relu: NodeCase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = Result(relu.name, "Relu", Outcome.REFUSED, "cannot lower Relu node 'y': it is too large")
+    monkeypatch.setattr(command, "collect", lambda: [relu])
+    monkeypatch.setattr(command, "_judge", lambda cases: [refused])
+    assert command.main(["--only", "relu$"]) == 1
+    assert "FAILED: 1 refusals do not say the operator, why, and what to do" in capsys.readouterr().out
 
 
 def test_command__too_few_pass__exit_status_is_one(

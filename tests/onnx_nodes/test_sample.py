@@ -8,7 +8,7 @@ import pytest
 
 from tests.onnx_nodes.cases import NodeCase, collect_from
 from tests.onnx_nodes.judge import Form, Outcome, judge
-from tests.onnx_nodes.report import named_operator
+from tests.onnx_nodes.report import is_complete, named_operator
 
 # One passing test for each of 60 operators, drawn at random once with the seed 8: its module in
 # onnx.backend.test.case.node and its name, by the form in which it passes. The pooling operators are left out because
@@ -127,7 +127,11 @@ def test_lower__operator_test_that_passed__still_passes(cases: Mapping[str, Node
 
 
 @pytest.mark.parametrize(("name", "operator"), REFUSED.values())
-def test_lower__operator_that_is_refused__is_named(cases: Mapping[str, NodeCase], name: str, operator: str) -> None:
+def test_lower__operator_that_is_refused__is_named_with_reason_and_remedy(
+    cases: Mapping[str, NodeCase], name: str, operator: str
+) -> None:
     result = judge(cases[name])
     assert result.outcome in (Outcome.PASS, Outcome.REFUSED), result.detail
-    assert result.outcome == Outcome.PASS or named_operator(result.detail) == operator
+    if result.outcome == Outcome.REFUSED:
+        assert named_operator(result.detail) == operator
+        assert is_complete(result.detail), result.detail

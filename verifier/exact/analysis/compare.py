@@ -13,8 +13,9 @@ import onnx
 import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from verifier.exact.errors import FeedError, LoweringError
+from verifier.exact.errors import FeedError
 from verifier.exact.lowering.float_model import FloatInput, inputs_of
+from verifier.exact.lowering.float_session import refusal
 from verifier.exact.lowering.input_quantisation import grids_of_inputs, integers
 from verifier.exact.program import Program
 from verifier.exact.runtime.engine import Engine
@@ -186,7 +187,7 @@ def float_session(model: onnx.ModelProto, threads: int) -> Any:
     try:
         return ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime raises exceptions of many types
-        raise LoweringError("the float model", f"onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+        raise refusal(model, error, "load it") from error
 
 
 def _scale_error(exact: Array, real: Array) -> float:

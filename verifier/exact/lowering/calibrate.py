@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from verifier.exact.errors import LoweringError
+from verifier.exact.lowering.float_session import refusal, session_of
 from verifier.exact.lowering.masks import Masks
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -88,19 +87,12 @@ def run_feeds(
     probed.CopyFrom(model)
     del probed.graph.output[:]
     probed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises exceptions of many classes
-        raise LoweringError("the float model", f"onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+    session = session_of(probed)
     for feed in feeds:
         try:
             results = session.run(list(names), dict(feed))
         except Exception as error:  # onnxruntime raises exceptions of many classes
-            reason = f"onnxruntime cannot run it on a calibration feed: {str(error).splitlines()[0]}"
-            raise LoweringError("the float model", reason) from error
+            raise refusal(probed, error, "run it on a calibration feed") from error
         yield feed, dict(zip(names, results, strict=True))
 
 

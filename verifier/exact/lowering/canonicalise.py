@@ -38,6 +38,7 @@ MIN_IR = 8
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # Operators that ONNX defines as functions of others, and that have no lowering of their own.
 DEFINED = (
+    "AffineGrid",
     "Attention",
     "CausalConvWithState",
     "Celu",
@@ -96,7 +97,9 @@ def opset_of(model: onnx.ModelProto) -> int:
     """Return the version of ONNX's own operators. Errors: LoweringError where the file imports none."""
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if not versions:
-        raise LoweringError("the model", "it does not import ONNX's own operators: export it with an opset")
+        node = next((item for item in model.graph.node if item.domain in ("", "ai.onnx")), None)
+        owner = "the model" if node is None else node_description(node)
+        raise LoweringError(owner, "the model does not import ONNX's own operators: export it with an opset")
     return int(versions[0])
 
 

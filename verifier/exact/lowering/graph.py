@@ -14,11 +14,12 @@ from onnx import helper, numpy_helper
 
 from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.attributes import Attributes, check_unread
-from verifier.exact.lowering.builder import Builder
+from verifier.exact.lowering.builder import NOT_FINITE, Builder
 from verifier.exact.lowering.calibrate import Feeds, Range, ranges
 from verifier.exact.lowering.canonicalise import MICROSOFT, canonicalise, node_description, opset_of, static_shape
 from verifier.exact.lowering.equalise import equalise
 from verifier.exact.lowering.float_node import MASK, FloatNode, LoweringContext, as_constant
+from verifier.exact.lowering.float_session import message_of
 from verifier.exact.lowering.fusion import UNIVARIATE, fuse
 from verifier.exact.lowering.masks import SMALLEST, Masks, find_masks
 from verifier.exact.lowering.operators import LOWERINGS
@@ -34,14 +35,26 @@ _DATA_DEPENDENT = (
 )
 _QUANTISED = "the model is quantised already: lower its float original, which lowering quantises itself"
 _RANDOM = "its result is random: export the model in evaluation mode, or make the random numbers an input"
-# Operators whose results are random. They are never computed now, even where all of their operands are constant.
+# Operators whose results are random. They are refused even where all of their operands are constant.
 RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 )
 # What to do about unsupported operators that real models contain.
 REMEDIES = {
-    **dict.fromkeys(("If", "Loop", "Scan", "NonZero", "Unique"), _DATA_DEPENDENT),
-    **dict.fromkeys(("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"), _QUANTISED),
+    **dict.fromkeys(
+        (
+            *("BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow", "If", "Loop", "MelWeightMatrix"),
+            *("NonMaxSuppression", "NonZero", "Range", "Scan", "Unique"),
+        ),
+        _DATA_DEPENDENT,
+    ),
+    **dict.fromkeys(
+        (
+            *("ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv"),
+            *("QLinearMatMul", "QuantizeLinear"),
+        ),
+        _QUANTISED,
+    ),
 }
 
 
@@ -107,6 +120,9 @@ def lower_graph(
     for node, unread in fused.unread:
         check_unread(node, unread, opset)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer} | fused.constants
+    for node in fused.nodes:
+        if node.op_type in RANDOM:
+            raise LoweringError(node_description(node), _RANDOM)
     masks = find_masks(fused.nodes, constants, feeds)
     # Calibrate the model as it was before fusion: a fused node need not be an operator of the model's opset.
     seen = ranges(model, feeds, masks, on_feed)
@@ -124,11 +140,11 @@ def lower_graph(
     outputs = {}
     for info in model.graph.output:
         found = context.tensors.get(info.name)
-        if found is None:
+        if found is None or not found.size:
             producers = [node for node in fused.nodes if info.name in node.output]
             owner = "".join(f" of {node_description(node)}" for node in producers)
-            reason = "it is not lowered: remove it from the model's outputs"
-            raise LoweringError(f"output {info.name!r}{owner}", reason)
+            reason = "it is not lowered" if found is None else "it has no elements"
+            raise LoweringError(f"output {info.name!r}{owner}", f"{reason}: remove it from the model's outputs")
         outputs[info.name] = as_constant(builder, found) if isinstance(found, np.ndarray) else found
     original -= scaled
     exact = {name: found for name, found in context.tensors.items() if isinstance(found, Value) and name in original}
@@ -167,8 +183,6 @@ def _lower_node(context: LoweringContext, proto: onnx.NodeProto) -> None:
     attributes = Attributes(proto)
     operands = [context.tensors.get(name) for name in proto.input if name]
     node = FloatNode(context, proto, attributes)
-    if proto.op_type in RANDOM:
-        raise node.fail(_RANDOM)
     if proto.op_type == "Dropout":
         check_inference(node)
     if all(isinstance(operand, np.ndarray) for operand in operands):
@@ -181,10 +195,19 @@ def _lower_node(context: LoweringContext, proto: onnx.NodeProto) -> None:
     try:
         results = lowering(node)
     except NotExactError as error:
-        raise node.fail(f"its exact form is not proven: {error.reason}") from error
+        raise node.fail(f"its exact form is not proven: {error.reason}: {_proof_remedy(error.reason)}") from error
     check_unread(proto, attributes.unread, context.opset)
     context.tensors.update((name, result) for name, result in zip(proto.output, results, strict=False) if name)
     context.note_count(proto)
+
+
+def _proof_remedy(reason: str) -> str:
+    """Return what to do about a node whose exact form is not proven."""
+    if reason == NOT_FINITE:
+        return "replace these by finite numbers"
+    if "elements are allowed" in reason:
+        return "export the model with other sizes, or remove the node and what reads it"
+    return "clip its operands to the range that matters"
 
 
 def _remedy(proto: onnx.NodeProto) -> str:
@@ -207,8 +230,10 @@ def _folded(node: FloatNode) -> list[NDArray[Any]]:
         # For example the angles of a rotary embedding, once shapes are fixed.
         array = node.require_constant(0, "its operand")
         return [np.asarray(node.context.functions[proto.output[0]](array.astype(np.float64)), array.dtype)]
-    names = sorted({name for name in proto.input if name})
-    constants = [numpy_helper.from_array(np.asarray(node.context.tensors[name]), name) for name in names]
+    arrays = {name: np.asarray(node.context.tensors[name]) for name in proto.input if name}
+    if proto.op_type == "Range":  # onnxruntime takes operands of one element only where it does not know their shapes
+        arrays = {name: array.reshape(()) if array.size == 1 else array for name, array in arrays.items()}
+    constants = [numpy_helper.from_array(array, name) for name, array in sorted(arrays.items())]
     outputs = [onnx.ValueInfoProto(name=name) for name in proto.output if name]
     graph = helper.make_graph([proto], "constant", [], outputs, initializer=constants)
     opsets = [helper.make_opsetid("", node.context.opset), helper.make_opsetid(MICROSOFT, 1)]
@@ -219,7 +244,8 @@ def _folded(node: FloatNode) -> list[NDArray[Any]]:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return list(session.run(None, {}))
     except Exception as error:  # onnxruntime raises exceptions of many classes
-        raise node.fail(f"onnxruntime cannot compute this constant node: {str(error).splitlines()[0]}") from error
+        reason = f"onnxruntime cannot compute this constant node: {message_of(error)}"
+        raise node.fail(f"{reason}: change its operands or attributes so that the model runs in onnxruntime") from error
 
 
 def _spec(info: onnx.ValueInfoProto, inputs: Mapping[str, InputSpec]) -> InputSpec:

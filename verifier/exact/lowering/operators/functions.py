@@ -6,6 +6,7 @@ Lowers Div, Log, Mod, Pow, Reciprocal, Sqrt.
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import numpy as np
 
@@ -32,9 +33,12 @@ LOG_GRID = -30
 LOG_ENTRY_BITS = 12
 LOG_FRACTION_BITS = 18
 
+# Mod: bits that a float64 holds; operands are not rounded at first.
+ALL_BITS = 53
 # Div: bits that a quotient as large as the output's magnitude has, and bits of a computed divisor.
 QUOTIENT_BITS = 28
 DIVISOR_BITS = 26
+_ONE = np.int64(1)
 # Pow: bits of each factor of a power.
 POWER_BITS = 26
 
@@ -117,7 +121,8 @@ def lower_div(node: FloatNode) -> list[Operand]:
     """Div: by a constant, times its reciprocal; by a computed tensor, a floor division of a scaled numerator."""
     builder = node.builder
     if node.all_integers:
-        return [builder.cast(_truncated_quotient(node), "int64")]
+        operands = (as_float(builder, node.value(index)) for index in (0, 1))
+        return [builder.cast(truncated_quotient(builder, *operands), "int64")]
     divisor = node.constant(1)
     if divisor is None:
         return [
@@ -165,44 +170,71 @@ def _sign(builder: Builder, x: Value) -> Value:
     return builder.op("Sub", builder.constant(np.float64(1)), builder.scale(below, 1))
 
 
-def _truncated_quotient(node: FloatNode) -> Value:
-    """Emit the quotient of integers, truncated towards 0; a divisor of 0 counts as 1."""
-    builder = node.builder
-    a, b = (as_float(builder, node.value(index)) for index in (0, 1))
+def truncated_quotient(builder: Builder, a: Value, b: Value) -> Value:
+    """Emit the quotient of integers as floats, truncated towards 0; a divisor of 0 counts as 1."""
     sign = builder.op("Mul", _sign(builder, a), _sign(builder, b))
     a, b = (absolute(builder, x) for x in (a, b))
     return builder.op("Mul", sign, builder.quotient(a, builder.op("Max", b, builder.constant(np.float64(1)))))
 
 
 def lower_mod(node: FloatNode) -> list[Operand]:
-    """Mod by a positive divisor: a - floor(a / b) * b."""
+    """Mod: a - floor(a / b) * b, with the sign of b; with fmod, of the magnitudes and with the sign of a.
+
+    A divisor of 0 counts as one step of its grid.
+    """
     builder = node.builder
-    a, b = (as_float(builder, node.value(index)) for index in (0, 1))
-    if b.lo <= 0:
-        raise node.fail("its divisor is not proven positive: clip it above zero")
-    if node.attributes.get("fmod") and a.lo < 0:
-        raise node.fail(
-            "with fmod the result has the sign of its dividend, which can be negative here: take Mod of the absolute "
-            "value"
-        )
-    grid = min(a.grid, b.grid)
-    whole = builder.quotient(builder.scale(a, -grid), builder.scale(b, -grid))
-    return [node.restore_integers(builder.op("Sub", a, builder.op("Mul", whole, b)))]
+
+    def emit(bits: int) -> Value:
+        a, b = (as_float(builder, node.fitted(index, bits)) for index in (0, 1))
+        sign = None
+        if node.attributes.get("fmod"):
+            sign, a, b = (_sign(builder, a) if a.lo < 0 else None), absolute(builder, a), absolute(builder, b)
+        elif b.lo < 0:
+            sign = _sign(builder, b)
+            a, b = builder.op("Mul", a, sign), absolute(builder, b)
+        b = b if b.lo > 0 else builder.op("Max", b, builder.constant(np.float64(2.0**b.grid)))
+        grid = min(a.grid, b.grid)
+        whole = builder.quotient(builder.scale(a, -grid), builder.scale(b, -grid))
+        rest = builder.op("Sub", a, builder.op("Mul", whole, b))
+        return rest if sign is None else builder.op("Mul", rest, sign)
+
+    return [node.restore_integers(node.widest_provable(emit, ALL_BITS))]
 
 
 def lower_pow(node: FloatNode) -> list[Operand]:
-    """Pow by a constant multiple of 1/2: a product of copies of the base and its root, or 1 divided by that.
+    """Pow by constant multiples of 1/2: a product of copies of the base and its root, or 1 divided by that.
 
-    Any other scalar exponent does not reach this function: fusion makes a Univariate node of it.
+    Where exponents differ, each power is computed for the whole base, and a Where selects it. Any other scalar exponent
+    does not reach this function: fusion makes a Univariate node of it.
     """
-    exponent = node.require_constant(1, "its exponent")
-    power = float(exponent.reshape(-1)[0])
-    if not (exponent == power).all() or not is_power(power):
+    builder = node.builder
+    exponents = node.require_constant(1, "its exponent").astype(np.float64)
+    powers = np.unique(exponents)
+    other = [power for power in powers if power and not is_power(power)]
+    if other:
         raise node.fail(
-            f"its exponent starts with {power:g}: it must be one constant multiple of 1/2 from -{MAX_POWER} to "
-            f"{MAX_POWER}, other than 0"
+            f"its exponents include {other[0]:g}: use constant multiples of 1/2 from -{MAX_POWER} to {MAX_POWER}"
         )
-    return [_power(node, round(abs(power) * 2), power < 0)]
+    result = _any_power(node, powers[0])
+    for power in powers[1:]:
+        chosen = builder.constant(exponents == power)
+        result = builder.op("Where", chosen, _any_power(node, power), result)
+    if result.shape != np.broadcast_shapes(node.operand(0).shape, exponents.shape):
+        shape = np.broadcast_shapes(node.operand(0).shape, exponents.shape)
+        result = builder.op("Expand", result, builder.constant(np.array(shape, np.int64)))
+    return [result]
+
+
+def _any_power(node: FloatNode, power: float) -> Value:
+    builder = node.builder
+    if np.dtype(node.operand(0).dtype).kind in "iu":
+        if power < 0 or power % 1:
+            raise node.fail(f"it raises integers to the power {power:g}: cast its operand to floats before it")
+        base = builder.cast(node.value(0), "int64")
+        return reduce(lambda product, _: builder.op("Mul", product, base), range(int(power)), builder.constant(_ONE))
+    if power == 0:
+        return builder.constant(np.float64(1))
+    return _power(node, round(abs(power) * 2), bool(power < 0))
 
 
 def _power(node: FloatNode, halves: int, inverse: bool) -> Value:

@@ -6,6 +6,7 @@ Round, Sign, Where, Xor. All results are exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -124,8 +125,30 @@ def _cast(node: FloatNode, target: np.dtype[np.generic]) -> Value:
         return as_float(builder, value)
     if target == np.bool_:
         return builder.cast(value, BOOL)
-    if value.dtype == FLOAT and value.grid < 0:
+    real = value.dtype == FLOAT
+    if real and value.grid < 0:
         zero = builder.constant(np.float64(0))
         down = builder.op("Floor", builder.op("Max", value, zero))
         value = builder.op("Add", down, _ceiling(builder, builder.op("Min", value, zero)))
+    limits = np.iinfo(target.name)
+    if (
+        target.itemsize < 4
+        and not limits.min <= math.ldexp(value.lo, value.grid) <= math.ldexp(value.hi, value.grid) <= limits.max
+    ):
+        if real:
+            raise node.fail(
+                f"its operand can exceed {target.name}, where its result is undefined: clip the operand to "
+                f"{limits.min}..{limits.max}"
+            )
+        return _wrapped(builder, value, limits)
     return builder.cast(value, "int64")
+
+
+def _wrapped(builder: Builder, value: Value, limits: Any) -> Value:
+    """Emit integers as a type of those limits holds them: plus or minus a multiple of its number of values."""
+    count = builder.constant(np.float64(2**limits.bits))
+    lowest = builder.constant(np.float64(limits.min))
+    shifted = builder.op("Sub", as_float(builder, value), lowest)
+    wraps = builder.quotient(shifted, count)
+    rest = builder.op("Sub", shifted, builder.op("Mul", wraps, count))
+    return builder.cast(builder.op("Add", rest, lowest), "int64")

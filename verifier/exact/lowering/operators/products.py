@@ -99,7 +99,13 @@ def _unscale_rows(builder: Builder, y: Value, doublings: Value, max_doublings: i
 
 
 def lower_matmul(node: FloatNode) -> list[Operand]:
-    """MatMul: by a constant weight [in, out], with a scale per column; otherwise of two fitted operands."""
+    """MatMul: by a constant weight [in, out], with a scale per column; otherwise of two fitted operands.
+
+    A product of integers is exact.
+    """
+    if node.all_integers:
+        factors = [as_float(node.builder, node.value(index)) for index in (0, 1)]
+        return [node.builder.cast(node.builder.op("MatMul", *factors), "int64")]
     weight = node.constant(1)
     if weight is not None and weight.ndim == 2 and node.constant(0) is None:
         return [_by_weight(node, weight)]

@@ -21,7 +21,7 @@ from verifier.exact.lowering.float_node import (
     as_float,
 )
 from verifier.exact.lowering.mask_margin import MASK_FLOOR
-from verifier.exact.lowering.operators.functions import logarithm, square_root
+from verifier.exact.lowering.operators.functions import logarithm, square_root, truncated_quotient
 from verifier.exact.program.values import Value
 
 # Bits of the operand to try first, for reductions that multiply it: a mean by the reciprocal of the count, the others
@@ -59,11 +59,14 @@ def reduced_axes(node: FloatNode) -> list[int]:
 def lower_reduction(node: FloatNode) -> list[Operand]:
     """ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceL1, ReduceL2, ReduceSumSquare.
 
-    Sums and extremes are exact. A mean is a sum times the reciprocal of the count, an L2 norm a square root of a sum.
+    Sums and extremes are exact. A mean is a sum times the reciprocal of the count, an L2 norm a square root of a sum. A
+    mean of integers is truncated towards 0, as onnxruntime does.
     """
     builder, op = node.builder, node.proto.op_type
     axes = reduced_axes(node)
     keep = node.attributes.get("keepdims", 1)
+    if node.all_integers and op == "ReduceL2":
+        raise node.fail("its result is a root that is rounded to integers: cast its operand to floats before it")
     listed = builder.constant(np.array(axes, np.int64))
     exact_op = op if op in ("ReduceMax", "ReduceMin") else "ReduceSum"
 
@@ -79,10 +82,11 @@ def lower_reduction(node: FloatNode) -> list[Operand]:
         if op != "ReduceMean":
             return reduced
         count = math.prod(value.shape[axis] for axis in axes)
+        if node.all_integers:
+            return truncated_quotient(builder, reduced, builder.constant(np.float64(count)))
         return builder.op("Mul", reduced, as_constant(builder, np.array(1.0 / count)))
 
-    result = node.widest_provable(emit, REDUCED_BITS.get(op, 53))
-    return [result if op in ("ReduceMean", "ReduceL2") else node.restore_integers(result)]
+    return [node.restore_integers(node.widest_provable(emit, REDUCED_BITS.get(op, 53)))]
 
 
 def softmax_axes(node: FloatNode) -> list[int]:
@@ -166,6 +170,8 @@ def lower_reduce_log_sum_exp(node: FloatNode) -> list[Operand]:
     """ReduceLogSumExp: relative to the maximum, so that no exponential overflows or vanishes."""
     shape = node.value(0).shape
     axes = reduced_axes(node)
+    if node.all_integers:
+        raise node.fail("its result is a logarithm that is rounded to integers: cast its operand to floats before it")
 
     def emit(bits: int) -> Value:
         return log_sum_exp(node.builder, as_float(node.builder, node.fitted(0, bits)), axes)

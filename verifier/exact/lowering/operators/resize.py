@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from verifier.exact.lowering.float_node import WIDE_BITS, FloatNode, Operand, as_constant, as_float, headroom_bits
+from verifier.exact.lowering.float_session import message_of
 from verifier.exact.program.values import Value
 
 # Attributes that tell which axes are resized, and how far; all others belong to one axis.
@@ -158,5 +159,6 @@ def _run(node: FloatNode, proto: Any, constants: dict[str, NDArray[Any]]) -> Seq
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return list(session.run(None, {}))
     except Exception as error:  # onnxruntime raises exceptions of many classes
-        reason = str(error).splitlines()[0]
-        raise node.fail(f"onnxruntime cannot resize one axis alone: {reason}; use other attributes") from error
+        raise node.fail(
+            f"onnxruntime cannot resize one axis alone: {message_of(error)}: use other attributes"
+        ) from error
