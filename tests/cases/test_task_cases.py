@@ -196,11 +196,6 @@ def rename_tensors(adapter: Path, rename: Callable[[str], str]) -> None:
     [("alora_invocation_tokens", [5, 6]), ("use_bdlora", {"nblocks": 2})],
     ids=["aLoRA", "BD-LoRA"],
 )
-@pytest.mark.xfail(
-    strict=True,
-    raises=NOT_RAISED,
-    reason="Only some settings that change the forward pass are known, and all others are packed as plain LoRA.",
-)
 def test_pack__setting_that_changes_the_forward_pass__is_refused(
     adapter: Path, manifest_file: Path, setting: str, value: Any
 ) -> None:
@@ -214,11 +209,6 @@ def test_pack__setting_that_changes_the_forward_pass__is_refused(
     [("base_model_name_or_path", "some/other-model"), ("task_type", "SEQ_CLS")],
     ids=["another base", "head behind a pooler"],
 )
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="An adapter that names another base model, or a head behind a pooler, is packed without a remark.",
-)
 def test_pack__adapter_of_another_model__gets_a_remark(
     adapter: Path, manifest_file: Path, tmp_path: Path, setting: str, value: str
 ) -> None:
@@ -230,11 +220,6 @@ def test_pack__adapter_of_another_model__gets_a_remark(
     assert value in found.output
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=PackError,
-    reason="Tensors named as in a state dict, with the adapter's name in them, are said not to belong to the task.",
-)
 def test_pack__tensors_named_as_in_a_state_dict__are_the_same_adapter(adapter: Path, manifest_file: Path) -> None:
     manifest = load_manifest(manifest_file)
     expected = pack(adapter, manifest).data
@@ -242,20 +227,12 @@ def test_pack__tensors_named_as_in_a_state_dict__are_the_same_adapter(adapter: P
     assert pack(adapter, manifest).data == expected
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="An adapter that a clone without Git LFS left behind is only said not to be a safetensors file.",
-)
 def test_pack__adapter_is_a_git_lfs_pointer__is_refused_as_one(adapter: Path, manifest_file: Path) -> None:
     (adapter / "adapter_model.safetensors").write_bytes(LFS_POINTER)
     with pytest.raises(PackError, match="Git LFS"):
         pack(adapter, load_manifest(manifest_file))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=PackError, reason="A byte order mark makes an adapter's settings read as no JSON."
-)
 def test_pack__settings_with_a_byte_order_mark__are_read(adapter: Path, manifest_file: Path) -> None:
     manifest = load_manifest(manifest_file)
     expected = pack(adapter, manifest).data

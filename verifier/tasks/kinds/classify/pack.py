@@ -15,13 +15,16 @@ from verifier.tasks.registry import Packed, read_settings
 def pack(path: Path, manifest: Manifest) -> Packed:
     """Round an adapter to the task's grids. The report has the largest rounding error and the tensor that has it.
 
+    It also has what the adapter's settings make doubtful, as `remarks`.
+
     Errors: PackError naming the tensor, or the setting, that does not fit the task; KindError; ManifestError.
     """
     settings = read_settings(ClassifySettings, "classify", manifest)
     schema = {spec.name: spec for spec in manifest.submission_schema}
-    floats = read_adapter(path, schema, settings.rank)
-    require_fit(floats, schema)
-    packed = {name: rounded(schema[name], array) for name, array in balanced(floats, schema).items()}
-    error, tensor = worst_error(floats, packed, schema)
+    found = read_adapter(path, schema, settings.rank, manifest)
+    require_fit(found.floats, schema)
+    packed = {name: rounded(schema[name], array) for name, array in balanced(found.floats, schema).items()}
+    error, tensor = worst_error(found.floats, packed, schema)
     data = tensors.encode(manifest.submission_schema, packed)
-    return Packed(data, {"worst_error": error, "worst_tensor": tensor})
+    remarks = {"remarks": list(found.remarks)} if found.remarks else {}
+    return Packed(data, {"worst_error": error, "worst_tensor": tensor, **remarks})
