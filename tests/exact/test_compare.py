@@ -319,3 +319,87 @@ def test_inspect__operand_beyond_its_clip__is_counted_and_named(folder: Path) ->
     (clip,) = [item for item in program.instructions if "mask" in item.inputs]
     (mask,) = [item for item in saturations if item.node == clip.node]
     assert (mask.low, mask.high, mask.elements) == (0, BATCH * TOKENS, BATCH * TOKENS)
+
+
+# Eval with the feeds of compare, and float models where exact programs are expected
+
+
+def test_eval__feeds_of_several_batches__has_the_digests_of_each_batch_alone(folder: Path, tmp_path: Path) -> None:
+    said = as_json(run("eval", folder / "exact.onnx", "--feeds", folder / "feeds.npz"))
+    assert len(said["batches"]) == BATCHES
+    assert said["outputs"] == [{"name": "logits", "shape": [BATCH, CLASSES], "grid": said["outputs"][0]["grid"]}]
+    for number, feed in enumerate(batches(inputs_of(embedder()), arrays(2))):
+        np.savez(tmp_path / f"{number}.npz", **feed)
+        alone = as_json(run("eval", folder / "exact.onnx", "--feeds", tmp_path / f"{number}.npz"))
+        assert said["batches"][number] == {name: alone[name] for name in ("digest", "outputs_sha256")}
+        quantised = integers(
+            load_program((folder / "exact.onnx").read_bytes()),
+            inputs_of(embedder()),
+            feed,
+            {"ids": 0, "mask": 0, "shift": -13},
+        )
+        np.savez(tmp_path / f"q{number}.npz", **quantised)
+        assert as_json(run("eval", folder / "exact.onnx", "--feeds", tmp_path / f"q{number}.npz")) == alone
+
+
+OUTSIDE = "array 'ids' has numbers outside of int32, in which the program takes them"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": None}, "input 'ids' is missing"),
+        ({"ids": np.full((BATCH, TOKENS), 2**31)}, OUTSIDE),
+        ({"ids": np.full((BATCH, TOKENS), -(2**31) - 1)}, OUTSIDE),
+        (
+            {"mask": np.zeros((2 * BATCH, TOKENS), np.int64)},
+            "array 'mask' has 2 batches: it must have 6, as others have, or one",
+        ),
+        ({"shift": np.full((1, WIDTH), np.nan, np.float32)}, "array 'shift' has NaNs, which no integer stands for"),
+        (
+            {"ids": np.zeros((3, TOKENS), np.int64), "mask": np.zeros((BATCH, TOKENS), np.int64)},
+            "input 'ids' is int32[3, 5], it should be int32[2, 5]",
+        ),
+        ({"other": np.zeros(1, np.int64)}, "no input is called 'other'; inputs are ['ids', 'mask', 'shift']"),
+    ],
+)
+def test_eval__feeds_that_do_not_fit__are_named(
+    folder: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    np.savez(tmp_path / "feeds.npz", **{name: x for name, x in (arrays(2) | change).items() if x is not None})
+    result = run("eval", folder / "exact.onnx", "--feeds", tmp_path / "feeds.npz")
+    assert (result.exit_code, str(result.exception)) == (1, message)
+
+
+def test_eval__floats_beyond_the_inputs_dtype__saturate_with_a_warning(folder: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "feeds.npz", **(arrays(2) | {"shift": np.full((1, WIDTH), -6.0, np.float32)}))
+    result = run("eval", folder / "exact.onnx", "--feeds", tmp_path / "feeds.npz")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == (
+        "warning: input 'shift' saturates: 100 % of its numbers pass 3.99988, the limit of int16 on grid -13, and the "
+        "largest is 6: lower the model again, calibrated with such feeds or with --input shift=int16:-11"
+    )
+
+
+def test_compare__feeds_with_nan__are_refused(folder: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "feeds.npz", **(arrays(2) | {"shift": np.full((1, WIDTH), np.nan, np.float32)}))
+    result = run("compare", folder / "float.onnx", folder / "exact.onnx", "--feeds", tmp_path / "feeds.npz")
+    assert str(result.exception) == "array 'shift' has NaNs, which no integer stands for"
+
+
+@pytest.mark.parametrize("command", ["check", "eval", "compare"])
+def test_exact_commands__float_model__say_how_to_lower_it(folder: Path, command: str) -> None:
+    model = folder / "float.onnx"
+    feeds = () if command == "check" else ("--feeds", folder / "feeds.npz")
+    result = run(command, *([model] if command == "compare" else []), model, *feeds)
+    reason = f"it is a float model: run `touchstone lower {model} --calibrate feeds.npz --out exact.onnx` first"
+    assert result.exit_code == 1
+    if command == "check":
+        assert json.loads(result.stdout) == {"exact": False, "node": "the model", "reason": reason}
+    else:
+        assert str(result.exception) == f"not exact at the model: {reason}"
+
+
+def test_check__file_with_floats_that_is_no_model__keeps_its_own_reason(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_bytes(b"float " * 100)
+    assert json.loads(run("check", tmp_path / "text.onnx").stdout)["reason"] == "it is not an ONNX model"

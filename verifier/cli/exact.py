@@ -167,10 +167,10 @@ def check(program: Path) -> None:
     (multiply-accumulates of one run), `peak_bits` (of the largest intermediate integer) with its `peak_node`, and
     `memory_bytes` (of one run). Otherwise: `exact` false, the `node` at fault and the `reason`; the exit status is 1.
     """
-    from verifier.exact import NotExactError, load_program
+    from verifier.exact import NotExactError
 
     try:
-        proven = load_program(program.read_bytes())
+        proven = _load(program)
     except NotExactError as error:
         _print(exact=False, node=error.node, reason=error.reason)
         sys.exit(1)
@@ -188,35 +188,62 @@ def _facts(program: Program) -> dict[str, Any]:
     }
 
 
+def _load(program: Path) -> Program:
+    """Prove an exact program. Errors: NotExactError, which says of a float model how to lower it."""
+    from verifier.exact import NotExactError, load_program
+
+    data = program.read_bytes()
+    try:
+        return load_program(data)
+    except NotExactError as error:
+        from verifier.exact.lowering.float_model import is_float_model
+
+        if is_float_model(data):
+            remedy = f"touchstone lower {program} --calibrate feeds.npz --out exact.onnx"
+            raise NotExactError("the model", f"it is a float model: run `{remedy}` first") from error
+        raise
+
+
 @click.command(name="eval")
 @click.argument("program", metavar="EXACT.onnx", type=_FILE)
-@click.option("--feeds", type=_FILE, required=True, help="An npz file of one batch of inputs, by name.")
+@click.option("--feeds", type=_FILE, required=True, help="An npz file of inputs, by name.")
 @click.option("--threads", default=1, show_default=True, type=_THREADS, help="Threads for one operator.")
 def evaluate(program: Path, feeds: Path, threads: int) -> None:
     """Run EXACT.onnx and print the digest of its outputs.
 
-    The feeds may be those of `touchstone compare`, of one batch. Arrays of integers and bools are the program's own
-    integers, in any dtype, if its inputs' dtypes hold them. Arrays of floats are rounded to the grid by which the
-    program first multiplies the input, and saturate at its dtype.
+    The feeds may be those of `touchstone compare`: one batch, or several stacked along the first axis. Arrays of
+    integers and bools are the program's own integers, in any dtype, if its inputs' dtypes hold them. Arrays of floats
+    are rounded to the grid by which the program first multiplies the input, and saturate at its dtype, with a warning.
 
     Prints JSON: `outputs` (name, shape, grid), `digest` and `outputs_sha256`. Both digests are over all outputs in
     graph order, each as its integers value / 2**grid: int64, little-endian, C order. `digest` is the one that a
     verdict's evidence records for a batch: the digest (see `touchstone digest`) of the outputs file, in which each
     output is padded with zeros to a multiple of 1,024 bytes. `outputs_sha256` is the SHA-256 of the integers without
-    padding.
+    padding. For several batches, `batches` has both digests of each in their place.
     """
     from verifier.artifacts.digests import to_hex
     from verifier.artifacts.evidence import outputs_digest
-    from verifier.exact import Engine, load_program
-    from verifier.exact.lowering.input_quantisation import as_integers
+    from verifier.exact import Engine
+    from verifier.exact.analysis.findings import MAX_ERROR, input_sentence
+    from verifier.exact.analysis.input_feeds import saturated_inputs
+    from verifier.exact.lowering.float_model import FloatInput
+    from verifier.exact.lowering.input_quantisation import batches_of, grids_of_inputs
 
-    proven = load_program(program.read_bytes())
-    outputs = Engine(proven, threads).run(as_integers(proven, _read(feeds)))
-    _print(
-        outputs=[{"name": item.name, "shape": list(item.shape), "grid": item.grid} for item in proven.outputs],
-        digest=to_hex(outputs_digest(outputs.values())),
-        outputs_sha256=_sha256(outputs),
-    )
+    proven = _load(program)
+    arrays = _read(feeds)
+    batches = batches_of(proven, arrays)
+    given = [FloatInput(name, array.dtype, array.shape, name) for name, array in arrays.items()]
+    saturated = saturated_inputs(proven, given, [arrays], grids_of_inputs(proven))
+    warn(input_sentence(item) for item in saturated if item["excess"] > MAX_ERROR)
+    engine = Engine(proven, threads)
+    digests = []
+    with progress_bar() as show:
+        for done, batch in enumerate(batches, 1):
+            outputs = engine.run(batch)
+            digests.append({"digest": to_hex(outputs_digest(outputs.values())), "outputs_sha256": _sha256(outputs)})
+            show("evaluate", done, len(batches))
+    described = [{"name": item.name, "shape": list(item.shape), "grid": item.grid} for item in proven.outputs]
+    _print(outputs=described, **(digests[0] if len(batches) == 1 else {"batches": digests}))
 
 
 @click.command()
@@ -244,7 +271,6 @@ def compare(
     the other.
     """
     from verifier.exact import compare as compare_models
-    from verifier.exact import load_program
     from verifier.exact.analysis.findings import inspected
     from verifier.exact.analysis.input_feeds import difference_warnings, seen_inputs
     from verifier.exact.analysis.inspect import operator_times
@@ -255,7 +281,7 @@ def compare(
     from verifier.exact.lowering.input_quantisation import grids_of_inputs, integers
 
     check_new(report)
-    proven = load_program(program.read_bytes())
+    proven = _load(program)
     known = LayerMap.from_json(map_file.read_text("utf-8", "replace"), proven) if map_file is not None else None
     grids = known.grids if known is not None else grids_of_inputs(proven)
     floats = load_float_model(model)

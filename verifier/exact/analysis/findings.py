@@ -99,12 +99,7 @@ class Inspection:
         """Yield a sentence for each kind of fault, with the tensor, the figures and what to do."""
         for given in self.inputs:
             if given["excess"] > MAX_ERROR:
-                yield (
-                    f"input {given['name']!r} saturates: {_percent(given['share'])} of its numbers pass "
-                    f"{given['limit']:g}, the limit of {given['dtype']} on grid {given['grid']}, and the largest is "
-                    f"{given['reached']:g}: lower the model again, calibrated with such feeds or with "
-                    f"{input_remedy(given)}"
-                )
+                yield input_sentence(given)
         saturated = [item for item in self.saturated if item.excess > MAX_ERROR]
         for item in saturated[:MAX_WARNED]:
             yield (
@@ -175,6 +170,15 @@ def spread(feeds: Sequence[Feeds]) -> list[Feeds]:
     if len(feeds) <= CALIBRATION_BATCHES:
         return list(feeds)
     return [feeds[round(at * (len(feeds) - 1) / (CALIBRATION_BATCHES - 1))] for at in range(CALIBRATION_BATCHES)]
+
+
+def input_sentence(given: Mapping[str, Any]) -> str:
+    """Return a sentence about an input that `saturated_inputs` found, with what to do."""
+    return (
+        f"input {given['name']!r} saturates: {_percent(given['share'])} of its numbers pass {given['limit']:g}, the "
+        f"limit of {given['dtype']} on grid {given['grid']}, and the largest is {given['reached']:g}: lower the model "
+        f"again, calibrated with such feeds or with {input_remedy(given)}"
+    )
 
 
 def described(item: LayerDistance) -> str:

@@ -14,10 +14,11 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 
-from verifier.exact.errors import FeedError, LoweringError
+from verifier.exact.errors import FeedError, LoweringError, NotExactError
 from verifier.exact.lowering.canonicalise import node_description, static_shape, widen
+from verifier.exact.program.wire import check_encoding
 
 Array = NDArray[Any]
 # Maximum bytes of a model's weights: protobuf serialises at most 2 GiB, and onnxruntime receives the model as one
@@ -65,6 +66,19 @@ def load_float_model(file: Path) -> onnx.ModelProto:
     if not model.graph.output:
         raise LoweringError(f"{file}", "it has no outputs: export the model with its outputs")
     return model
+
+
+def is_float_model(data: bytes) -> bool:
+    """Return whether a file is an ONNX model with inputs, outputs or weights of floats, which no exact program has."""
+    model = onnx.ModelProto()
+    try:
+        check_encoding(data)
+        model.ParseFromString(data)
+    except (DecodeError, NotExactError):
+        return False
+    types = [tensor.data_type for tensor in model.graph.initializer]
+    types += [info.type.tensor_type.elem_type for info in (*model.graph.input, *model.graph.output)]
+    return any(item in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16) for item in types)
 
 
 def inputs_of(model: onnx.ModelProto) -> list[FloatInput]:

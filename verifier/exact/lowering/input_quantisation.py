@@ -171,6 +171,37 @@ def integers(
     return converted
 
 
+def batches_of(program: Program, arrays: Feeds) -> list[dict[str, NDArray[Any]]]:
+    """Cut arrays into feeds of a program, one for each batch, in the dtypes of its inputs as `as_integers` converts.
+
+    An array of several batches has them stacked along the first axis; one of a single batch is part of every feed.
+    Errors: FeedError.
+    """
+    converted = as_integers(program, arrays)
+    counts = {
+        item.name: _batch_count(item.shape, converted[item.name]) for item in program.inputs if item.name in arrays
+    }
+    count = max(counts.values(), default=1)
+    for name, found in counts.items():
+        if found not in (1, count):
+            raise FeedError(f"array {name!r} has {found} batches: it must have {count}, as others have, or one")
+    feeds: list[dict[str, NDArray[Any]]] = [dict(converted) for _ in range(count)]
+    for item in program.inputs:
+        if counts.get(item.name, 1) > 1:
+            stack = converted[item.name].reshape(-1, *item.shape)
+            for feed, array in zip(feeds, stack, strict=True):
+                feed[item.name] = np.asarray(array)
+    return feeds
+
+
+def _batch_count(shape: tuple[int, ...], array: NDArray[Any]) -> int:
+    """The number of batches of a shape in an array; 1 for an array of another shape, which the engine refuses."""
+    if not shape:
+        return len(array) if array.ndim == 1 and len(array) else 1
+    stacked = array.ndim == len(shape) and array.shape[1:] == shape[1:] and len(array) and len(array) % shape[0] == 0
+    return len(array) // shape[0] if stacked else 1
+
+
 def as_integers(program: Program, feeds: Feeds) -> dict[str, NDArray[Any]]:
     """Convert a feed of one batch to the dtypes of a program's inputs, without the float model.
 
