@@ -54,7 +54,7 @@ def train(manifest: Manifest, options: PretrainTraining, out: Path) -> str:
             return done
 
         fit(model, texts, settings.context, options.seed, progress)
-    new_folder(out)
-    save_file(weights_of(model), out / WEIGHTS)
+    with new_folder(out) as folder:
+        save_file(weights_of(model), folder / WEIGHTS)
     seen = steps * BATCH * settings.context
     return f"{steps} steps, {seen:,} bytes seen, {time.monotonic() - began:.0f} s: weights in {out}"
