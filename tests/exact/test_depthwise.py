@@ -226,19 +226,22 @@ def test_split_digits__any_integer__is_their_sum_and_lower_digits_are_small(bits
     assert all(np.abs(digit).max() <= 2 ** (bits - 1) for digit in digits[:-1])
 
 
-@pytest.mark.parametrize("magnitude", [127, 2**15, 2**22, 2**27])
+@pytest.mark.parametrize("magnitude", [127, 2**15, 2**22, 2**27, 2**29])
 @pytest.mark.parametrize("cells", [4, 9, 25, 49])
 def test_plan__filters_of_16_bits__keeps_every_order_within_float32(magnitude: int, cells: int) -> None:
-    q = np.random.default_rng(cells).integers(-(2**15), 2**15, (6, cells)) * np.array([1, 2, 17, 31, 64, 0])[:, None]
-    plan = plan_digits(q, magnitude, (1000, 1000))
+    q = np.random.default_rng(cells).integers(-(2**13), 2**15, (6, cells)) * np.array([0, 1, 1, 1, 1, 4])[:, None] // 4
+    scales = np.array([16, 17, 31, 24, 1, 0])
+    plan = plan_digits(q, scales, magnitude, (1000, 1000))
     assert plan is not None
-    rebuilt = sum(weight << plan.bits * order for order, weight in enumerate(plan.weights))
-    assert (rebuilt << plan.units[:, None] == q).all()
-    bounds = operand_bounds(magnitude, plan.bits, plan.operand_digits)
-    for order in plan.orders:
-        total = sum(bounds[mine] * np.abs(plan.weights[theirs]).sum(axis=1) for mine, theirs in order)
+    rebuilt = sum(weight << plan.weight_bits * place for place, weight in enumerate(plan.weights))
+    assert (rebuilt << plan.units[:, None] == (q * scales[:, None] if plan.scaled else q)).all()
+    bounds = operand_bounds(magnitude, plan.operand_bits, plan.operand_digits)
+    for exponent, pairs in plan.orders.items():
+        assert {plan.operand_bits * mine + plan.weight_bits * theirs for mine, theirs in pairs} == {exponent}
+        total = sum(bounds[mine] * np.abs(plan.weights[theirs]).sum(axis=1) for mine, theirs in pairs)
         assert total.max() <= MAX_FLOAT32_SUM
+    assert sum(map(len, plan.orders.values())) == plan.operand_digits * len(plan.weights)
 
 
 def test_plan__operand_beyond_what_digits_hold__is_none() -> None:
-    assert plan_digits(np.full((1, 9), 2**15 - 1), 2**44, (9, 9)) is None
+    assert plan_digits(np.full((1, 9), 2**15 - 1), np.array([1]), 2**52, (9, 9)) is None

@@ -27,9 +27,10 @@ TO_FLOAT32 = {"to": TensorProto.FLOAT}
 
 @dataclass(frozen=True)
 class PlannedConvolution:
-    """A convolution of a program, its digits, its shape in float32, and the grid of its result without the bias.
+    """A convolution of a program, its digits, and its shape in float32.
 
-    `block` is the number of channels that lie side by side: see `convolution_kernels`.
+    `block` is the number of channels that lie side by side: see `convolution_kernels`. `grid` is that of the result of
+    `result_shape` without the bias, and without the scales where the plan's filters do not include them.
     """
 
     item: DepthwiseConvolution
@@ -42,15 +43,16 @@ class PlannedConvolution:
     def fits(self, operand_exponent: int, result_exponent: int) -> bool:
         """Whether all numbers are within float32's exponents.
 
-        A step of the operand is the number 2**operand_exponent, and one of the result 2**result_exponent.
+        A step of the operand is the number 2**operand_exponent, and one of the product 2**result_exponent.
         """
-        units, plan = self.plan.units, self.plan
+        plan = self.plan
+        unit = int(plan.units.max())
         first = result_exponent - operand_exponent
         lows = (operand_exponent, result_exponent, first)
         highs = (
             operand_exponent + FLOAT64_BITS,
-            result_exponent + FLOAT32_BITS + int(units.max()) + plan.bits * (len(plan.orders) - 1),
-            first + FLOAT32_BITS + int(units.max()) + plan.bits * (len(plan.weights) - 1),
+            result_exponent + FLOAT32_BITS + unit + max(plan.orders),
+            first + FLOAT32_BITS + unit + plan.weight_bits * (len(plan.weights) - 1),
         )
         return min(lows) >= MIN_EXPONENT and max(highs) <= MAX_EXPONENT
 
@@ -66,13 +68,13 @@ def plan_convolution(
     if operand.magnitude == 0 or weight.magnitude == 0 or scales.magnitude == 0:
         return None
     filters = weight.constant.astype(np.int64).transpose(0, 2, 1).reshape(-1, weight.shape[1])
-    filters = filters * scales.constant.astype(np.int64)[:, None]
-    plan = plan_digits(filters, operand.magnitude, (operand.size, values[item.result].size))
+    sizes = operand.size, values[item.result].size
+    plan = plan_digits(filters, scales.constant.astype(np.int64), operand.magnitude, sizes)
     if plan is None:
         return None
     shape = ConvolutionShape(len(filters), item.windows)
     block = find_block(shape)
-    grid = operand.grid + weight.grid + scales.grid
+    grid = operand.grid + weight.grid + (scales.grid if plan.scaled else 0)
     if block is None:
         return None
     return PlannedConvolution(item, plan, shape, block, grid, values[item.result].shape)
@@ -89,23 +91,23 @@ class ConvolutionEmitter:
         self._writer = writer
 
     def convolution(self, planned: PlannedConvolution, operand: Value, name: str, exponents: tuple[int, int]) -> str:
-        """Write a convolution without its bias; returns the name of the result [batch, filters, *space] of float64.
+        """Write a convolution; returns the name of the result [batch, filters, *space] of float64.
 
-        `name` is the operand's. A step of the operand is the number 2**exponents[0] in the graph, and one of the
-        result 2**exponents[1].
+        It has no bias, and no scales where the filters of the plan do not include them. `name` is the operand's. A step
+        of the operand is the number 2**exponents[0] in the graph, and one of the result 2**exponents[1].
         """
         node, plan = self._writer.node, planned.plan
         nodes = ConvolutionNodes(self._writer, planned.shape, planned.block)
         split = self._split(plan, operand, name, exponents[0])
         digits = [nodes.operand(self._in_two_axes(planned, operand, digit)) for digit in split]
         weights = [
-            nodes.weight(np.ldexp(part, plan.units[:, None] + (plan.bits * order + exponents[1] - exponents[0])))
-            for order, part in enumerate(plan.weights)
+            nodes.weight(np.ldexp(part, plan.units[:, None] + (plan.weight_bits * place + exponents[1] - exponents[0])))
+            for place, part in enumerate(plan.weights)
         ]
         total = ""
-        for order in plan.orders:
+        for pairs in plan.orders.values():
             accumulated = ""
-            for mine, theirs in order:
+            for mine, theirs in pairs:
                 accumulated = nodes.convolution(digits[mine], weights[theirs], accumulated)
             number = node("Cast", [nodes.result(accumulated)], {"to": TensorProto.DOUBLE})
             total = node("Add", [total, number]) if total else number
@@ -120,11 +122,11 @@ class ConvolutionEmitter:
         node, bound = self._writer.node, operand.magnitude
         number, narrow = name, False
         digits = []
-        for order in reversed(range(plan.operand_digits)):
-            unit = plan.bits * order
+        for place in reversed(range(plan.operand_digits)):
+            unit = plan.operand_bits * place
             if not narrow and bound <= min(MAX_FLOAT32_SUM, 2 ** (FLOAT32_BITS - 2 + unit)):
                 number, narrow = node("Cast", [self.integers.get(number, number)], TO_FLOAT32), True
-            if order == 0:
+            if place == 0:
                 digits.append(number if narrow else node("Cast", [number], TO_FLOAT32))
                 break
             mantissa, dtype = (FLOAT32_BITS, np.float32) if narrow else (FLOAT64_BITS, np.float64)

@@ -247,7 +247,7 @@ class Emitter:
         return None if name is None else EmittedTensor(name, left.grid + right.grid)
 
     def _convolution(self, planned: PlannedConvolution) -> EmittedTensor:
-        """Emit a depthwise convolution in float32, and the bias that is added to it."""
+        """Emit a depthwise convolution in float32, the scales that it leaves out, and the bias that is added to it."""
         item = planned.item
         operand = self._values[item.operand]
         shift, exponents = 0, (operand.grid - self._emitted[item.operand].shift, planned.grid)
@@ -255,10 +255,15 @@ class Emitter:
             shift, exponents = planned.grid, (0, 0)
         name = self._operand(item.operand, operand.grid - exponents[0])
         result = self._convolutions.convolution(planned, operand, name, exponents)
+
+        def of_channels(constant: str, shift: int) -> str:
+            values = materialise(self._values[constant], shift)
+            return self.writer.constant(values.reshape(-1, *([1] * (len(operand.shape) - 2))))
+
+        if not planned.plan.scaled:
+            result = self.writer.node("Mul", [result, of_channels(item.scales, 0)])
         if item.bias:
-            bias = materialise(self._values[item.bias], shift)
-            rows = bias.reshape(-1, *([1] * (len(operand.shape) - 2)))
-            result = self.writer.node("Add", [result, self.writer.constant(rows)])
+            result = self.writer.node("Add", [result, of_channels(item.bias, shift)])
         return EmittedTensor(result, shift)
 
     def _product(self, instruction: Instruction) -> EmittedTensor:
