@@ -14,10 +14,17 @@ from tests.exact.graphs import digest_of_stock_run
 from tests.lowering import architectures
 from tests.lowering.architectures import ADAPTER_GRIDS, Architecture, Feeds, exported, input_specs
 from verifier.artifacts.evidence import outputs_digest
-from verifier.exact import Engine, Program, load_program, reference
+from verifier.exact import DependenceError, Engine, Program, load_program, reference
 from verifier.exact.analysis.compare import OutputDistance, Pair, float_session
 from verifier.exact.analysis.findings import MAX_ERROR, Inspection, inspected
 from verifier.exact.analysis.layer_map import Layer, LayerMap
+from verifier.exact.dependence import (
+    reach,
+    relation,
+    require_causal,
+    require_padding_ignored,
+    require_separate,
+)
 from verifier.exact.lowering import lower_graph
 
 # Seeds of the feeds that calibrate, and of those that do not.
@@ -234,3 +241,37 @@ def test_lower__adapter_as_input__is_proven_for_every_value_of_its_dtype() -> No
         assert outputs_digest(engine.run(feeds).values()) == expected
         digests.add(expected)
     assert len(digests) == len(adapters)
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamo", "opset"), [("bert", True, 18), ("bert", False, 17), ("attention", True, 23)]
+)
+def test_reach__encoder_of_an_exporter__ignores_padding_and_other_rows(name: str, dynamo: bool, opset: int) -> None:
+    encoder = case(name, dynamo, opset).program
+    (output,) = (item.name for item in encoder.outputs)
+    require_padding_ignored(encoder, "input_ids", "attention_mask", {output: 1})
+    require_separate(encoder, {"input_ids": 0, "attention_mask": 0}, {output: 0})
+    assert relation(reach(encoder, "input_ids", 1)[output].along(1)) == "all positions"
+    with pytest.raises(DependenceError, match="must not depend on later positions"):
+        require_causal(encoder, {"input_ids": 1}, {output: 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamo", "opset", "mask"),
+    [
+        ("llama", True, 18, "attention_mask"),
+        ("llama", False, 17, "attention_mask"),
+        ("llama", True, 23, "attention_mask"),
+        ("gpt2", True, 18, "attention_mask"),
+        ("gpt2", False, 11, "attention_mask"),
+        ("qwen3", True, 18, None),
+        ("gemma2", True, 18, None),
+    ],
+)
+def test_reach__decoder_of_an_exporter__is_causal(name: str, dynamo: bool, opset: int, mask: str | None) -> None:
+    decoder = case(name, dynamo, opset).program
+    (output,) = (item.name for item in decoder.outputs)
+    require_causal(decoder, {"input_ids": 1}, {output: 1}, unmasked=mask)
+    require_separate(decoder, {"input_ids": 0}, {output: 0})
+    if mask is not None:
+        require_padding_ignored(decoder, "input_ids", mask, {output: 1})

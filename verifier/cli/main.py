@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Make a model exact": {
         "lower": "verifier.cli.exact:lower",
         "check": "verifier.cli.exact:check",
+        "dependence": "verifier.cli.dependence:dependence",
         "eval": "verifier.cli.exact:evaluate",
         "compare": "verifier.cli.exact:compare",
     },

@@ -26,16 +26,16 @@ What this module exports is public:
 - `Engine`: run a program on onnxruntime. `reference`: interpret it on integers (`reference.run`), the specification.
 - `compare`: how far a program is from its float model, and how much longer it takes.
 - `self_test`: whether this machine computes exactly, before it signs anything.
-- `ExactError` and its subclasses `NotExactError`, `FeedError`, `LoweringError` and `SelfTestError`.
+- `ExactError` and its subclasses `NotExactError`, `FeedError`, `LoweringError`, `DependenceError` and `SelfTestError`.
 
 The package uses no chain and no network. Read `program` first: what a file means and how it is proven. `runtime` runs
-it, `lowering` makes it, `analysis` compares it with its float model, and `vectors` holds what every implementation must
-compute.
+it, `lowering` makes it, `dependence` proves which positions its outputs can depend on, `analysis` compares it with its
+float model, and `vectors` holds what every implementation must compute.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from verifier.exact.errors import ExactError, FeedError, LoweringError, NotExactError, SelfTestError
+from verifier.exact.errors import DependenceError, ExactError, FeedError, LoweringError, NotExactError, SelfTestError
 from verifier.exact.program import Instruction, Program, Tensor, load_program, reference
 from verifier.exact.runtime.engine import Engine
 from verifier.exact.runtime.self_test import self_test
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from verifier.exact.lowering import InputSpec, lower
 
 __all__ = [
+    "DependenceError",
     "Engine",
     "ExactError",
     "FeedError",

@@ -1,10 +1,11 @@
 """The errors of exact evaluation.
 
 ExactError
-├── NotExactError   a graph that is not proven exact; names the node and the reason
-├── FeedError       inputs that are not what a program declares
-├── LoweringError   a float graph that cannot be lowered; names the node, the reason and what to change
-└── SelfTestError   this machine's onnxruntime computes a known vector differently
+├── NotExactError     a graph that is not proven exact; names the node and the reason
+├── FeedError         inputs that are not what a program declares
+├── LoweringError     a float graph that cannot be lowered; names the node, the reason and what to change
+├── DependenceError   an output that may depend on what it must not depend on, or a question that cannot be answered
+└── SelfTestError     this machine's onnxruntime computes a known vector differently
 """
 
 from verifier.errors import TouchstoneError
@@ -39,6 +40,10 @@ class LoweringError(ExactError):
     def __init__(self, node: str, reason: str) -> None:
         super().__init__(f"cannot lower {node}: {reason}")
         self.node, self.reason = node, reason
+
+
+class DependenceError(ExactError):
+    """An output may depend on positions of an input that it must not depend on, or a question cannot be answered."""
 
 
 class SelfTestError(ExactError):
