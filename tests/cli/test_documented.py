@@ -12,7 +12,7 @@ import pytest
 from tests.layout.source import ROOT
 from verifier.cli.main import cli
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def shown() -> Iterator[tuple[str, list[str]]]:
