@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -118,3 +120,124 @@ def test_find_masks__mask_and_scores__names_what_the_mask_reaches() -> None:
     masks = find_masks(nodes, constants, [{"a": SCORES, "m": FLAGS}])
     assert dict(masks.thresholds) == dict.fromkeys(("low", "mask", "s"), MASKED)
     assert masks.threshold("a") == -np.inf
+
+
+AXES, SMALLEST_32 = np.array([1]), np.float32(SMALLEST)
+MASKED_ROWS = FLAGS.copy()
+MASKED_ROWS[2] = 0
+WHERE = helper.make_node("Where", ["flag", "a", "low"], ["s"])
+ADDED = [CAST, OFF, helper.make_node("Mul", ["off", "low"], ["mask"]), helper.make_node("Add", ["a", "mask"], ["s"])]
+FILLS = {"selected": [FLAG, WHERE], "added": ADDED}
+SHARES = helper.make_node("Softmax", ["s"], ["p"], axis=-1)
+# What reads masked scores beside a softmax.
+READERS = {
+    "ReduceMean": [helper.make_node("ReduceMean", ["s", "axes"], ["r"]), helper.make_node("Add", ["p", "r"], ["y"])],
+    "ReduceMax": [helper.make_node("ReduceMax", ["s", "axes"], ["r"]), helper.make_node("Add", ["p", "r"], ["y"])],
+    "ReduceMin": [helper.make_node("ReduceMin", ["s", "axes"], ["r"]), helper.make_node("Add", ["p", "r"], ["y"])],
+    "TopK": [helper.make_node("TopK", ["s", "six"], ["r", "i"]), helper.make_node("Add", ["p", "r"], ["y"])],
+    "LogSoftmax": [helper.make_node("LogSoftmax", ["s"], ["r"], axis=-1), helper.make_node("Add", ["p", "r"], ["y"])],
+    "output": [helper.make_node("Identity", ["s"], ["y"])],
+    "Tanh": [helper.make_node("Tanh", ["s"], ["r"]), helper.make_node("Add", ["p", "r"], ["y"])],
+    "Abs": [helper.make_node("Abs", ["s"], ["r"]), helper.make_node("Add", ["p", "r"], ["y"])],
+    "views": [
+        helper.make_node("Transpose", ["s"], ["t"]),
+        helper.make_node("ReduceSum", ["t"], ["r"]),
+        helper.make_node("Add", ["p", "r"], ["y"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("low", [-1e4, -65504.0, -1e9, SMALLEST, -np.inf])
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("reader", READERS)
+def test_lower__masked_scores_that_something_else_reads__keep_their_value_or_are_refused(
+    reader: str, fill: str, low: float
+) -> None:
+    if fill == "added" and low == -np.inf:
+        return  # 0 times infinity is NaN
+    given = model(
+        *FILLS[fill], SHARES, *READERS[reader],
+        one=np.float32(1), low=np.float32(low), axes=np.array([1]), six=np.array([6]),
+    )  # fmt: skip
+    for flags in (FLAGS, MASKED_ROWS):
+        feeds = fed(given) | {"m": flags}
+        try:
+            found = list(exact_and_float(given, feeds, feeds))
+        except LoweringError as error:
+            found, refusal = [], str(error)
+            named = re.match(
+                "cannot lower (tensor|Where node|Add node) '(s|low|mask)': |cannot lower ReduceMax ", refusal
+            )
+            if named is None or low > -1e9:
+                raise
+        for exact, real in found:
+            # Logarithms of masked shares stand for minus infinity, as the masked scores do.
+            kept = np.isfinite(real) if reader != "LogSoftmax" else real > -1e8
+            if reader == "LogSoftmax":
+                assert exact[np.isfinite(real) & ~kept].max(initial=-np.inf) < -1e4
+            np.testing.assert_allclose(exact[kept], real[kept], rtol=2e-4, atol=4e-3)
+
+
+def test_lower__large_mask_that_a_mean_reads__is_refused_with_figure_and_remedy() -> None:
+    given = model(*FILLS["selected"], SHARES, *READERS["ReduceMean"], low=np.float32(-1e9), axes=np.array([1]))
+    with pytest.raises(LoweringError) as caught:
+        lowered(given, fed(given))
+    assert str(caught.value) == (
+        "cannot lower tensor 's': a softmax or a maximum takes its masked numbers, down to -1e+09, for minus infinity, "
+        "but ReduceMean node 'r' reads them as numbers, beside which all others would lose their precision: let that "
+        "read the numbers before they are masked, or mask them with -10000"
+    )
+
+
+def test_lower__maximum_of_a_row_that_is_masked_throughout__is_refused_with_figure_and_remedy() -> None:
+    given = model(*FILLS["selected"], helper.make_node("ReduceMax", ["s", "axes"], ["y"]), low=SMALLEST_32, axes=AXES)
+    assert_right(given, fed(given), fed(given), tolerance=1e-3)
+    with pytest.raises(LoweringError) as caught:
+        lowered(given, fed(given) | {"m": MASKED_ROWS})
+    assert str(caught.value) == (
+        "cannot lower ReduceMax node 'y': all numbers of a row are masked in calibration, and their maximum is "
+        "-3.40282e+38, beside which all others would lose their precision: mask them with -10000, or leave such rows "
+        "out"
+    )
+
+
+@pytest.mark.parametrize("low", [-1e4, -4e4, -65504.0, -1e5, -1e9, SMALLEST])
+@pytest.mark.parametrize("fill", FILLS)
+def test_lower__softmax_of_a_row_that_is_masked_throughout__is_that_of_floats(fill: str, low: float) -> None:
+    given = model(*FILLS[fill], softmax("s"), one=np.float32(1), low=np.float32(low))
+    feeds = fed(given) | {"m": MASKED_ROWS}
+    for exact, real in exact_and_float(given, feeds, feeds):
+        np.testing.assert_allclose(exact, real, rtol=0, atol=4e-3)
+
+
+def safe_softmax(test: list[onnx.NodeProto], low: float) -> onnx.ModelProto:
+    """A softmax whose row is 0 where all of it is masked, as attention of PyTorch is exported."""
+    zeroed = helper.make_node("Where", ["undefined", "zero", "p"], ["y"])
+    return model(*FILLS["selected"], SHARES, *test, zeroed, low=np.float32(low), zero=np.float32(0), axes=AXES)
+
+
+SAFE = {
+    "IsNaN": [helper.make_node("IsNaN", ["p"], ["undefined"])],
+    "Equal": [
+        helper.make_node("ReduceMax", ["s", "axes"], ["largest"]),
+        helper.make_node("Equal", ["largest", "low"], ["undefined"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("test", SAFE)
+def test_lower__softmax_of_minus_infinity_that_is_replaced_by_0__is_that_of_floats(test: str) -> None:
+    given = safe_softmax(SAFE[test], -np.inf)
+    feeds = fed(given) | {"m": MASKED_ROWS}
+    for exact, real in exact_and_float(given, feeds, feeds):
+        assert not real[2].any()
+        np.testing.assert_allclose(exact, real, rtol=0, atol=1e-3)
+
+
+def test_lower__infinities_that_a_model_asks_for__are_those_of_floats() -> None:
+    tests = [
+        helper.make_node("IsInf", ["s"], ["undefined"]),
+        helper.make_node("Where", ["undefined", "one", "p"], ["y"]),
+    ]
+    given = model(*FILLS["selected"], SHARES, *tests, low=np.float32(-np.inf), one=np.float32(1))
+    assert_right(given, fed(given), fed(given), tolerance=1e-3)

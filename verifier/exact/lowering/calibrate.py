@@ -45,11 +45,17 @@ class Range:
 
 
 def ranges(
-    model: onnx.ModelProto, feeds: Sequence[Feeds], masks: Masks, on_feed: Callable[[], None] = lambda: None
+    model: onnx.ModelProto,
+    feeds: Sequence[Feeds],
+    masks: Masks,
+    on_feed: Callable[[], None] = lambda: None,
+    *,
+    copies: Mapping[str, str],
 ) -> dict[str, Range]:
     """Measure the range of each float tensor over all feeds, without the numbers that are masked.
 
-    `on_feed` is called after each feed. A tensor of which every number is masked has no range. Errors: LoweringError
+    `copies` maps masked tensors to the names of their whole copies, whose ranges include these numbers. `on_feed` is
+    called after each feed. A tensor of which every number is masked has no range. Errors: LoweringError
     where onnxruntime cannot load the model or run it on a feed.
     """
     names = [name for node in model.graph.node for name in node.output if name]
@@ -57,9 +63,9 @@ def ranges(
     for feed, results in run_feeds(model, names, feeds):
         for name, array in (results | dict(feed)).items():
             if np.issubdtype(array.dtype, np.floating):
-                seen = _range(array, masks.threshold(name))
-                if seen is not None:
-                    found[name] = found[name].joined(seen) if name in found else seen
+                _add_range(found, name, array, masks.threshold(name))
+                if name in copies:
+                    _add_range(found, copies[name], array, -np.inf)
         on_feed()
     return found
 
@@ -94,6 +100,12 @@ def run_feeds(
         except Exception as error:  # onnxruntime raises exceptions of many classes
             raise refusal(probed, error, "run it on a calibration feed") from error
         yield feed, dict(zip(names, results, strict=True))
+
+
+def _add_range(found: dict[str, Range], name: str, array: NDArray[Any], threshold: float) -> None:
+    seen = _range(array, threshold)
+    if seen is not None:
+        found[name] = found[name].joined(seen) if name in found else seen
 
 
 def _range(array: NDArray[Any], threshold: float) -> Range | None:

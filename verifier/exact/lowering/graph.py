@@ -18,10 +18,11 @@ from verifier.exact.lowering.builder import NOT_FINITE, Builder
 from verifier.exact.lowering.calibrate import Feeds, Range, ranges
 from verifier.exact.lowering.canonicalise import MICROSOFT, canonicalise, node_description, opset_of, static_shape
 from verifier.exact.lowering.equalise import equalise
-from verifier.exact.lowering.float_node import MASK, FloatNode, LoweringContext, as_constant
+from verifier.exact.lowering.float_node import FloatNode, LoweringContext, as_constant
 from verifier.exact.lowering.float_session import message_of
 from verifier.exact.lowering.fusion import UNIVARIATE, fuse
-from verifier.exact.lowering.masks import SMALLEST, Masks, find_masks
+from verifier.exact.lowering.mask_readers import WholeCopies, check_maxima, with_whole_copies
+from verifier.exact.lowering.masks import find_masks
 from verifier.exact.lowering.operators import LOWERINGS
 from verifier.exact.lowering.operators.elementwise import check_inference
 from verifier.exact.lowering.outlier_channels import scale_outlier_channels
@@ -124,9 +125,11 @@ def lower_graph(
         if node.op_type in RANDOM:
             raise LoweringError(node_description(node), _RANDOM)
     masks = find_masks(fused.nodes, constants, feeds)
+    outputs_of_model = [info.name for info in model.graph.output]
+    whole = with_whole_copies(fused.nodes, outputs_of_model, masks, constants)
     # Calibrate the model as it was before fusion: a fused node need not be an operator of the model's opset.
-    seen = ranges(model, feeds, masks, on_feed)
-    _check_maxima(masks, seen)
+    seen = ranges(model, feeds, masks, on_feed, copies=whole.copies)
+    check_maxima(fused.nodes, outputs_of_model, masks, seen)
     builder = Builder(reserved={info.name for info in (*model.graph.input, *model.graph.output)})
     context = LoweringContext(builder, opset, seen, headroom, fused.functions, masks)
     context.tensors.update(constants)
@@ -135,20 +138,29 @@ def lower_graph(
             spec = _spec(info, inputs)
             integers = builder.input(info.name, spec.dtype, static_shape(info))
             context.tensors[info.name] = _decoded(builder, integers, spec)
-    for proto in fused.nodes:
+    for name, copy in whole.copies.items():
+        if name in context.tensors:
+            context.tensors[copy] = context.tensors[name]
+    for proto in whole.nodes:
         _lower_node(context, proto)
-    outputs = {}
-    for info in model.graph.output:
-        found = context.tensors.get(info.name)
-        if found is None or not found.size:
-            producers = [node for node in fused.nodes if info.name in node.output]
-            owner = "".join(f" of {node_description(node)}" for node in producers)
-            reason = "it is not lowered" if found is None else "it has no elements"
-            raise LoweringError(f"output {info.name!r}{owner}", f"{reason}: remove it from the model's outputs")
-        outputs[info.name] = as_constant(builder, found) if isinstance(found, np.ndarray) else found
+    outputs = _outputs(model, context, whole)
     original -= scaled
     exact = {name: found for name, found in context.tensors.items() if isinstance(found, Value) and name in original}
     return Lowered(builder, outputs, exact, context.ranges)
+
+
+def _outputs(model: onnx.ModelProto, context: LoweringContext, whole: WholeCopies) -> dict[str, Value]:
+    """Return the exact values of the float graph's outputs. Errors: LoweringError for one that is not lowered."""
+    outputs = {}
+    for info in model.graph.output:
+        found = context.tensors.get(whole.copies.get(info.name, info.name))
+        if found is None or not found.size:
+            producers = [node for node in whole.nodes if info.name in node.output]
+            owner = "".join(f" of {node_description(node)}" for node in producers)
+            reason = "it is not lowered" if found is None else "it has no elements"
+            raise LoweringError(f"output {info.name!r}{owner}", f"{reason}: remove it from the model's outputs")
+        outputs[info.name] = as_constant(context.builder, found) if isinstance(found, np.ndarray) else found
+    return outputs
 
 
 def _check_defaults(model: onnx.ModelProto, calibration: Sequence[Feeds]) -> None:
@@ -164,17 +176,6 @@ def _check_defaults(model: onnx.ModelProto, calibration: Sequence[Feeds]) -> Non
                 f"input {tensor.name!r}",
                 "it is a constant of the program, because the file has an initialiser of that name, and a calibration "
                 "feed holds other numbers: remove the initialiser, or leave the input out of the feeds",
-            )
-
-
-def _check_maxima(masks: Masks, seen: Mapping[str, Range]) -> None:
-    """Check that a maximum does not return a masked number. Errors: LoweringError for a tensor of smaller numbers."""
-    for name, found in seen.items():
-        if masks.threshold(name) == SMALLEST and found.lo <= MASK:
-            raise LoweringError(
-                f"tensor {name!r}",
-                f"a maximum reads it, its masked numbers become {MASK:g}, and its other numbers reach {found.lo:g}: "
-                "scale them down",
             )
 
 

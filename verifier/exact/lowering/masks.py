@@ -8,8 +8,9 @@ gives it a weight of 0; or it is selected in place of a number, and a maximum ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,13 @@ MASKED = -1e4
 # Numbers up to this count as minus infinity in the operand of a maximum. Only the smallest numbers of float32 and
 # bfloat16, and -inf itself, are below it.
 SMALLEST = -1e38
+# Float32 absorbs scores into numbers below this: its steps are 1/4 and more there. A row that is masked throughout by
+# them has equal weights. One that is masked by numbers above keeps the weights of its scores.
+ABSORBING = -(2.0**21)
 
-_SOFTMAXES = ("LogSoftmax", "ReduceLogSumExp", "Softmax")
-_MAXIMA = ("GlobalMaxPool", "MaxPool", "ReduceMax")
+SOFTMAXES = ("LogSoftmax", "ReduceLogSumExp", "Softmax")
+MAXIMA = ("GlobalMaxPool", "MaxPool", "ReduceMax")
+COMPARING = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 # Operators whose first operand passes its masks on.
 _PASSING = frozenset(
     (
@@ -72,14 +77,48 @@ class Masks:
     """The names of the float tensors that hold masks, each with the number up to which its numbers are masked.
 
     `weakest` is the masked number nearest to 0 that a softmax reads, as far as constants and feeds tell; -inf if none.
+    `passes` maps a tensor to the results through which its masked numbers reach a softmax or a maximum, and `sources`
+    the tensors where masked numbers come from to the extremes of these numbers.
+    `undefined` maps the results of softmaxes to these, where a row that is masked throughout is NaN in float32.
     """
 
     thresholds: Mapping[str, float]
     weakest: float = -np.inf
+    passes: Mapping[str, Collection[str]] = field(default_factory=dict)
+    sources: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    undefined: Mapping[str, onnx.NodeProto] = field(default_factory=dict)
 
     def threshold(self, name: str) -> float:
         """Return the number up to which the numbers of a tensor stand for minus infinity; -inf if none does."""
         return self.thresholds.get(name, -np.inf)
+
+    def numbers(self, name: str) -> tuple[float, float]:
+        """Return the extremes of the numbers that reach a tensor as masks; (inf, -inf) for a tensor without masks."""
+        found, pending, seen = (np.inf, -np.inf), [name], {name}
+        while pending:
+            current = pending.pop()
+            lo, hi = self.sources.get(current, (np.inf, -np.inf))
+            found = (min(found[0], lo), max(found[1], hi))
+            pending.extend(self._operands.get(current, set()) - seen)
+            seen |= self._operands.get(current, set())
+        return found
+
+    @cached_property
+    def _operands(self) -> Mapping[str, set[str]]:
+        """The tensors from which masked numbers reach a tensor directly."""
+        found: dict[str, set[str]] = {}
+        for operand, results in self.passes.items():
+            for result in results:
+                found.setdefault(result, set()).add(operand)
+        return found
+
+    def infinite(self, name: str) -> bool:
+        """Return whether minus infinity itself is all that a tensor's masked numbers are made of."""
+        return name in self.thresholds and self.numbers(name) == (-np.inf, -np.inf)
+
+    def absorbing(self, name: str) -> bool:
+        """Return whether float32 absorbs scores into some of the masks that reach a tensor."""
+        return self.numbers(name)[0] < ABSORBING
 
 
 def find_masks(
@@ -87,16 +126,17 @@ def find_masks(
 ) -> Masks:
     """Find the masks of a graph from its nodes, its constants by name, and feeds of its inputs."""
     graph = _Graph(nodes, constants, feeds)
-    found: dict[str, float] = {}
-    weakest = -np.inf
-    for operators, threshold in ((_MAXIMA, SMALLEST), (_SOFTMAXES, MASKED)):
-        walk = _Walk(graph, threshold)
+    maxima, softmaxes = _Walk(graph, SMALLEST), _Walk(graph, MASKED)
+    for walk, operators in ((maxima, MAXIMA), (softmaxes, SOFTMAXES)):
         for node in nodes:
             if node.op_type in operators:
                 walk.visit(node.input[0], False)
-        found |= dict.fromkeys(walk.masked(), threshold)
-        weakest = walk.weakest  # of the softmaxes, which come last
-    return Masks(found, weakest)
+    found = dict.fromkeys(maxima.masked(), SMALLEST) | dict.fromkeys(softmaxes.masked(), MASKED)
+    passes = {name: maxima.results.get(name, set()) | results for name, results in softmaxes.results.items()}
+    sources = maxima.sources | softmaxes.sources
+    masks = Masks(found, softmaxes.weakest, maxima.results | passes, sources)
+    undefined = {node.output[0]: node for node in nodes if node.op_type == "Softmax" and masks.infinite(node.input[0])}
+    return replace(masks, undefined=undefined)
 
 
 class _Graph:
@@ -157,9 +197,8 @@ class _Walk:
     def __init__(self, graph: _Graph, threshold: float) -> None:
         self._graph, self._threshold = graph, threshold
         self._seen: set[tuple[str, bool]] = set()
-        self._results: dict[str, set[str]] = {}
-        self._sources: set[str] = set()
-        self.weakest = -np.inf
+        self.results: dict[str, set[str]] = {}
+        self.sources: dict[str, tuple[float, float]] = {}
 
     def visit(self, name: str, selected: bool) -> None:
         """Visit a tensor; `selected` tells whether other numbers can stand in the place of its own."""
@@ -170,30 +209,37 @@ class _Walk:
                 continue
             self._seen.add(step)
             name, selected = step
-            if self._is_source(name, selected):
-                self._sources.add(name)
+            self._note_source(name, selected)
             for operand, through in self._operands(name, selected):
-                self._results.setdefault(operand, set()).add(name)
+                self.results.setdefault(operand, set()).add(name)
                 pending.append((operand, through))
 
     def masked(self) -> set[str]:
         """Return the visited tensors that hold numbers which stand for minus infinity."""
-        found, pending = set(self._sources), list(self._sources)
+        found, pending = set(self.sources), list(self.sources)
         while pending:
-            for name in self._results.get(pending.pop(), set()) - found:
+            for name in self.results.get(pending.pop(), set()) - found:
                 found.add(name)
                 pending.append(name)
         return found
 
-    def _is_source(self, name: str, selected: bool) -> bool:
+    @property
+    def weakest(self) -> float:
+        """The masked number nearest to 0; -inf if there is none."""
+        return max((hi for _, hi in self.sources.values()), default=-np.inf)
+
+    def _note_source(self, name: str, selected: bool) -> None:
+        """Note the masked numbers of a tensor whose numbers are known, if it has any."""
         known = [array for array in self._graph.arrays(name) if array.dtype.kind == "f"]
         masked = [array[array <= self._threshold] for array in known]
-        if not any(numbers.size for numbers in masked):
-            return False
-        if not selected and not any(bool((array > self._threshold).any()) for array in known):
-            return False
-        self.weakest = max(self.weakest, *(float(numbers.max(initial=-np.inf)) for numbers in masked))
-        return True
+        if selected or any(bool((array > self._threshold).any()) for array in known):
+            for numbers in masked:
+                self._add(name, numbers)
+
+    def _add(self, name: str, numbers: Array) -> None:
+        if numbers.size:
+            lo, hi = self.sources.get(name, (np.inf, -np.inf))
+            self.sources[name] = (min(lo, float(numbers.min())), max(hi, float(numbers.max())))
 
     def _operands(self, name: str, selected: bool) -> list[tuple[str, bool]]:
         """Return the operands through which masks reach a tensor, each with whether it is selected."""
@@ -237,10 +283,8 @@ class _Walk:
     def _subtract(self, name: str, arrays: Sequence[Array]) -> None:
         """Note that a tensor is masked where large numbers are subtracted."""
         for array in arrays:
-            large = array[array >= -self._threshold] if array.dtype.kind == "f" else np.empty(0)
-            if large.size:
-                self._sources.add(name)
-                self.weakest = max(self.weakest, -float(large.min()))
+            if array.dtype.kind == "f":
+                self._add(name, -array[array >= -self._threshold])
 
 
 def _number(item: onnx.AttributeProto) -> Any:

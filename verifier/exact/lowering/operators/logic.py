@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 
+from verifier.exact.lowering.attributes import Attributes
 from verifier.exact.lowering.builder import Builder
 from verifier.exact.lowering.float_node import MASK, Array, FloatNode, Operand, as_bool, as_constant, as_float
-from verifier.exact.lowering.mask_margin import masked_operand
+from verifier.exact.lowering.mask_margin import MASK_FLOOR, masked_operand
+from verifier.exact.lowering.operators.reductions import softmax_axes
 from verifier.exact.program.values import BOOL, FLOAT, Value
 
 
@@ -79,8 +81,29 @@ def lower_where(node: FloatNode) -> list[Operand]:
 
 
 def lower_is_nan_inf(node: FloatNode) -> list[Operand]:
-    """IsNaN, IsInf: constant false, because exact tensors are finite; a Where that reads it then selects now."""
-    return [np.zeros(node.value(0).shape, np.bool_)]
+    """IsNaN, IsInf: constant false, because exact tensors are finite; a Where that reads it then selects now.
+
+    Two masks are exceptions. Numbers that stand for minus infinity are found by IsInf, and rows of which a softmax
+    reads nothing else are NaN in float32, as exporters test for them.
+    """
+    masks, name, builder = node.context.masks, node.proto.input[0], node.builder
+    shape = node.value(0).shape
+    if node.proto.op_type == "IsInf":
+        if not masks.infinite(name) or not node.attributes.get("detect_negative", 1):
+            return [np.zeros(shape, np.bool_)]
+        return [_is_masked(builder, as_float(builder, node.value(0)))]
+    softmax = masks.undefined.get(name)
+    if softmax is None:
+        return [np.zeros(shape, np.bool_)]
+    source = FloatNode(node.context, softmax, Attributes(softmax))
+    axes = builder.constant(np.array(softmax_axes(source), np.int64))
+    largest = builder.op("ReduceMax", as_float(builder, source.value(0)), axes, keepdims=1)
+    return [builder.op("And", _is_masked(builder, largest), builder.constant(np.ones(shape, np.bool_)))]
+
+
+def _is_masked(builder: Builder, x: Value) -> Value:
+    """Emit whether numbers stand for minus infinity: other scores are above MASK_FLOOR."""
+    return builder.op("LessOrEqual", x, builder.constant(np.float64(MASK_FLOOR)))
 
 
 def lower_rounding(node: FloatNode) -> list[Operand]:

@@ -111,7 +111,7 @@ def lower_softmax(node: FloatNode) -> list[Operand]:
 
     def below_maximum(bits: int) -> Value:
         x = as_float(builder, node.fitted(0, bits)) if bits < 52 else value
-        x = _floored(builder, x) if node.is_mask(0) else x
+        x = _floored(builder, x) if node.context.masks.absorbing(node.proto.input[0]) else x
         return builder.op("Sub", builder.op("ReduceMax", x, axes, keepdims=1), x)
 
     distance = node.widest_provable(below_maximum, 52)
@@ -188,6 +188,8 @@ def lower_log_softmax(node: FloatNode) -> list[Operand]:
 
     def emit(bits: int) -> Value:
         x = as_float(node.builder, node.fitted(0, bits))
+        if node.context.masks.absorbing(node.proto.input[0]):
+            x = _floored(node.builder, x)
         return node.builder.op("Sub", x, log_sum_exp(node.builder, x, axes))
 
     return [node.widest_provable(emit, EXPONENT_BITS)]
