@@ -1,5 +1,8 @@
 """Shared by the scripts: the network, the caller's account, the deployed contracts, and sending transactions."""
 
+import os
+import re
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,10 +21,13 @@ from ethpm_types import ContractType
 from scripts import _deployments, _units
 from verifier.artifacts.digests import parse_hex
 from verifier.chain.contracts import load_abi
+from verifier.cli.progress import working
 from verifier.errors import TouchstoneError
 
 Decorated = Callable[..., Any]
 CONTRACTS = ("Stakes", "Panel", "Bounties")
+# How ape names a node's URL in ape-config.yaml when the variable that it consists of is not set.
+_UNSET = re.compile(r"\$\{(\w+)\}")
 _PROBE = (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32)  # stands for two digests and a key
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -38,6 +44,10 @@ class Command(ConnectedProviderCommand):
         except TouchstoneError as error:
             raise click.ClickException(str(error)) from error
         except (ConfigError, ProviderError) as error:
+            if unset := _UNSET.search(str(error)):
+                raise click.ClickException(
+                    f"the variable {unset[1]} is not set: export {unset[1]}=URL with the URL of a node of this network"
+                ) from error
             reason = str(error).rstrip(".")
             raise click.ClickException(
                 f"{reason}. Check --network, export its node's URL (SEPOLIA_RPC_URL or DEVNET_RPC_URL), and check that "
@@ -118,8 +128,10 @@ class Signer:
         self._unlocked = False
         self.address: str = self._account.address
 
-    def confirm(self, action: str, payments: Sequence[tuple[str, int, str]] = ()) -> None:
+    def confirm(self, action: str, payments: Sequence[tuple[str, int, str]] = (), at_least: int = 0) -> None:
         """Print the action and the payments (label, wei, remark) and ask for confirmation, unless --yes.
+
+        `at_least` is the gas in wei that the account needs, where it is known beforehand.
 
         Errors: ClickException when the balance is too small, Abort when the user declines.
         """
@@ -131,19 +143,31 @@ class Signer:
         if payments:
             click.echo(f"  {'to pay':<{width}}  {_units.coins(total)} coins, and gas")
         balance = self._account.balance
-        if balance < total:
-            raise click.ClickException(
-                f"{self.address} has {_units.coins(balance)} coins, and {_units.coins(total)} and gas are needed"
-            )
+        if balance < total + at_least:
+            needed = f"{_units.coins(total)} and gas" if not at_least else f"about {_units.coins(total + at_least)}"
+            raise click.ClickException(f"{self.address} has {_units.coins(balance)} coins, and {needed} are needed")
         if not self._yes:
-            click.confirm("Send the transaction?", abort=True)
+            try:
+                click.confirm("Send the transaction?", abort=True)
+            except click.Abort:
+                if not sys.stdin.isatty():
+                    click.echo(
+                        "\nthere is no terminal on which you could confirm: --yes sends without asking", err=True
+                    )
+                raise
 
     def unlocked(self) -> AccountAPI:
         """The account, unlocked. Errors: ClickException when the passphrase is wrong."""
         if not self._unlocked:
             passphrase = None
+            variable = f"APE_ACCOUNTS_{self._account.alias}_PASSPHRASE"
             if self._passphrase_file is not None:
                 passphrase = (self._passphrase_file.read_text("utf-8").splitlines() or [""])[0]
+            elif variable not in os.environ and not sys.stdin.isatty():
+                raise click.ClickException(
+                    "there is no terminal on which you could enter the passphrase: give --passphrase-file, or set "
+                    f"{variable}"
+                )
             try:
                 self._account.set_autosign(True, passphrase=passphrase)
             except ApeException as error:
@@ -159,7 +183,8 @@ class Signer:
         account = self.unlocked()
         try:
             call.estimate_gas_cost(*arguments, sender=account, value=value)
-            receipt: ReceiptAPI = call(*arguments, sender=account, value=value)
+            with working("waiting for the transaction"):
+                receipt: ReceiptAPI = call(*arguments, sender=account, value=value)
         except ContractLogicError as error:
             raise click.ClickException(f"the contract reverts: {error.revert_message}") from error
         except ApeException as error:
@@ -193,7 +218,7 @@ def deployed() -> Deployed:
 
 def compiled() -> ape.Project:
     """The project with freshly compiled contracts; ape's cache ignores changes of imported modules."""
-    with warnings.catch_warnings():
+    with working("compiling the contracts"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Field 'import_remapping' has an incomplete definition")
         ape.project.load_contracts(*(f"contracts/{name}.vy" for name in CONTRACTS), use_cache=False)
     return ape.project

@@ -9,7 +9,9 @@ import click
 from ape.contracts import ContractInstance
 from ethpm_types import ContractType
 
-from scripts._chain import Address, Deployed, Signer
+from scripts import _deployments
+from scripts._chain import Address, Deployed, Signer, network
+from scripts._parameters import PROFILES
 from scripts._units import Coins, Duration, coins, span
 from verifier.artifacts import digests
 from verifier.artifacts.errors import Misfit
@@ -18,14 +20,16 @@ from verifier.tasks import Manifest, find_kind
 from verifier.tasks.case import SealedFile
 from verifier.tasks.judge import read_tensors
 
-WINDOW_OPTIONS = {  # window -> default, and what happens in it
-    "commit": ("7d", "solvers commit"),
-    "attest": ("12h", "the committee attests which files it has"),
-    "holdout": ("24h", "you reveal the holdout"),
-    "reveal": ("24h", "solvers reveal or decline"),
-    "verdict_commit": ("6h", "verifiers evaluate and commit"),
-    "verdict_reveal": ("12h", "verifiers reveal"),
+WINDOW_OPTIONS = {  # window -> what happens in it
+    "commit": "solvers commit",
+    "attest": "the committee attests which files it has",
+    "holdout": "you reveal the holdout",
+    "reveal": "solvers reveal or decline",
+    "verdict_commit": "verifiers evaluate and commit",
+    "verdict_reveal": "verifiers reveal",
 }
+# Stands for a default that depends on the deployment.
+OF_DEPLOYMENT = "  [default: the deployment's]"
 POLICIES = {policy.name.lower(): policy for policy in RewardPolicy}
 SCORE = click.IntRange(-SCORE_BOUND + 1, SCORE_BOUND - 1)
 
@@ -101,14 +105,10 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Score from which the policy ladder measures the first improvement.",
         ),
-        click.option(
-            "--committee", type=click.IntRange(1), default=15, show_default=True, help="Seats drawn in the first round."
-        ),
+        click.option("--committee", type=click.IntRange(1), help=f"Seats drawn in the first round.{OF_DEPLOYMENT}"),
         *(
-            click.option(
-                _flag(name), type=Duration(), default=default, show_default=True, help=f"Time in which {what}."
-            )
-            for name, (default, what) in WINDOW_OPTIONS.items()
+            click.option(_flag(name), type=Duration(), help=f"Time in which {what}.{OF_DEPLOYMENT}")
+            for name, what in WINDOW_OPTIONS.items()
         ),
         click.option(
             "--seat-fee",
@@ -133,14 +133,18 @@ def choose(deployed: Deployed, manifest: Manifest, **chosen: Any) -> Offer:
     token, in_coins, in_units = chosen["token"], chosen["reward"], chosen["reward_units"]
     if (token is None) == (in_coins is None) or (token is None) == (in_units is not None):
         raise click.UsageError("give --reward COINS, or --token ADDRESS with --reward-units NUMBER")
-    windows = Windows(*(chosen[f"{name}_window"] for name in Windows._fields))
+    # A record of an earlier release has no defaults; `public` was the profile of every network but a local one.
+    defaults = _deployments.load(network()).get("defaults") or PROFILES["public"].defaults()
+    windows = Windows(*(_or_default(chosen[f"{name}_window"], defaults["windows"][name]) for name in Windows._fields))
     _check_windows(deployed, windows)
-    _check_committee(deployed, chosen["committee"])
+    _check_capacity(deployed, windows, manifest)
+    committee = _or_default(chosen["committee"], defaults["committee"])
+    _check_committee(deployed, committee)
     if token is None:
-        max_reward = chosen["committee"] * deployed.stakes.SEAT() // REWARD_DIVISOR
+        max_reward = committee * deployed.stakes.SEAT() // REWARD_DIVISOR
         if in_coins > max_reward:
             raise click.BadParameter(
-                f"the maximum for a committee of {chosen['committee']} is {coins(max_reward)} coins, so that lying "
+                f"the maximum for a committee of {committee} is {coins(max_reward)} coins, so that lying "
                 "costs more than it brings",
                 param_hint="--reward",
             )
@@ -164,7 +168,7 @@ def choose(deployed: Deployed, manifest: Manifest, **chosen: Any) -> Offer:
         policy=policy,
         threshold=threshold,
         baseline=baseline,
-        committee=chosen["committee"],
+        committee=committee,
         windows=windows,
         seat_fee=seat_fee,
         reserve=chosen["reserve"],
@@ -215,6 +219,22 @@ def _check_windows(deployed: Deployed, windows: Windows) -> None:
             raise click.BadParameter(
                 f"this deployment allows {span(shortest)} to {span(longest)}", param_hint=_flag(name)
             )
+
+
+def _or_default(chosen: int | None, default: int) -> int:
+    return default if chosen is None else chosen
+
+
+def _check_capacity(deployed: Deployed, windows: Windows, manifest: Manifest) -> None:
+    """Check that the slowest permitted operator can evaluate a submission before verdict commits close."""
+    rate = deployed.bounties.REFERENCE_RATE()
+    if windows.verdict_commit * rate < manifest.macs:
+        needed = -(-manifest.macs // rate)
+        raise click.BadParameter(
+            f"evaluating one submission takes up to {span(needed)}, and each further one as long: the window has "
+            f"{span(windows.verdict_commit)}",
+            param_hint=_flag("verdict_commit"),
+        )
 
 
 def _check_committee(deployed: Deployed, committee: int) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scripts._parameters import create_address
+from scripts._parameters import create_address, problems
 from tests.contracts import amounts
 from tests.evm import Contract, compiled, reverts
-from tests.harness import CHALLENGE_WINDOW, DEPLOYER, DRAW_DELAY, LIMITS, World
+from tests.harness import CHALLENGE_WINDOW, DEPLOYER, DRAW_DELAY, LIMITS, PARAMETERS, World
 from verifier.protocol.constants import Windows
 
 BOUNTIES = compiled("contracts/Bounties.vy")
@@ -33,6 +33,12 @@ def awaiting(world: World) -> Contract:
     escrow = create_address(DEPLOYER, world.chain.nonce(DEPLOYER) + 1)
     arguments = (world.stakes.address, escrow, DRAW_DELAY, CHALLENGE_WINDOW)
     return world.chain.deploy(compiled("contracts/Panel.vy"), *arguments, sender=DEPLOYER)
+
+
+def problems_of(**changes: Any) -> list[str]:
+    """What `ape run deploy` says about these limits before it sends anything."""
+    limits = replace(LIMITS, **changes)
+    return problems(replace(PARAMETERS, limits=limits), limits.max_windows, limits.max_committee)
 
 
 def deploy(world: World, panel: Contract, **changes: Any) -> Contract:
@@ -64,6 +70,7 @@ def test_deploy__limits_that_make_no_sense__reverts(
 ) -> None:
     with reverts(reason):
         deploy(world, awaiting, **changes)
+    assert len(problems_of(**changes)) == 1
 
 
 @pytest.mark.parametrize(
@@ -82,6 +89,7 @@ def test_deploy__limits_that_make_no_sense__reverts(
 def test_deploy__limits_at_their_bounds__are_kept(world: World, awaiting: Contract, changes: dict[str, Any]) -> None:
     limits = replace(LIMITS, **changes)
     bounties = deploy(world, awaiting, **changes)
+    assert problems_of(**changes) == []
     assert bounties.PANEL() == awaiting.address
     assert bounties.MIN_COMMITTEE() == limits.min_committee
     assert bounties.MAX_COMMITTEE_SIZE() == limits.max_committee

@@ -67,6 +67,8 @@ def test_windows__against_the_source__are_in_the_same_order() -> None:
     ("name", "source", "there"),
     [
         ("FREE_ROUNDS", "Panel.vy", "FREE_ROUNDS"),
+        ("SILENCE_FRACTION", "Panel.vy", "SILENCE_FRACTION"),
+        ("RESERVATIONS_PER_SEAT", "Stakes.vy", "RESERVATIONS_PER_SEAT"),
         ("MAX_ROUNDS", "Panel.vy", "MAX_ROUNDS"),
         ("MAX_REARMS", "Panel.vy", "MAX_REARMS"),
         ("BLOCKHASH_REACH", "Panel.vy", "HASH_REACH"),

@@ -10,6 +10,7 @@ import pytest
 from eth_account.signers.local import LocalAccount
 from vyper.cli.vyper_compile import compile_files
 
+from scripts.deploy import GAS
 from tests.artifacts.untrusted_host import UntrustedHost
 from tests.end_to_end.node import ROOT
 from tests.end_to_end.program import Program
@@ -206,6 +207,19 @@ def test_deploy__with_sepolias_chain_id__writes_a_record_that_verify_confirms(de
     assert "the chain agrees with the record and with this source" in confirmed
 
 
+def test_deploy__before_it_sends__says_what_the_parameters_imply(deployed: str, wallets: Wallets, node: Node) -> None:
+    assert GAS == 10_800_000  # the README's figure for the coins that a deployment needs
+    said = " ".join(deployed.split())
+    assert "a seat costs 16 coins; leaving takes 1 min" in said
+    assert "the first task needs 3 staked seats, 48 coins together" in said
+    assert f"about {GAS / 10**6:.1f} million gas, which is " in said
+    record = json.loads((wallets.deployments / "sepolia.json").read_text())
+    blocks = {contract["block"] for contract in record["contracts"].values()}
+    sent = [hash_ for block in blocks for hash_ in node.w3.eth.get_block(block)["transactions"]]
+    used = sum(node.w3.eth.get_transaction_receipt(hash_)["gasUsed"] for hash_ in sent)
+    assert 0.9 * GAS < used <= GAS
+
+
 def test_verify__record_differs__names_each_difference(deployed: str, wallets: Wallets, tmp_path: Path) -> None:
     record = json.loads((wallets.deployments / "sepolia.json").read_text())
     record["parameters"]["exit_delay"] += 1
@@ -249,7 +263,20 @@ def test_sending__without_yes__asks_and_sends_nothing(deployed: str, wallets: Wa
     assert done.returncode != 0
     assert "to pay  16 coins, and gas" in done.stdout
     assert "Send the transaction?" in done.stdout
+    assert "there is no terminal on which you could confirm: --yes sends without asking" in done.stderr
     assert "Aborted!" in done.stderr
+
+
+def test_sending__without_terminal_or_passphrase__says_how_to_give_it(
+    deployed: str, wallets: Wallets, people: dict[str, Any]
+) -> None:
+    wallets.add("stranger")
+    done = wallets.refused("stake", "join", f"--operator={people['owner'].address}", account="stranger")
+    assert "has 0 coins, and 16 and gas are needed" in done
+    wallets.add("owner2")
+    (wallets.folder / "ape/accounts/owner2.json").write_text((wallets.folder / "ape/accounts/owner.json").read_text())
+    done = wallets.refused("stake", "join", f"--operator={people['owner'].address}", account="owner2")
+    assert "give --passphrase-file, or set APE_ACCOUNTS_owner2_PASSPHRASE" in done
 
 
 def test_account__does_not_exist__is_named(deployed: str, wallets: Wallets) -> None:

@@ -100,6 +100,12 @@ MAX_AMOUNT = 1 << 120
 # A reward in coins is at most the committee's stakes divided by this, which is half of what the panel reserves.
 REWARD_DIVISOR = 8
 
+# Panels that can reserve a part of one seat at once; each reserves the seat's price divided by this.
+RESERVATIONS_PER_SEAT = 4
+
+# A seat that stays silent is slashed by its reservation divided by this; a wrong verdict costs all of it.
+SILENCE_FRACTION = 20
+
 # Maximum length of a seat's endpoint that Stakes stores, in bytes.
 MAX_ENDPOINT_BYTES = 200
 
