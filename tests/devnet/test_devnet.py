@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from vyper import compile_code
@@ -17,6 +18,7 @@ from web3.types import RPCEndpoint
 
 from tests.end_to_end.node import free_port
 from verifier.chain.header import encode_header
+from verifier.cli.devnet import devnet
 
 SOURCE = """
 # pragma version ~=0.4.3
@@ -160,3 +162,10 @@ def test_clock__put_forward__moves_the_blocks_to_come_and_never_back(w3: Web3) -
     assert w3.eth.get_block("latest")["timestamp"] >= before + 3_600
     refused = w3.provider.make_request(RPCEndpoint("evm_increaseTime"), [-1])
     assert refused["error"]["message"] == "time can only be increased"
+
+
+def test_devnet__help__shows_the_lines_that_lead_to_it() -> None:
+    said = CliRunner().invoke(devnet, ["--help"]).output
+    assert "export DEVNET_RPC_URL=http://127.0.0.1:8545\n" in said
+    assert "--network ethereum:devnet:node --account NAME --profile demo\n" in said
+    assert 'rpc_url = "http://127.0.0.1:8545"\n' in said

@@ -11,6 +11,7 @@ from scripts._parameters import DAY, HOUR, MINUTE, PROFILES, problems
 from scripts._parameters_file import change
 from scripts.deploy import GAS
 from tests.harness import World
+from tests.layout.source import ROOT
 from verifier.protocol.constants import ETHER, REWARD_DIVISOR, Windows
 
 # A testnet's faucets give about this much.
@@ -129,3 +130,8 @@ def test_problems__seat_exit_and_draw_delay__are_those_of_the_contracts() -> Non
         "exit_delay: not positive",
         "draw_delay: not 1 to 128 blocks",
     ]
+
+
+def test_documented_file__on_testnet__changes_nothing(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "deploying.md").read_text("utf-8")
+    assert changed(tmp_path, text.split("```toml\n")[1].split("```")[0]) == PROFILES["testnet"]

@@ -6,6 +6,7 @@ import click
 
 from verifier.protocol.constants import ETHER
 
+SEPOLIA = 11_155_111  # the chain id of Ethereum's testnet
 DEFAULT_FUND = 10_000  # ether, for an account that --fund names without an amount
 
 
@@ -25,6 +26,15 @@ def devnet(host: str, port: int, chain_id: int, block_time: float, fund: tuple[s
 
     The chain is kept in memory and is lost when the command ends. The account of private key 1 has ether. Ape, web3 and
     `touchstone run` connect to http://HOST:PORT as they would to any node.
+
+    \b
+    For the wallet scripts, in another terminal:
+      export DEVNET_RPC_URL=http://127.0.0.1:8545
+      ape run deploy --network ethereum:devnet:node --account NAME --profile demo
+    For a service, in its configuration:
+      [chain]
+      rpc_url = "http://127.0.0.1:8545"
+      chain_id = 31337
     """
     from aiohttp import web
     from eth_utils.address import is_address, to_checksum_address
@@ -42,4 +52,7 @@ def devnet(host: str, port: int, chain_id: int, block_time: float, fund: tuple[s
         funded[to_checksum_address(address)] = int(amount or DEFAULT_FUND) * ETHER
     chain = DevChain(chain_id, funded)
     click.echo(f"chain {chain_id} at http://{host}:{port}, one block every {block_time:g} s", err=True)
+    # ape-config.yaml names two networks; which one is meant follows from the chain's id.
+    variable, network = ("SEPOLIA_RPC_URL", "sepolia") if chain_id == SEPOLIA else ("DEVNET_RPC_URL", "devnet:node")
+    click.echo(f"export {variable}=http://{host}:{port}, and give the scripts --network ethereum:{network}", err=True)
     web.run_app(application(chain, block_time), host=host, port=port, print=None, access_log=None, handle_signals=True)
