@@ -6,6 +6,7 @@ names do not collide. Univariate is the one name that is not an operator: fusion
 
 from verifier.exact.lowering.float_node import Lowering
 from verifier.exact.lowering.operators import (
+    block_weights,
     convolution,
     elementwise,
     functions,
@@ -73,6 +74,7 @@ LOWERINGS: dict[str, Lowering] = {
     "LogSoftmax": reductions.lower_log_softmax,
     "LpPool": convolution.lower_lp_pool,
     "MatMul": products.lower_matmul,
+    "MatMulNBits": block_weights.lower_matmul_n_bits,
     "Max": elementwise.lower_max_min,
     "MaxPool": convolution.lower_max_pool,
     "Mean": elementwise.lower_sum_mean,

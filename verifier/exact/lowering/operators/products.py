@@ -108,7 +108,7 @@ def lower_matmul(node: FloatNode) -> list[Operand]:
         return [node.builder.cast(node.builder.op("MatMul", *factors), "int64")]
     weight = node.constant(1)
     if weight is not None and weight.ndim == 2 and node.constant(0) is None:
-        return [_by_weight(node, weight)]
+        return [product_with_weight(node, weight)]
     known = {index: node.constant(index) for index in (0, 1)}
     builder = node.builder
     weights = {index: builder.weight(array) for index, array in known.items() if array is not None}
@@ -120,7 +120,9 @@ def lower_matmul(node: FloatNode) -> list[Operand]:
     return [node.widest_provable(emit, OPERAND_BITS)]
 
 
-def _by_weight(node: FloatNode, array: NDArray[Any], finish: Callable[[Value], Value] = lambda result: result) -> Value:
+def product_with_weight(
+    node: FloatNode, array: NDArray[Any], finish: Callable[[Value], Value] = lambda result: result
+) -> Value:
     """Emit the first operand times a weight [in, out], with a scale per column and, where it pays, per row.
 
     `finish` adds what follows the product; where the proof of that needs it, the product gives up bits.
@@ -164,7 +166,7 @@ def lower_gemm(node: FloatNode) -> list[Operand]:
 
     if weight is not None and not attributes.get("transA"):
         weight = np.ascontiguousarray(weight.T if attributes.get("transB") else weight)
-        return [_by_weight(node, weight * np.float32(alpha), with_bias)]
+        return [product_with_weight(node, weight * np.float32(alpha), with_bias)]
     if alpha != 1.0:
         raise node.fail("its alpha scales a product of computed tensors: write it as MatMul and Mul")
     return [node.widest_provable(lambda bits: with_bias(_computed_product(node, bits)), OPERAND_BITS)]
@@ -181,7 +183,16 @@ def _gemm_bias(node: FloatNode, beta: float) -> Value:
 
 def constant_bias(node: FloatNode, bias: Array) -> Value:
     """Add the bias of a product, its third operand, on a grid that gives it and the result WIDE_BITS bits."""
-    grid = grid_for(max(node.magnitude(2), node.output_magnitude), WIDE_BITS)
+    return _on_result_grid(node, bias, node.magnitude(2))
+
+
+def constant_bias_at(node: FloatNode, index: int) -> Value:
+    """Add a product's bias, the operand at `index`, which must be constant. Errors: LoweringError."""
+    return _on_result_grid(node, node.require_constant(index, "its bias"), node.magnitude(index))
+
+
+def _on_result_grid(node: FloatNode, bias: Array, magnitude: float) -> Value:
+    grid = grid_for(max(magnitude, node.output_magnitude), WIDE_BITS)
     return as_constant(node.builder, bias, grid=grid)
 
 
