@@ -8,6 +8,7 @@ from verifier.exact.lowering.float_node import Lowering
 from verifier.exact.lowering.operators import (
     block_weights,
     convolution,
+    einsum,
     elementwise,
     functions,
     indexing,
@@ -42,7 +43,7 @@ LOWERINGS: dict[str, Lowering] = {
     "DepthToSpace": shapes.lower_depth_to_space,
     "Div": functions.lower_div,
     "Dropout": elementwise.lower_dropout,
-    "Einsum": products.lower_einsum,
+    "Einsum": einsum.lower_einsum,
     "Equal": logic.lower_comparison,
     "Expand": shapes.lower_expand,
     "EyeLike": shapes.lower_eye_like,

@@ -1,6 +1,6 @@
 """Matrix products, and the per-row scaling of their operands.
 
-Lowers Einsum (of two operands), FusedMatMul (of onnxruntime), Gemm, MatMul. A product itself is exact; its operands are
+Lowers FusedMatMul (of onnxruntime), Gemm, MatMul. A product itself is exact; its operands are
 rounded to few enough bits that every partial sum fits in 53 bits.
 
 Per-row scaling: in decoders some tokens have activations ten thousand times larger than others. A tensor has one grid,
@@ -12,7 +12,7 @@ it. This is block floating point with one exponent per row.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from verifier.exact.lowering.builder import Builder, grid_for
+from verifier.exact.lowering.calibrate import Range
 from verifier.exact.lowering.float_node import (
     OPERAND_BITS,
     PRODUCT_BITS,
@@ -44,7 +45,7 @@ MIN_ROW_PEAK = 1e-9
 # Bits of a row-scaled result above its calibrated range. A scaled row's results are about as large as those of the
 # largest row, but results vary more than their operands do.
 RESULT_HEADROOM_BITS = 8
-# FusedMatMul: minimum |alpha| for the size of the unscaled product, which is that of the result divided by alpha.
+# Minimum |alpha| for the size of the unscaled product, which is that of the result divided by alpha.
 MIN_ALPHA = 1e-12
 
 
@@ -167,18 +168,26 @@ def lower_gemm(node: FloatNode) -> list[Operand]:
     if weight is not None and not attributes.get("transA"):
         weight = np.ascontiguousarray(weight.T if attributes.get("transB") else weight)
         return [product_with_weight(node, weight * np.float32(alpha), with_bias)]
-    if alpha != 1.0:
-        raise node.fail("its alpha scales a product of computed tensors: write it as MatMul and Mul")
-    return [node.widest_provable(lambda bits: with_bias(_computed_product(node, bits)), OPERAND_BITS)]
+    factor = None if alpha == 1.0 else as_constant(builder, np.array(alpha))
+    # The product is at most as large as the result and the bias together, divided by alpha.
+    bias_reach = abs(beta) * node.magnitude(2) if node.has(2) else 0.0
+    reach = (node.output_magnitude + bias_reach) / max(abs(alpha), MIN_ALPHA)
+
+    def emit(bits: int) -> Value:
+        product = _computed_product(node, bits)
+        if factor is not None:
+            product = builder.op("Mul", builder.fitted(product, reach, WIDE_BITS), factor)
+        return with_bias(product)
+
+    return [node.widest_provable(emit, OPERAND_BITS)]
 
 
 def _gemm_bias(node: FloatNode, beta: float) -> Value:
     bias = node.constant(2)
     if bias is not None:
         return constant_bias(node, bias * beta)
-    if beta != 1.0:
-        raise node.fail("its beta scales a computed bias: write it as MatMul, Mul and Add")
-    return as_float(node.builder, node.fitted(2, WIDE_BITS))
+    fitted = as_float(node.builder, node.fitted(2, WIDE_BITS))
+    return fitted if beta == 1.0 else node.builder.op("Mul", fitted, as_constant(node.builder, np.array(beta)))
 
 
 def constant_bias(node: FloatNode, bias: Array) -> Value:
@@ -206,7 +215,7 @@ def _computed_product(node: FloatNode, bits: int) -> Value:
     return builder.op("MatMul", *operands)
 
 
-# FusedMatMul and Einsum: MatMul of rearranged operands
+# FusedMatMul: MatMul of rearranged operands
 
 
 def lower_fused_matmul(node: FloatNode) -> list[Operand]:
@@ -219,55 +228,19 @@ def lower_fused_matmul(node: FloatNode) -> list[Operand]:
         operand = node.operand(index)
         if node.attributes.get(attribute):
             rank = len(operand.shape)
-            operand = _transposed(node, operand, [*range(rank - 2), rank - 1, rank - 2])
+            operand = transposed(node, operand, [*range(rank - 2), rank - 1, rank - 2])
         if isinstance(operand, np.ndarray):
             operand, alpha = operand * np.float32(alpha), 1.0
         operands.append(operand)
-    product = _matmul_of(node, operands)
+    product = matmul_of(node, operands, [node.context.range(name) for name in node.proto.input])
     if alpha == 1.0:
         return [product]
     wide = node.builder.fitted(product, node.output_magnitude / max(abs(alpha), MIN_ALPHA), WIDE_BITS)
     return [node.builder.op("Mul", wide, as_constant(node.builder, np.array(alpha)))]
 
 
-def lower_einsum(node: FloatNode) -> list[Operand]:
-    """Einsum of two operands: labels of both and of the result are batch axes, labels of both alone are summed over."""
-    terms, _, result = bytes(node.attributes["equation"]).decode().replace(" ", "").partition("->")
-    first, _, second = terms.partition(",")
-    if not _is_batched_product(first, second, result):
-        raise node.fail(
-            f"its equation {terms}->{result} is not a batched product of two operands: write it as MatMul, Transpose "
-            "and ReduceSum"
-        )
-    batch = [label for label in first if label in second and label in result]
-    summed = [label for label in first if label in second and label not in result]
-    rows, columns = [x for x in first if x not in second], [x for x in second if x not in first]
-    operands = [node.operand(index) for index in (0, 1)]
-    size = dict(zip(first + second, operands[0].shape + operands[1].shape, strict=True))
-    matrices: list[Operand] = []
-    for operand, term, groups in (
-        (operands[0], first, (batch, rows, summed)),
-        (operands[1], second, (batch, summed, columns)),
-    ):
-        ordered = _transposed(node, operand, [term.index(label) for group in groups for label in group])
-        merged = (math.prod(size[label] for label in group) for group in groups[1:])
-        shape = (*(size[label] for label in batch), *merged)
-        if isinstance(ordered, np.ndarray):
-            matrices.append(ordered.reshape(shape))
-        else:
-            matrices.append(node.builder.reshape(ordered, shape))
-    made = [*batch, *rows, *columns]
-    split = node.builder.reshape(_matmul_of(node, matrices), tuple(size[label] for label in made))
-    return [_transposed(node, split, [made.index(label) for label in result])]
-
-
-def _is_batched_product(first: str, second: str, result: str) -> bool:
-    """Return whether no label repeats in a term and each label of one operand alone is in the result."""
-    once = all(len(set(term)) == len(term) and term.isalpha() for term in (first, second, result))
-    return once and set(first) ^ set(second) <= set(result) <= set(first) | set(second)
-
-
-def _transposed(node: FloatNode, operand: Operand, order: list[int]) -> Operand:
+def transposed(node: FloatNode, operand: Operand, order: list[int]) -> Operand:
+    """Return an operand with its axes in another order."""
     if order == sorted(order):
         return operand
     if isinstance(operand, np.ndarray):
@@ -275,12 +248,15 @@ def _transposed(node: FloatNode, operand: Operand, order: list[int]) -> Operand:
     return node.builder.op("Transpose", operand, perm=order)
 
 
-def _matmul_of(node: FloatNode, operands: list[Operand]) -> Value:
-    """Lower MatMul of rearranged operands, of which at least one is computed, as if the float graph had such a node."""
+def matmul_of(node: FloatNode, operands: list[Operand], ranges: Sequence[Range]) -> Value:
+    """Lower MatMul of rearranged operands, of which at least one is computed, as if the float graph had such a node.
+
+    `ranges` are those of the operands.
+    """
     context, output = node.context, node.proto.output[0]
     names = [f"{output}/{index}" for index in range(2)]
-    for name, source, operand in zip(names, node.proto.input, operands, strict=True):
-        context.tensors[name], context.ranges[name] = operand, context.range(source)
+    for name, found, operand in zip(names, ranges, operands, strict=True):
+        context.tensors[name], context.ranges[name] = operand, found
     matmul = FloatNode(context, helper.make_node("MatMul", names, [output], name=node.proto.name), {})
     (product,) = lower_matmul(matmul)
     assert isinstance(product, Value)

@@ -177,13 +177,14 @@ def lower_depth_to_space(node: FloatNode) -> list[Operand]:
 
 
 def lower_space_to_depth(node: FloatNode) -> list[Operand]:
-    """SpaceToDepth: blocks of pixels to channels."""
+    """SpaceToDepth: blocks of pixels to channels, in the order DCR or CRD."""
     value = node.value(0)
     batch, channels, height, width = value.shape
     block = node.attributes["blocksize"]
     shape = (batch, channels, height // block, block, width // block, block)
     result = (batch, channels * block**2, height // block, width // block)
-    return [_rearranged(node.builder, value, shape, [0, 3, 5, 1, 2, 4], result)]
+    by_column = bytes(node.attributes.get("mode", b"DCR")) == b"CRD"
+    return [_rearranged(node.builder, value, shape, [0, 1, 3, 5, 2, 4] if by_column else [0, 3, 5, 1, 2, 4], result)]
 
 
 def _rearranged(
