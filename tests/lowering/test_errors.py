@@ -41,8 +41,14 @@ def graph(*nodes: onnx.NodeProto, inputs: dict[str, tuple[int, ...]] = X, **cons
             "model with fixed shapes and simplify it, so that the node becomes constant",
         ),
         (
-            graph(node("QuantizeLinear", ["x", "s", "z"], ["out"]), s=np.float32(0.1), z=np.uint8(3)),
-            "QuantizeLinear node 'QuantizeLinear_out': the model is quantised already: lower its float original, which "
+            graph(
+                node("Cast", ["x"], ["i"], to=TensorProto.INT32),
+                node("Cast", ["i"], ["q"], to=TensorProto.UINT8),
+                node("ConvInteger", ["q", "w"], ["out"]),
+                inputs={"x": (1, 1, 4, 4)},
+                w=np.ones((1, 1, 2, 2), np.uint8),
+            ),
+            "ConvInteger node 'ConvInteger_out': the model is quantised already: lower its float original, which "
             "lowering quantises itself",
         ),
         (

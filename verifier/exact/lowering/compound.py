@@ -1,22 +1,23 @@
 """Operators that are written out as others before calibration, so that each intermediate result is calibrated.
 
 Writes out CumProd, LRN, LpNormalization, ReduceProd and Shrink, and recurrent layers whose batch is the first axis,
-which onnxruntime does not run.
+which onnxruntime does not run. `quantised` holds the operators of quantised models.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from verifier.exact.errors import LoweringError
+from verifier.exact.lowering import quantised
+from verifier.exact.lowering.attributes import check_unread
 from verifier.exact.lowering.control_flow import KnownTensors
-from verifier.exact.lowering.node_writer import NodeWriter
+from verifier.exact.lowering.node_writer import CompoundNode
 
 # Maximum number of factors of a product: each takes a multiplication, before which the operands are rounded.
 MAX_FACTORS = 256
@@ -26,46 +27,9 @@ SPLIT_OPERAND_OPSET = 13
 RECURRENT = ("GRU", "LSTM", "RNN")
 
 
-class CompoundNode:
-    """A node to be written out, with its attributes by name and what is known of its operands."""
-
-    def __init__(self, graph: onnx.GraphProto, node: onnx.NodeProto, known: KnownTensors) -> None:
-        self.proto, self.known = node, known
-        self.attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-        self.writer = NodeWriter(graph, node)
-
-    @property
-    def output(self) -> str:
-        """The name of the first output that is read."""
-        return str(next(filter(None, self.proto.output)))
-
-    def fail(self, reason: str) -> LoweringError:
-        """Return the error that names this node; the caller raises it."""
-        return LoweringError(f"{self.proto.op_type} node {self.proto.name or self.output!r}", reason)
-
-    def shape(self, index: int) -> Sequence[int]:
-        """Return an operand's shape. Errors: LoweringError where it is not known."""
-        found = self.known.shapes.get(self.proto.input[index])
-        if found is None:
-            raise self.fail(
-                f"the shape of its operand {self.proto.input[index]!r} is unknown: export the model with fixed shapes"
-            )
-        return found
-
-    def integers(self, index: int, attribute: str) -> list[int] | None:
-        """Return a list of integers that is a constant operand or an attribute; None where it is omitted."""
-        if len(self.proto.input) <= index or not self.proto.input[index]:
-            found = self.attributes.get(attribute)
-            return None if found is None else [int(item) for item in np.reshape(found, -1)]
-        constant = self.known.constant(self.proto.input[index])
-        if constant is None:
-            raise self.fail(f"its {attribute} must be constant, but they are computed: export them as an initializer")
-        return [int(item) for item in constant.reshape(-1)]
-
-
 def is_compound(node: onnx.NodeProto) -> bool:
     """Return whether `write_out` replaces a node."""
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain not in ("", "ai.onnx") and not quantised.is_own(node):
         return False
     if node.op_type in RECURRENT:
         return any(item.name == "layout" and item.i for item in node.attribute)
@@ -79,6 +43,7 @@ def write_out(graph: onnx.GraphProto, node: onnx.NodeProto, known: KnownTensors)
     """
     compound = CompoundNode(graph, node, known)
     WRITERS[node.op_type](compound)
+    check_unread(node, compound.attributes.unread, known.opset)
     return compound.writer.nodes
 
 
@@ -207,4 +172,5 @@ WRITERS: Mapping[str, Callable[[CompoundNode], Any]] = {
     "LpNormalization": _lp_normalization,
     "ReduceProd": _reduce_prod,
     "Shrink": _shrink,
+    **quantised.WRITERS,
 }

@@ -15,6 +15,7 @@ _NODES = (
     re.compile(r"Could not find an implementation for (?P<op>\w+)\(\d+\) node with name '(?P<name>[^']*)'"),
     re.compile(r"while running (?P<op>\w+) node\. Name:'(?P<name>[^']*)'"),
     re.compile(r"Node ?\((?P<name>[^)]*)\) Op \((?P<op>\w+)\)"),
+    re.compile(r"of operator \((?P<op>\w+)\) in node \((?P<name>[^)]*)\)"),
     re.compile(r'In Node, \("(?P<name>[^"]*)", (?P<op>\w+),'),
 )
 # The code before onnxruntime's message, and the places of its source in it.

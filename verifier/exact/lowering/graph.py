@@ -51,8 +51,8 @@ REMEDIES = {
     ),
     **dict.fromkeys(
         (
-            *("ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv"),
-            *("QLinearMatMul", "QuantizeLinear"),
+            *("ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"),
+            *("QLinearConv", "QLinearAdd", "QLinearMul", "QLinearSigmoid"),
         ),
         _QUANTISED,
     ),

@@ -105,7 +105,7 @@ def lower_matmul(node: FloatNode) -> list[Operand]:
     A product of integers is exact.
     """
     if node.all_integers:
-        factors = [as_float(node.builder, node.value(index)) for index in (0, 1)]
+        factors = [_integer_factor(node, index) for index in (0, 1)]
         return [node.builder.cast(node.builder.op("MatMul", *factors), "int64")]
     weight = node.constant(1)
     if weight is not None and weight.ndim == 2 and node.constant(0) is None:
@@ -119,6 +119,16 @@ def lower_matmul(node: FloatNode) -> list[Operand]:
         return builder.op("MatMul", *operands)
 
     return [node.widest_provable(emit, OPERAND_BITS)]
+
+
+def _integer_factor(node: FloatNode, index: int) -> Value:
+    """Return an operand of integers as floats; a constant is stored in as few bytes as hold it."""
+    array = node.constant(index)
+    if array is None:
+        return as_float(node.builder, node.value(index))
+    types = (np.int8, np.int16, np.int32, np.int64)
+    narrow = next(item for item in types if np.iinfo(item).min <= array.min() and array.max() <= np.iinfo(item).max)
+    return node.builder.cast(node.builder.constant(array.astype(narrow)), FLOAT)
 
 
 def product_with_weight(
