@@ -21,10 +21,8 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 def write_model(folder: Path) -> None:
     """Write a model of two layers of width 32 whose vocabulary is the words above."""
     torch.manual_seed(5)
-    words = (*SPECIAL, *GOOD, *BAD, *NEUTRAL)
-    vocabulary = {word: number for number, word in enumerate(words)}
     config = BertConfig(
-        vocab_size=len(words),
+        vocab_size=write_tokenizer(folder),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -33,17 +31,26 @@ def write_model(folder: Path) -> None:
         initializer_range=0.3,
     )
     BertModel(config).save_pretrained(folder)
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+
+
+def write_tokenizer(folder: Path, special: tuple[str, ...] = SPECIAL) -> int:
+    """Write a tokenizer of the words above and return the size of its vocabulary.
+
+    `special` are five tokens in the order of their ids, among them one each that contains PAD, UNK, CLS, SEP and MASK.
+    """
+    words = (*special, *GOOD, *BAD, *NEUTRAL)
+    vocabulary = {word: number for number, word in enumerate(words)}
+    named = {name: next(word for word in special if name in word) for name in ("PAD", "UNK", "CLS", "SEP", "MASK")}
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=named["UNK"]))
     tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{named['CLS']} $A {named['SEP']}",
+        special_tokens=[(named[name], vocabulary[named[name]]) for name in ("CLS", "SEP")],
+    )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
+        tokenizer_object=tokenizer, **{f"{name.lower()}_token": word for name, word in named.items()}
     ).save_pretrained(folder)
+    return len(words)
 
 
 def write_dataset(file: Path, count: int) -> None:

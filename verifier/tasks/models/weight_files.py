@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from verifier.tasks.errors import BuildError
+from verifier.tasks.manifest import nesting
 
 WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -17,6 +19,8 @@ _INDEX = "model.safetensors.index.json"
 _MAX_POINTER_BYTES = 1024
 # Maximum size of a file of JSON settings in a model folder, and of the index of a model in many files.
 MAX_SETTINGS_BYTES = 1 << 24
+# Maximum nesting depth of these files, far above what transformers writes.
+_MAX_NESTING = 64
 
 
 def placeholder(start: bytes) -> str | None:
@@ -45,16 +49,21 @@ def check_model_files(folder: Path) -> None:
 
 
 def read_settings_file(file: Path) -> dict[str, Any]:
-    """Read a JSON object of a model folder; a byte order mark is skipped. Errors: BuildError."""
+    """Read a JSON object of a model folder. Errors: BuildError."""
     try:
         with file.open("rb") as opened:
             data = opened.read(MAX_SETTINGS_BYTES + 1)
         if len(data) > MAX_SETTINGS_BYTES:
             raise BuildError(f"{file}: more than {MAX_SETTINGS_BYTES} bytes")
-        settings = json.loads(data.decode("utf-8-sig"))
+        if data.startswith(codecs.BOM_UTF8):
+            raise BuildError(f"{file} begins with a byte order mark, which transformers cannot read: save it without")
+        text = data.decode("utf-8")
+        if nesting(text) > _MAX_NESTING:
+            raise BuildError(f"{file}: nested too deeply")
+        settings = json.loads(text)
     except OSError as error:
         raise BuildError(f"cannot read {file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BuildError(f"{file}: not JSON") from error
     if not isinstance(settings, dict):
         raise BuildError(f"{file}: not a JSON object")

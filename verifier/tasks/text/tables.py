@@ -22,11 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from verifier.tasks.errors import BuildError
+from verifier.tasks.manifest import nesting
 
 # Maximum size of a data set. It is read into memory at once; a task uses some thousands of its rows.
 MAX_TABLE_BYTES = 1 << 30
 # Maximum length of a cell of a CSV file, in characters.
 _MAX_CELL_CHARACTERS = 1 << 20
+# Maximum nesting depth of an object of a JSON Lines file, whose other fields may be lists and objects.
+_MAX_NESTING = 64
 _DELIMITERS = (",", ";", "\t")  # of a .csv file, in the order in which they are tried
 _QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
 _BREAKS = re.compile(r"[\t\r\n]+")  # what would end a cell of the file of training rows
@@ -171,9 +174,11 @@ def _json_lines(file: Path, text: str, columns: Columns) -> Iterator[tuple[int, 
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        if nesting(line) > _MAX_NESTING:
+            raise BuildError(f"{file}, line {number}: nested too deeply")
         try:
             entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise BuildError(f"{file}, line {number}: not JSON") from error
         if not isinstance(entry, dict):
             raise BuildError(f"{file}, line {number}: not a JSON object")

@@ -146,7 +146,7 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
     summary["counts"]["train"] = len(data.split.train)
     return {
         **summary,
-        "seconds": round(seconds, 2),
+        "seconds": float(f"{seconds:.3g}"),
         "memory": program.memory_bytes,
         "agreement": fidelity.agreement,
         "cosine_min": fidelity.cosine_min,
