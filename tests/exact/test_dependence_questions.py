@@ -81,8 +81,8 @@ def test_require__what_the_program_does_not_have__says_what_it_has() -> None:
 
 
 def test_reach__axis_that_is_too_long__is_refused() -> None:
-    long = load_program(data([("Identity", "x", "y")], {"x": ("int8", (1, 4096))}))
-    with pytest.raises(DependenceError, match=r"axis 1 of input 'x' has 4096 positions: 1 to 2048 can be told apart"):
+    long = load_program(data([("Identity", "x", "y")], {"x": ("int8", (1, 8192))}))
+    with pytest.raises(DependenceError, match=r"axis 1 of input 'x' has 8192 positions: 1 to 4096 can be told apart"):
         reach(long, "x", 1)
 
 
@@ -110,6 +110,27 @@ def test_reach__tensors_of_too_many_cells__takes_seconds_and_stays_sound() -> No
     found = reach(huge, "x", 1)["y"]
     assert time.monotonic() - begin < 30
     assert found.positions.all()
+
+
+def test_reach_of_padding__more_rows_than_a_plane_has_bits__tells_each_from_the_one_64_rows_away() -> None:
+    rows = [
+        ("Cast", "x", "a", {"to": 11}),
+        ("Cast", "m", "mask", {"to": 11}),
+        ("Clip", "mask zero one", "seen"),
+        ("Slice", "a from64 end axes", "head"),
+        ("Slice", "a start to64 axes", "tail"),
+        ("Concat", "head tail", "other", {"axis": 0}),
+        ("Mul", "a seen", "own"),
+        ("Mul", "other seen", "away"),
+        ("Cast", "own", "y", {"to": 6}),
+        ("Cast", "away", "z", {"to": 6}),
+    ]
+    lists = {"from64": [64], "end": [130], "start": [0], "to64": [64], "axes": [0]}
+    constants = {"zero": np.float64(0), "one": np.float64(1), **{name: np.array(item) for name, item in lists.items()}}
+    inputs = {"x": ("int8", (130, 3)), "m": ("int8", (130, 3))}
+    found = reach_of_padding(load_program(data(rows, inputs, constants, outputs="y z")), "x", "m")
+    assert found["y"].positions.tolist() == [True, False, False]
+    assert found["z"].positions.tolist() == [True, True, True]
 
 
 def test_dependence_command__decoder_with_padding__prints_relations_and_sentences(tmp_path: Path) -> None:

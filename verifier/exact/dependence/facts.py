@@ -17,6 +17,9 @@ from verifier.exact.dependence.intervals import Interval
 
 # Bits of a plane.
 PLANE_BITS = 64
+# Number of planes that tell rows apart, and so many rows are told apart: two digits to base 64.
+ROW_PLANES = 2
+MAX_ROWS = PLANE_BITS**ROW_PLANES
 # Maximum number of gates that are followed for one tensor: those of the query and of the key of attention scores.
 MAX_GATES = 2
 
@@ -96,12 +99,19 @@ class ElementFacts:
         return self.viewed(shape, lambda cells, join: reshaped(cells, self.frame, shape, join))
 
 
+def row_planes(rows: Cells) -> list[Cells]:
+    """Return the planes that hold the digits of these row numbers. Different sets of one row each differ in a plane."""
+    digits = [rows % PLANE_BITS, rows // PLANE_BITS]
+    return [np.left_shift(np.uint64(1), digit.astype(np.uint64)) for digit in digits]
+
+
 @dataclass(frozen=True)
 class Lanes:
-    """How planes number sources where a mask is assumed: the first plane the rows, the others positions.
+    """How planes number sources where a mask is assumed: two planes for rows, the others for positions.
 
-    A position's bit stands for the elements of all rows at that position. For each of these it is assumed that the mask
-    is 0 there. `first` is the position of the first bit of the second plane.
+    The first plane holds the last digit of a row's number to base 64, the second the digit before it. A position's bit
+    stands for the elements of all rows at that position; for each of these it is assumed that the mask is 0 there.
+    `first` is the position of the first bit of the third plane.
     """
 
     first: int
@@ -113,13 +123,15 @@ class Lanes:
         rows can influence.
         """
         rank = max(cells.ndim for cells in (*planes, gate.row, gate.position, where))
-        rows, row, position, where = (with_rank(item, rank) for item in (planes[0], gate.row, gate.position, where))
-        if not fit(rows, row, where, position):
+        row, position, where = (with_rank(cells, rank) for cells in (gate.row, gate.position, where))
+        rows = [with_rank(plane, rank) for plane in planes[:ROW_PLANES]]
+        if not fit(*rows, row, where, position):
             return tuple(planes)
-        own = np.left_shift(np.uint64(1), row.astype(np.uint64))
-        allowed = tidied(where & ((rows & ~own) == 0))
-        found = [planes[0]]
-        for index, plane in enumerate(planes[1:]):
+        for plane, own in zip(rows, row_planes(row), strict=True):
+            where = where & ((plane & ~own) == 0)
+        allowed = tidied(where)
+        found = list(planes[:ROW_PLANES])
+        for index, plane in enumerate(planes[ROW_PLANES:]):
             offset = position - self.first - index * PLANE_BITS
             inside = (offset >= 0) & (offset < PLANE_BITS)
             bits = np.where(inside, np.left_shift(np.uint64(1), np.where(inside, offset, 0).astype(np.uint64)), 0)

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.exact.dependence.cells import MAX_CELLS, Cells, coarsened
-from verifier.exact.dependence.facts import PLANE_BITS, ElementFacts, Gate, Lanes
+from verifier.exact.dependence.facts import MAX_ROWS, PLANE_BITS, ROW_PLANES, ElementFacts, Gate, Lanes, row_planes
 from verifier.exact.dependence.intervals import Interval
 from verifier.exact.dependence.propagate import propagate
 from verifier.exact.errors import DependenceError
 from verifier.exact.program.proof import Program, Tensor
 
-# Largest number of positions of an axis: cells can hold the pairs of so many.
-MAX_POSITIONS = 2048
+# Largest number of positions of an axis. Attention over more than 2,048 is followed without telling pairs apart.
+MAX_POSITIONS = 4096
 # Largest number of planes of one pass, and of cells that the planes of pairs of positions may take together, 128 MiB.
 MAX_PLANES = 16
 MAX_PAIR_CELLS = 2**24
@@ -98,17 +98,17 @@ def reach_of_padding(program: Program, name: str, mask: str) -> dict[str, Reach]
             f"the mask {mask!r} has the shape {list(program_shape(program, mask))}, it must have the first two axes of "
             f"{name!r}, {list(source.shape[:2])}"
         )
-    if rows > PLANE_BITS:
-        raise DependenceError(f"{name!r} has {rows} rows: with a mask, at most {PLANE_BITS} can be told apart")
+    if not 1 <= rows <= MAX_ROWS:
+        raise DependenceError(f"input {name!r} has {rows} rows: 1 to {MAX_ROWS} can be told apart")
     rest = (1,) * (len(source.shape) - 2)
-    row_plane = np.left_shift(np.uint64(1), np.arange(rows, dtype=np.uint64)).reshape(rows, 1, *rest)
+    fixed = row_planes(np.arange(rows).reshape(rows, 1, *rest))
     gate = _mask(program, mask, gated=True)
     found: dict[str, list[Cells]] = {item.name: [] for item in program.outputs}
     for first, count in _passes(length):
-        planes = [row_plane, *(p.reshape(1, length, *rest) for p in _planes(np.arange(length), first, count))]
-        known = {mask: _with_planes(gate, count + 1), name: _facts(program, source, planes)}
-        for output, cells in propagate(program, known, count + 1, Lanes(first)).items():
-            found[output].append(_positions(cells[1:]))
+        planes = [*fixed, *(p.reshape(1, length, *rest) for p in _planes(np.arange(length), first, count))]
+        known = {mask: _with_planes(gate, ROW_PLANES + count), name: _facts(program, source, planes)}
+        for output, cells in propagate(program, known, ROW_PLANES + count, Lanes(first)).items():
+            found[output].append(_positions(cells[ROW_PLANES:]))
     return _reaches(program, found, length)
 
 

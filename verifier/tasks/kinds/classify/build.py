@@ -24,6 +24,7 @@ from verifier.tasks.models.inspection import examine
 from verifier.tasks.models.loading import identify
 from verifier.tasks.models.original import OriginalModel
 from verifier.tasks.registry import OnStep
+from verifier.tasks.separation import check_rows, padding_warnings
 from verifier.tasks.sets import ExampleSet, Split
 from verifier.tasks.text.encoding import Encoding
 from verifier.tasks.text.rows import DistinctRows, Row, distinct, encode_rows, label_counts, labels_of, read_all_rows
@@ -94,6 +95,8 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
     made = evaluation_program(exported, examples, options.batch, base.vocabulary, on_batch)
     on_step("prove it exact", 0, 1)
     program = load_program(made.data)
+    check_rows(program, {"input_ids": 0, "attention_mask": 0}, {"logits": 0})
+    padding = padding_warnings(program, "input_ids", "attention_mask", {"score": None, "logits": None})
     on_step("compare it with the original model", 0, 1)
     compared = min(COMPARED_BATCHES * options.batch, max(MAX_COMPARED_ROWS, options.batch))
     texts = [*data.split.practice, *data.split.holdout][:compared]
@@ -163,6 +166,7 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
         "left_out": {"repeated": data.found.repeated, "contradicted": data.found.contradicted},
         **guide,
         **examined,
+        "warnings": [*padding, *examined["warnings"]],
     }
 
 
