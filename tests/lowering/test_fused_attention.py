@@ -122,3 +122,28 @@ def test_lower__causal_mask_beside_a_low_filter__says_what_to_set() -> None:
         "cannot lower Attention node 'Attention_out': mask_filter_value -1e+09 beside a causal mask is not supported: "
         "set it to -10000, or lower the model as it was before onnxruntime optimised it"
     )
+
+
+def test_lower__infinite_filter__says_what_to_set() -> None:
+    refused = packed("b", "m", constants={"m": np.array(MASK, np.int32)}, mask_filter_value=-np.inf)
+    with pytest.raises(LoweringError) as caught:
+        refused.lowered()
+    assert str(caught.value) == (
+        "cannot lower Attention node 'Attention_out': mask_filter_value -inf makes rows NaN that are masked "
+        "throughout: set it to -10000, or lower the model as it was before onnxruntime optimised it"
+    )
+
+
+@pytest.mark.parametrize("low", [-1e4, -3e4, -65504.0, -1e6, -1e9])
+def test_lower__low_bias_of_the_scores_beside_a_causal_mask__is_that_of_floats_or_refused(low: float) -> None:
+    """The first queries see nothing but keys that the bias masks, as with padding at the start."""
+    bias = np.where(LEFT_PADDED[0] > 0, 0, low).astype(np.float32) + np.zeros((1, 2, 5, 1), np.float32)
+    biased = packed("b", "", "", "s", constants={"s": bias}, unidirectional=1)
+    try:
+        exact, floats = both(biased)
+    except LoweringError as error:
+        message = str(error)
+        assert "is masked throughout in calibration, by numbers of unlike size" in message
+        assert low < -3e4
+        return
+    np.testing.assert_allclose(exact, floats, atol=4e-3)

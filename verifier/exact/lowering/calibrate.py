@@ -11,9 +11,12 @@ import onnx
 from numpy.typing import NDArray
 
 from verifier.exact.lowering.float_session import refusal, session_of
-from verifier.exact.lowering.masks import Masks
+from verifier.exact.lowering.masks import MASK_FLOOR, MASKED, Masks
 
 Feeds = Mapping[str, NDArray[Any]]
+# Maximum difference of the masked numbers of a row that count as equal. Beyond ABSORBING, steps of
+# float32 are about as large.
+MAX_MASK_DIFFERENCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,14 @@ class Range:
     """The calibrated range of a float tensor: its extremes, and the minimum over its rows of the row's peak.
 
     A row is what the last axis holds, and its peak is the largest magnitude in it. `binary` tells whether the tensor
-    held only 0 and 1.
+    held only 0 and 1, and `uneven_masks` whether a row held nothing but masks, and not all of one size.
     """
 
     lo: float = 0.0
     hi: float = 0.0
     min_row_peak: float = 0.0
     binary: bool = False
+    uneven_masks: bool = False
 
     @property
     def magnitude(self) -> float:
@@ -41,6 +45,7 @@ class Range:
             max(self.hi, other.hi),
             min(self.min_row_peak, other.min_row_peak),
             self.binary and other.binary,
+            self.uneven_masks or other.uneven_masks,
         )
 
 
@@ -111,9 +116,18 @@ def _add_range(found: dict[str, Range], name: str, array: NDArray[Any], threshol
 def _range(array: NDArray[Any], threshold: float) -> Range | None:
     """Return the range of the numbers that are finite and above a threshold, None where there are none."""
     valid = np.isfinite(array) & (array > threshold)
+    uneven = threshold == MASKED and _has_uneven_masks(array)
     if not valid.any():
-        return None
+        return Range(uneven_masks=True) if uneven else None
     seen = array[valid]
     peaks = np.abs(np.where(valid, array, 0.0)).reshape(-1, array.shape[-1] if array.ndim else 1).max(axis=-1)
     binary = bool(np.isin(seen, (0, 1)).all()) if seen.min() >= 0 and seen.max() <= 1 else False
-    return Range(float(seen.min()), float(seen.max()), float(peaks.min()), binary)
+    return Range(float(seen.min()), float(seen.max()), float(peaks.min()), binary, uneven)
+
+
+def _has_uneven_masks(array: NDArray[Any]) -> bool:
+    """Return whether all numbers of a row are below MASK_FLOOR, one of them is finite, and they differ."""
+    rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
+    largest = rows.max(axis=-1)
+    uneven = rows.min(axis=-1) < largest - MAX_MASK_DIFFERENCE
+    return bool(((largest < MASK_FLOOR) & (largest > -np.inf) & uneven).any())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from verifier.exact.errors import LoweringError, NotExactError
 from verifier.exact.lowering.builder import NOT_FINITE, Builder, grid_for
 from verifier.exact.lowering.calibrate import Range
-from verifier.exact.lowering.masks import Masks
+from verifier.exact.lowering.masks import MASK, Masks
 from verifier.exact.program.values import BOOL, FLOAT, Value
 
 Array = NDArray[Any]
@@ -33,8 +33,6 @@ WIDE_BITS = 30
 CONSTANT_BITS = 22
 # Minimum number of operand bits to try. A result coarser than 12 bits is not worth having; refusing the node is better.
 MIN_BITS = 12
-# Replaces minus infinity in masks (see `masks`). Softmax gives a weight of 0 to anything 20 or more below the maximum.
-MASK = -(2.0**16)
 # Minimum magnitude of a calibrated tensor, so that one that was always 0 still has a grid.
 MIN_MAGNITUDE = 1e-6
 # Operators that sum over axes, so that the sum of zeros and ones is a count.

@@ -120,6 +120,9 @@ def _check(
         reason = "the shape of its weight or bias is unknown"
     elif attributes.get("unidirectional") and opset < MIN_CAUSAL_OPSET:
         reason = f"a causal mask needs opset {MIN_CAUSAL_OPSET}"
+    elif mask and not np.isfinite(filler):
+        reason = f"mask_filter_value {filler:g} makes rows NaN that are masked throughout"
+        fix = f"set it to {MASK_FILTER:g}, or {fix}"
     elif mask and attributes.get("unidirectional") and not (filler >= MIN_CAUSAL_FILTER or filler == FUTURE):
         reason = f"mask_filter_value {filler:g} beside a causal mask is not supported"
         fix = f"set it to {MASK_FILTER:g}, or {fix}"

@@ -21,7 +21,7 @@ from verifier.exact.lowering.equalise import equalise
 from verifier.exact.lowering.float_node import FloatNode, LoweringContext, as_constant
 from verifier.exact.lowering.float_session import message_of
 from verifier.exact.lowering.fusion import UNIVARIATE, fuse
-from verifier.exact.lowering.mask_readers import WholeCopies, check_maxima, with_whole_copies
+from verifier.exact.lowering.mask_readers import WholeCopies, check_masked_rows, with_whole_copies
 from verifier.exact.lowering.masks import find_masks
 from verifier.exact.lowering.operators import LOWERINGS
 from verifier.exact.lowering.operators.elementwise import check_inference
@@ -129,7 +129,7 @@ def lower_graph(
     whole = with_whole_copies(fused.nodes, outputs_of_model, masks, constants)
     # Calibrate the model as it was before fusion: a fused node need not be an operator of the model's opset.
     seen = ranges(model, feeds, masks, on_feed, copies=whole.copies)
-    check_maxima(fused.nodes, outputs_of_model, masks, seen)
+    check_masked_rows(fused.nodes, outputs_of_model, masks, seen)
     builder = Builder(reserved={info.name for info in (*model.graph.input, *model.graph.output)})
     context = LoweringContext(builder, opset, seen, headroom, fused.functions, masks)
     context.tensors.update(constants)

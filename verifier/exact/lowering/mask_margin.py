@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import math
 
-from verifier.exact.lowering.float_node import MASK, FloatNode, as_float
-from verifier.exact.lowering.masks import MASKED
+from verifier.exact.lowering.float_node import FloatNode, as_float
+from verifier.exact.lowering.masks import MASK_FLOOR, MASKED
 from verifier.exact.program.values import Value
 
-# Softmax raises all numbers to this one, so that a row that is masked throughout gets equal weights, as it does in
-# float32, which absorbs the number into the mask.
-MASK_FLOOR = MASK / 2
 # Minimum distance of masked scores from all others. The weights of a softmax are 0 from a distance of 20 on, and those
 # of a log-softmax from 28 on; the rest covers the rounding of masks and scores.
 MASK_MARGIN = 64.0

@@ -16,8 +16,7 @@ import onnx
 
 from verifier.exact.errors import LoweringError
 from verifier.exact.lowering.calibrate import Range
-from verifier.exact.lowering.float_node import MASK
-from verifier.exact.lowering.masks import COMPARING, MASKED, MAXIMA, SMALLEST, SOFTMAXES, Array, Masks
+from verifier.exact.lowering.masks import COMPARING, MASK, MASKED, MAXIMA, SMALLEST, SOFTMAXES, Array, Masks
 
 # Operators that read no more of a tensor than its shape, its dtype or the order of its numbers, or test for NaN.
 _ORDER_AND_SHAPE_READERS = frozenset(("ArgMax", "EyeLike", "IsInf", "IsNaN", "Shape", "Size"))
@@ -84,12 +83,13 @@ def _check_whole(name: str, reader: str, masks: Masks) -> None:
         )
 
 
-def check_maxima(
+def check_masked_rows(
     nodes: Sequence[onnx.NodeProto], outputs: Collection[str], masks: Masks, seen: Mapping[str, Range]
 ) -> None:
-    """Check that no maximum returns a masked number in calibration, except to what a softmax reads.
+    """Check that no softmax or maximum depends on masked numbers in calibration.
 
-    Errors: LoweringError for a tensor of numbers below the masked ones, and for a row that is masked throughout.
+    Errors: LoweringError for a tensor of numbers below the masked ones, and for a row that is masked throughout and of
+    which the model reads the maximum, or a softmax whose weights follow from unlike masks.
     """
     for name, found in seen.items():
         if masks.threshold(name) == SMALLEST and found.lo <= MASK:
@@ -99,7 +99,16 @@ def check_maxima(
                 "scale them down",
             )
     for node in nodes:
-        if node.op_type not in (*MAXIMA, "ReduceLogSumExp") or node.input[0] not in masks.thresholds:
+        source = node.input[0] if node.input else ""
+        floored = node.op_type in ("Softmax", "LogSoftmax") and masks.absorbing(source)
+        if floored and seen.get(source, Range()).uneven_masks:
+            raise LoweringError(
+                f"{node.op_type} node {_label(node)!r}",
+                f"a row of its operand {source!r} is masked throughout in calibration, by numbers of unlike "
+                "size, of which the largest would keep all the weight: mask with one number, with -10000 where two are "
+                "added, or leave such rows out of the calibration",
+            )
+        if node.op_type not in (*MAXIMA, "ReduceLogSumExp") or source not in masks.thresholds:
             continue
         result = node.output[0]
         lowest = seen[result].lo if result in seen else 0.0
@@ -160,7 +169,7 @@ class _Readers:
         """Return whether a masked number of a tensor matters to a node that reads it, beyond being far below others."""
         if node.op_type in COMPARING:
             return not self._compares_above(node, name)
-        # A maximum returns a masked number of a row that is masked throughout: `check_maxima` looks for these. A
+        # A maximum returns a masked number of a row that is masked throughout: `check_masked_rows` looks for these. A
         # log-softmax returns masked numbers that, like its operand's, stand for minus infinity.
         if node.op_type in SOFTMAXES or node.op_type in MAXIMA or self._reads_order_or_shape(node, name):
             return False

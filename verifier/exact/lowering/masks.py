@@ -25,6 +25,11 @@ MASKED = -1e4
 # Numbers up to this count as minus infinity in the operand of a maximum. Only the smallest numbers of float32 and
 # bfloat16, and -inf itself, are below it.
 SMALLEST = -1e38
+# Replaces minus infinity. A softmax gives a weight of 0 to anything 20 or more below the maximum.
+MASK = -(2.0**16)
+# Softmax raises all numbers to this one where masks are so large that float32 absorbs scores into them, so that a row
+# that is masked throughout gets equal weights.
+MASK_FLOOR = MASK / 2
 # Float32 absorbs scores into numbers below this: its steps are 1/4 and more there. A row that is masked throughout by
 # them has equal weights. One that is masked by numbers above keeps the weights of its scores.
 ABSORBING = -(2.0**21)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifier.exact.lowering.builder import Builder
-from verifier.exact.lowering.float_node import MASK, FloatNode, Operand, as_float
+from verifier.exact.lowering.float_node import FloatNode, Operand, as_float
+from verifier.exact.lowering.masks import MASK
 from verifier.exact.lowering.operators.elementwise import FACTOR_BITS
 from verifier.exact.program.values import BOOL, FLOAT, Value
 

@@ -15,8 +15,9 @@ import onnx
 
 from verifier.exact.lowering.attributes import Attributes
 from verifier.exact.lowering.builder import Builder
-from verifier.exact.lowering.float_node import MASK, Array, FloatNode, Operand, as_bool, as_constant, as_float
-from verifier.exact.lowering.mask_margin import MASK_FLOOR, masked_operand
+from verifier.exact.lowering.float_node import Array, FloatNode, Operand, as_bool, as_constant, as_float
+from verifier.exact.lowering.mask_margin import masked_operand
+from verifier.exact.lowering.masks import MASK, MASK_FLOOR
 from verifier.exact.lowering.operators.reductions import softmax_axes
 from verifier.exact.program.values import BOOL, FLOAT, Value
 

@@ -20,7 +20,7 @@ from verifier.exact.lowering.float_node import (
     as_constant,
     as_float,
 )
-from verifier.exact.lowering.mask_margin import MASK_FLOOR
+from verifier.exact.lowering.masks import MASK_FLOOR
 from verifier.exact.lowering.operators.functions import logarithm, square_root, truncated_quotient
 from verifier.exact.program.values import Value
 
