@@ -199,6 +199,13 @@ def network() -> str:
     return name
 
 
+def network_option() -> str:
+    """The option --network with the connected network, for commands that are shown to be typed."""
+    # Not ape's `network_choice`, which contains the node's URL and with it a key that the URL may have.
+    provider = ape.networks.provider
+    return f"--network {provider.network.choice}:{provider.name}"
+
+
 def record() -> dict[str, Any]:
     """The connected network's deployment record. Errors: UsageError, also when the node serves another chain."""
     found = _deployments.load(network())

@@ -1,9 +1,8 @@
 """Fetches the published files of a task or submission from outside, as verifiers will, before money goes in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -27,27 +26,8 @@ class PublishedFile:
     uris: tuple[str, ...]
 
 
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which hosts may be followed besides public ones; `policy` takes their values."""
-    for option in (
-        click.option(
-            "--ipfs-gateway", metavar="URL", help="Gateway for ipfs:// URIs; without one they are not followed."
-        ),
-        click.option(
-            "--allow-host",
-            "allow_hosts",
-            multiple=True,
-            metavar="HOST[:PORT]",
-            help="A host of a local network that may use http or a private address, as the verifiers there allow it in "
-            "store.allow_hosts. Can be repeated.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
 def policy(allow_hosts: Sequence[str], ipfs_gateway: str | None) -> Policy:
-    """The verifiers' rules for untrusted URIs, with these exceptions."""
+    """The verifiers' rules for untrusted URIs, with what the options of `fetching_options` allow."""
     return Policy(allow_hosts=allow_hosts, ipfs_gateway=ipfs_gateway, max_unsized_bytes=MAX_MANIFEST_BYTES)
 
 

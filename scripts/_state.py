@@ -33,14 +33,28 @@ class Snapshot:
         return read_task(self.contracts, self.history, task, self.block)
 
 
+class Reader:
+    """Reads the connected deployment again and again; events that are known are not read twice."""
+
+    def __init__(self) -> None:
+        """Errors: UsageError, Unreachable."""
+        contracts_record = _chain.record()["contracts"]
+        self._client = Client(ape.networks.provider.http_uri)
+        self._contracts = Contracts.connect(self._client, contracts_record["Bounties"]["address"])
+        contracts = [self._contracts.stakes, self._contracts.panel, self._contracts.bounties]
+        self._index = EventIndex(self._client, contracts, contracts_record["Stakes"]["block"])
+        self._newest: Snapshot | None = None
+
+    def read(self) -> Snapshot:
+        """The deployment at its newest block. Errors: Unreachable, Refused."""
+        block = self._client.block()
+        if self._newest is None or self._newest.block.hash != block.hash:
+            self._index.advance(block)
+            seats = self._contracts.active_seats(block.number)
+            self._newest = Snapshot(block, self._contracts, History.of(self._index.events), seats)
+        return self._newest
+
+
 def read() -> Snapshot:
     """Read the connected deployment at its newest block. Errors: UsageError, Unreachable."""
-    contracts_record = _chain.record()["contracts"]
-    client = Client(ape.networks.provider.http_uri)
-    contracts = Contracts.connect(client, contracts_record["Bounties"]["address"])
-    block = client.block()
-    index = EventIndex(
-        client, [contracts.stakes, contracts.panel, contracts.bounties], contracts_record["Stakes"]["block"]
-    )
-    index.advance(block)
-    return Snapshot(block, contracts, History.of(index.events), contracts.active_seats(block.number))
+    return Reader().read()

@@ -1,4 +1,4 @@
-"""The commands of a seat's owner: join, set-operator, exit, withdraw.
+"""The commands of a seat's owner: join, set-operator, exit.
 
 ape run stake join --network ethereum:sepolia --account owner --operator 0x… --endpoint https://…
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from scripts import _chain, _units
-from verifier.protocol.constants import MAX_ENDPOINT_BYTES, NATIVE
+from verifier.protocol.constants import MAX_ENDPOINT_BYTES
 
 STAKE = click.argument("stake", type=_chain.Word())
 
@@ -81,29 +81,4 @@ def exit(alias: str, passphrase_file: Path | None, yes: bool, stake: bytes) -> N
     else:
         owner.confirm(f"close seat 0x{stake.hex()} and credit {_units.coins(seat.balance)} coins to its owner")
         owner.send(stakes.exit, stake)
-        click.echo("the seat is closed; `ape run stake withdraw` pays out the credit")
-
-
-@cli.command(cls=_chain.Command)
-@_chain.account_options
-@click.option(
-    "--asset", type=_chain.Address(), default=NATIVE, help="Address of the token.  [default: the native coin]"
-)
-@click.option("--to", type=_chain.Address(), help="Address that receives the payment.  [default: the account]")
-def withdraw(alias: str, passphrase_file: Path | None, yes: bool, asset: str, to: str | None) -> None:
-    """Pay out everything that is credited to the account: closed stakes, fees, rewards, bonds."""
-    stakes, _, bounties = _chain.deployed()
-    account = _chain.Signer(alias, passphrase_file, yes)
-    receiver = to or account.address
-    unit = "coins" if asset == NATIVE else f"units of {asset}"
-    shown = _units.coins if asset == NATIVE else str
-    owed = [(contract, contract.credit(asset, account.address)) for contract in (stakes, bounties)]
-    total = sum(amount for _, amount in owed)
-    if not total:
-        click.echo("nothing is credited to this account")
-        return
-    account.confirm(f"pay out {shown(total)} {unit} to {receiver}")
-    for contract, amount in owed:
-        if amount:
-            account.send(contract.withdraw, asset, receiver)
-    click.echo(f"paid {shown(total)} {unit} to {receiver}")
+        click.echo("the seat is closed; `ape run withdraw` pays out the credit")

@@ -1,4 +1,4 @@
-"""The commands of a solver: commit, reveal, decline.
+"""The commands of a solver: commit, score, reveal, decline.
 
 ape run submission commit --network ethereum:sepolia --account NAME --task 0x… --sealed sealed.json --uri https://… …
 """
@@ -11,10 +11,11 @@ from typing import Any
 import ape
 import click
 
-from scripts import _chain, _published, _records, _sealed, _state, _units
+from scripts import _chain, _published, _records, _scoring, _sealed, _state, _units, _wait
 from verifier.artifacts import digests, sealing, tensors
 from verifier.artifacts.errors import FetchError, Misfit
 from verifier.artifacts.policy import Policy
+from verifier.cli.fetching import fetching_options
 from verifier.protocol import commitments
 from verifier.protocol.constants import MAX_URI_CHARACTERS, Phase
 from verifier.protocol.history import Submission
@@ -27,7 +28,10 @@ RECORD = click.option("--record", type=_chain.FILE, required=True, help="The rec
 
 @click.group()
 def cli() -> None:
-    """Submit to a task: commit to a sealed file, and reveal or decline it after the holdout is revealed."""
+    """Submit to a task: commit to a sealed file, score it, and reveal or decline it after the holdout is revealed."""
+
+
+cli.add_command(_scoring.score)
 
 
 @cli.command(cls=_chain.Command)
@@ -37,7 +41,7 @@ def cli() -> None:
     "--sealed", "sealed_file", type=_chain.FILE, required=True, help="JSON that `touchstone seal` printed for it."
 )
 @click.option("--uri", required=True, help="Where verifiers can fetch the sealed file, from now until the task ends.")
-@_published.options
+@fetching_options
 @click.option(
     "--out",
     type=_chain.NEW_FILE,
@@ -147,13 +151,15 @@ def _look(state: TaskState, sealed: _sealed.SealedRecord, uri: str, rules: Polic
 @cli.command(cls=_chain.Command)
 @_chain.account_options
 @RECORD
-def reveal(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -> None:
+@_wait.WAIT
+def reveal(alias: str, passphrase_file: Path | None, yes: bool, record: Path, wait: bool) -> None:
     """Publish the submission's key, after the holdout is revealed. From then on anyone can read the submission.
 
-    Score it on the opened holdout first: a submission that does not pass can be declined and stays private.
+    Score it on the holdout first (`ape run submission score`): a submission that does not pass can be declined and
+    stays private.
     """
     fields = _records.read(record, "submission")
-    snapshot, state, item = _due(fields)
+    snapshot, state, item = _due(fields, wait)
     if item is None:
         return
     bounties = _chain.deployed().bounties
@@ -175,10 +181,11 @@ def reveal(alias: str, passphrase_file: Path | None, yes: bool, record: Path) ->
 @cli.command(cls=_chain.Command)
 @_chain.account_options
 @RECORD
-def decline(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -> None:
+@_wait.WAIT
+def decline(alias: str, passphrase_file: Path | None, yes: bool, record: Path, wait: bool) -> None:
     """Withdraw the submission instead of revealing it: it stays private, and the bond is returned."""
     fields = _records.read(record, "submission")
-    snapshot, state, item = _due(fields)
+    snapshot, state, item = _due(fields, wait)
     if item is None:
         return
     signer = _chain.Signer(alias, passphrase_file, yes)
@@ -187,13 +194,14 @@ def decline(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -
     click.echo(f"declined submission {item.index}; the bond is returned when the task ends")
 
 
-def _due(fields: dict[str, Any]) -> tuple[_state.Snapshot, TaskState, Submission | None]:
+def _due(fields: dict[str, Any], wait: bool) -> tuple[_state.Snapshot, TaskState, Submission | None]:
     """The recorded submission, if it can be revealed or declined now; None if that is done.
 
     The simulation of a reveal sends the key to the node, so everything else is checked first. Errors: ClickException.
     """
-    snapshot = _state.read()
-    state = snapshot.task(bytes.fromhex(fields["task"][2:]))
+    task = digests.from_hex(fields["task"])
+    snapshot = _wait.for_phase(task, Phase.REVEALING, wait, "submissions can be revealed")
+    state = snapshot.task(task)
     commitment = bytes.fromhex(fields["commitment"][2:])
     item = next((entry for entry in state.history.submissions if entry.commitment == commitment), None)
     if item is None:

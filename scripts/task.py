@@ -1,4 +1,4 @@
-"""The commands of a sponsor: create, top-up, reveal-holdout, cancel.
+"""The commands about a task: create, top-up, reveal-holdout, cancel for its sponsor, get for solvers.
 
 ape run task create --network ethereum:sepolia --account NAME --manifest task/manifest.json --manifest-uri https://… …
 """
@@ -11,9 +11,10 @@ from typing import Any
 import ape
 import click
 
-from scripts import _chain, _other_tasks, _published, _records, _sealed, _state, _terms, _units
+from scripts import _chain, _download, _other_tasks, _published, _records, _sealed, _state, _terms, _units, _wait
 from verifier.artifacts import digests, sealing
 from verifier.artifacts.policy import Policy
+from verifier.cli.fetching import fetching_options
 from verifier.protocol import commitments
 from verifier.protocol.constants import MAX_URI_CHARACTERS, NATIVE, Ground, Phase
 from verifier.tasks import Manifest, find_kind, load_manifest, read_settings
@@ -21,7 +22,10 @@ from verifier.tasks import Manifest, find_kind, load_manifest, read_settings
 
 @click.group()
 def cli() -> None:
-    """Sponsor a task: escrow a reward for a submission that reaches a score."""
+    """Sponsor a task: escrow a reward for a submission that reaches a score. Solvers `get` its files."""
+
+
+cli.add_command(_download.get)
 
 
 @cli.command(cls=_chain.Command)
@@ -35,7 +39,7 @@ def cli() -> None:
     help="JSON that `touchstone seal` printed for the holdout; leave it out if the practice set is evaluated.",
 )
 @_terms.options
-@_published.options
+@fetching_options
 @click.option(
     "--out",
     type=_chain.NEW_FILE,
@@ -172,7 +176,8 @@ def top_up(
 @cli.command("reveal-holdout", cls=_chain.Command)
 @_chain.account_options
 @click.option("--record", type=_chain.FILE, required=True, help="The record that `create` wrote.")
-def reveal_holdout(alias: str, passphrase_file: Path | None, yes: bool, record: Path) -> None:
+@_wait.WAIT
+def reveal_holdout(alias: str, passphrase_file: Path | None, yes: bool, record: Path, wait: bool) -> None:
     """Publish the key of the sealed holdout, after the committee has attested. If you do not, you lose the bond.
 
     From then on anyone can read the holdout, and solvers decide whether to reveal their submissions.
@@ -181,8 +186,8 @@ def reveal_holdout(alias: str, passphrase_file: Path | None, yes: bool, record: 
     if fields["holdout"] is None:
         raise click.UsageError("this task has no sealed holdout: its practice set is evaluated")
     bounties = _chain.deployed().bounties
-    task = bytes.fromhex(fields["task"][2:])
-    snapshot = _state.read()
+    task = digests.from_hex(fields["task"])
+    snapshot = _wait.for_phase(task, Phase.HOLDOUT, wait, "the holdout can be revealed")
     state = snapshot.task(task)
     if state.view.holdout_revealed_at:
         click.echo("the holdout is already revealed")
@@ -225,7 +230,7 @@ def cancel(alias: str, passphrase_file: Path | None, yes: bool, task: bytes) -> 
     signer.confirm(f"cancel task 0x{task.hex()}")
     receipt = signer.send(bounties.cancel, task)
     ground = next(iter(receipt.decode_logs(bounties.Cancelled))).ground
-    click.echo(f"cancelled: {Ground(ground).text}; `ape run stake withdraw` pays out what was returned")
+    click.echo(f"cancelled: {Ground(ground).text}; `ape run withdraw` pays out what was returned")
 
 
 def _look(

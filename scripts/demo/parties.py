@@ -172,4 +172,4 @@ def status(shell: Shell) -> None:
 
 def withdraw(shell: Shell, aliases: list[str]) -> None:
     """Withdraw everything that these wallets are owed."""
-    shell.together(*(script(alias, "stake", "withdraw") for alias in aliases))
+    shell.together(*(script(alias, "withdraw") for alias in aliases))

@@ -22,19 +22,19 @@ def test_steps_in_time__of_a_seat__name_its_position_and_operator() -> None:
     state.history.attested.add(MEMBERS[1].stake)
     late = "the seat earns no attestation fee"
     assert steps_in_time(state, 499, HEAD) == [
-        ("seat 0, operator 0x0b0b…0b0b", "attest which files are there", 500, late),
-        ("seat 2, operator 0x0b0b…0b0b", "attest which files are there", 500, late),
+        (f"seat 0, operator {MEMBERS[0].operator}", "attest which files are there", 500, late),
+        (f"seat 2, operator {MEMBERS[2].operator}", "attest which files are there", 500, late),
     ]
 
 
 def test_steps_in_time__of_sponsor_and_solvers__name_them() -> None:
     holdout = task(task_view(Phase.HOLDOUT), panel_view(closed_at=500, admitted=0b111))
     ((who, what, until, late),) = steps_in_time(holdout, 539, HEAD)
-    assert (who, what, until) == ("sponsor 0x5a5a…5a5a", "reveal the holdout", 540)
+    assert (who, what, until) == (f"sponsor 0x{'5a' * 20}", "reveal the holdout", 540)
     assert late == "the task is cancelled and the sponsor's bond is lost"
     revealing = task(task_view(Phase.REVEALING, holdout_revealed_at=600), panel_view(closed_at=500, admitted=0b011))
     assert steps_in_time(revealing, 629, HEAD) == [
-        ("solver 0x0101…0101", "reveal or decline submission 0", 630, "the solver's bond is lost")
+        (f"solver 0x{'01' * 20}", "reveal or decline submission 0", 630, "the solver's bond is lost")
     ]
     committing = two_submissions(task_view(Phase.COMMITTING), panel_view())
     assert steps_in_time(committing, 99, HEAD) == [("solvers", "commit a submission", 100, "")]

@@ -140,7 +140,15 @@ class Committee:
         self.send(panel.close_attestation(task))
 
     def judge(self, task: bytes, scores: list[int]) -> None:
-        """Commit and reveal one verdict from every seat, wait until it is final, settle, close the votes and claim."""
+        """Settle as `settle` does, close the votes and claim."""
+        self.settle(task, scores)
+        for position in range(3):
+            self.send(self.contracts.panel.functions.close_vote(task, 1, position))
+        for index in range(len(scores)):
+            self.send(self.contracts.bounties.functions.claim_submission(task, index, scores))
+
+    def settle(self, task: bytes, scores: list[int]) -> None:
+        """Commit and reveal one verdict from every seat, wait until it is final, and settle."""
         panel, bounties = self.contracts.panel.functions, self.contracts.bounties.functions
         self.node.advance_to(panel.round(task, 1).call().opens)
         inputs = bounties.inputs(task).call()
@@ -154,10 +162,6 @@ class Committee:
             self.send(panel.reveal_verdict(task, 1, position, verdict, SEALED))
         self.node.advance_to(panel.round(task, 1).call().reveal_closes + panel.CHALLENGE_WINDOW().call())
         self.send(bounties.settle(task, Outcome.SCORED, scores, SEALED))
-        for position in range(3):
-            self.send(panel.close_vote(task, 1, position))
-        for index in range(len(scores)):
-            self.send(bounties.claim_submission(task, index, scores))
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +285,7 @@ def test_sending__without_terminal_or_passphrase__says_how_to_give_it(
 
 def test_account__does_not_exist__is_named(deployed: str, wallets: Wallets) -> None:
     assert "there is no Ape account 'nobody': `ape accounts list` shows the accounts" in wallets.refused(
-        "stake", "withdraw", account="nobody"
+        "withdraw", account="nobody"
     )
 
 
@@ -371,10 +375,10 @@ def test_bounty__from_create_to_withdraw__goes_through_the_scripts(
     assert f"{files.program.score(good, files.seed)} passed" in shown
     assert "nothing is left to do" in shown
     before = node.w3.eth.get_balance(people["sponsor"].address)
-    out = wallets.ok("stake", "withdraw", f"--to={people['sponsor'].address}", account="solver")
+    out = wallets.ok("withdraw", f"--to={people['sponsor'].address}", account="solver")
     assert "paid 1.52 coins" in out  # the reward and two bonds
     assert node.w3.eth.get_balance(people["sponsor"].address) == before + 152 * ETHER // 100
-    assert "nothing is credited to this account" in wallets.ok("stake", "withdraw", account="solver")
+    assert "nothing is credited to this account" in wallets.ok("withdraw", account="solver")
 
 
 def test_create__terms_out_of_range__names_them_and_sends_nothing(

@@ -24,6 +24,7 @@ from verifier.tasks.errors import NotEnoughMemory, TaskError
 from verifier.tasks.judge import EvaluationLimits, SubmissionScore, evaluate, judge, score
 from verifier.tasks.kinds.classify.pack import pack
 from verifier.tasks.models.classifier import load_classifier
+from verifier.tasks.scale import on_the_other_set, threshold_on_practice
 
 LIMITS = EvaluationLimits(threads=1, memory_bytes=1 << 32)
 
@@ -227,3 +228,75 @@ def test_schema__of_the_sets__equals_that_of_the_programs_inputs(task: BuiltTask
         TensorSpec("attention_mask", "int8", (BATCH, 12), 0),
         TensorSpec("label", "int16", (BATCH,), 0),
     )
+
+
+def test_score__practice_set__says_what_share_of_the_holdout_it_is(task: BuiltTask, submission: Path) -> None:
+    arguments = ["score", "--task", str(task.folder / "manifest.json"), "--submission", str(submission)]
+    result = CliRunner(mix_stderr=False).invoke(cli, arguments)
+    found = json.loads(result.stdout)["score"]
+    share = f"{found * HOLDOUT / PRACTICE:.1f}".removesuffix(".0")
+    assert (
+        f"{found} of {PRACTICE} on practice is the same share as {share} of {HOLDOUT} on the holdout, to which the "
+        "threshold applies"
+    ) in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("score", "sealed", "said"),
+    [
+        (
+            93,
+            False,
+            "93 of 128 on practice is the same share as 186 of 256 on the holdout, to which the threshold applies",
+        ),
+        (85, True, "85 of 256 on the holdout is the same share as 42.5 of 128 on practice"),
+    ],
+)
+def test_scale__sets_of_two_sizes__compares_by_share(task: BuiltTask, score: int, sealed: bool, said: str) -> None:
+    manifest = task.manifest
+    assert manifest.holdout is not None
+    sized = manifest.model_copy(
+        update={
+            "practice": manifest.practice.model_copy(update={"count": 128}),
+            "holdout": manifest.holdout.model_copy(update={"count": 256}),
+        }
+    )
+    assert on_the_other_set(sized, score, sealed=sealed) == said
+    assert threshold_on_practice(sized, 170) == "170 of 256 on the holdout, the same share as 85 of 128 on practice"
+
+
+def test_score__sealed_holdout_given_as_the_opened_one__says_how_to_open_it(task: BuiltTask, submission: Path) -> None:
+    sealed = task.folder / "holdout.sealed"
+    arguments = {"--task": task.folder / "manifest.json", "--submission": submission, "--holdout": sealed}
+    result = CliRunner().invoke(cli, ["score", *(str(item) for pair in arguments.items() for item in pair)])
+    assert str(result.exception) == (
+        f"{sealed} is the sealed holdout: `ape run submission score` opens it with the key that the sponsor reveals on "
+        "chain, or open it with `touchstone unseal` and give the result"
+    )
+
+
+def test_score__holdout_unsealed_with_a_wrong_key__is_recognised(
+    task: BuiltTask, submission: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "holdout.tensors"
+    sealing.apply_to_file(bytes(32), task.folder / "holdout.sealed", wrong)
+    arguments = {"--task": task.folder / "manifest.json", "--submission": submission, "--holdout": wrong}
+    result = CliRunner().invoke(cli, ["score", *(str(item) for pair in arguments.items() for item in pair)])
+    assert isinstance(result.exception, TaskError)
+    assert "it looks like a file that was unsealed with a wrong key" in str(result.exception)
+
+
+def test_score__sealed_holdout_with_its_opening__is_the_score_on_the_opened_file(
+    task: BuiltTask, submission: Path
+) -> None:
+    described = json.loads((task.folder / "holdout.json").read_text())
+    key = sealing.read_key(task.folder / "holdout.key")
+    opening = (digests.from_hex(described["sealed"]), digests.from_hex(described["plain"]), key)
+    files = (task.manifest, submission, task.folder / "program.onnx")
+    sealed = SealedFile(task.folder / "holdout.sealed", *opening)
+    found = score(*files, sealed, sealed=True, limits=LIMITS, on_batch=lambda done, total: None)
+    opened = task.folder / "holdout.tensors"
+    assert found == score(*files, opened, sealed=True, limits=LIMITS, on_batch=lambda done, total: None)
+    other = SealedFile(sealed.path, sealed.sealed, sealed.plain, bytes(32))
+    with pytest.raises(TaskError, match="the unsealed bytes do not have the revealed digest"):
+        score(*files, other, sealed=True, limits=LIMITS, on_batch=lambda done, total: None)

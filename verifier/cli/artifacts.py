@@ -62,7 +62,11 @@ def unseal_command(file: Path, out: Path, key: str, plain: str | None) -> None:
     secret = _key_option(key)
     found = sealing.unsealed_digest(secret, file)
     if expected is not None and found != expected:
-        raise Misfit(f"the plain bytes have digest {digests.to_hex(found)}, not {digests.to_hex(expected)}")
+        raise Misfit(
+            f"the key does not open {file}, and nothing is written: the plain bytes would have the digest "
+            f"{digests.to_hex(found)}, not {digests.to_hex(expected)}. Check that key, file and --plain belong "
+            f"together; {file} has the sealed digest {digests.to_hex(digests.digest_file(file))}"
+        )
     sealing.apply_to_file(secret, file, out)
     _print_json(
         plain=digests.to_hex(found),

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def fetching_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --allow-host and --ipfs-gateway, whose values `policy` takes."""
     for option in (
-        click.option("--ipfs-gateway", help="URL of the IPFS gateway for ipfs:// URIs."),
+        click.option("--ipfs-gateway", metavar="URL", help="Gateway for ipfs:// URIs; without one they are refused."),
         click.option(
             "--allow-host",
             "allow_hosts",
             multiple=True,
             metavar="HOST[:PORT]",
-            help="A host that may be local or private and may use http. Can be given several times.",
+            help="A host of a local network, which may have a private address and use http. Can be repeated.",
         ),
     ):
         command = option(command)

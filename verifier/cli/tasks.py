@@ -15,7 +15,7 @@ from verifier.cli.progress import progress_bar, warn
 from verifier.cli.solver import get_command, installed_kind, show_command
 
 if TYPE_CHECKING:
-    from verifier.tasks import Kind
+    from verifier.tasks import Kind, Manifest
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW = click.Path(path_type=Path)
@@ -147,13 +147,17 @@ def score_command(
     """Print the exact score of a submission, as a verifier finds it.
 
     Prints JSON: `score`, `count` (examples of the set), `unit` and, where the task's kind is installed, `reads`: the
-    score in words.
+    score in words. On stderr it says how the score compares with one on the other set. `ape run submission score` takes
+    the holdout's key from the chain and compares with the threshold.
     """
     from verifier.tasks import EvaluationLimits, load_manifest, score
+    from verifier.tasks.scale import on_the_other_set
 
     if practice and holdout:
         raise click.UsageError("--practice or --holdout, not both")
     manifest = load_manifest(manifest_file)
+    if holdout is not None:
+        _check_opened(manifest, holdout)
     with progress_bar() as show:
         found = score(
             manifest,
@@ -172,3 +176,29 @@ def score_command(
     if kind is not None:
         summary["reads"] = kind.describe(found.score, found.count, manifest)
     click.echo(json.dumps(summary, indent=2))
+    click.echo(on_the_other_set(manifest, found.score, sealed=holdout is not None), err=True)
+
+
+def _check_opened(manifest: Manifest, holdout: Path) -> None:
+    """Check that a file given as the opened holdout is neither the sealed one nor unsealed with a wrong key.
+
+    Errors: TaskError, which says what to do.
+    """
+    from verifier.artifacts import digests, tensors
+    from verifier.tasks.errors import TaskError
+
+    part = manifest.holdout
+    if part is None or holdout.stat().st_size != part.size:
+        return
+    if digests.to_hex(digests.digest_file(holdout)) == part.sealed_digest:
+        raise TaskError(
+            f"{holdout} is the sealed holdout: `ape run submission score` opens it with the key that the sponsor "
+            "reveals on chain, or open it with `touchstone unseal` and give the result"
+        )
+    header = tensors.header(manifest.set_schema(part.count))
+    with holdout.open("rb") as file:
+        if file.read(len(header)) != header:
+            raise TaskError(
+                f"{holdout} is not the opened holdout: it looks like a file that was unsealed with a wrong key. Unseal "
+                "it with --plain and the plain digest of the chain, which finds a wrong key"
+            )

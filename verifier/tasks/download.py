@@ -19,7 +19,7 @@ from pathlib import Path
 
 from verifier.artifacts import digests
 from verifier.artifacts.errors import ArtifactError, StoreError
-from verifier.artifacts.fetch import Policy, fetch, fetch_unpinned
+from verifier.artifacts.fetch import Policy, artifact_uri, fetch, fetch_unpinned
 from verifier.artifacts.policy import printable
 from verifier.artifacts.store import Store
 from verifier.tasks.errors import ManifestError, TaskError
@@ -52,9 +52,9 @@ class TaskFile:
     size: int  # bytes
     uris: tuple[str, ...]
 
-    def with_copies(self, mirrors: Iterable[str]) -> TaskFile:
-        """Return the file with further URIs, which are tried after the manifest's."""
-        return replace(self, uris=(*self.uris, *mirrors))
+    def with_mirrors(self, mirrors: Iterable[str]) -> TaskFile:
+        """Return the file with its URIs at these servers of artifacts, which are tried after the manifest's."""
+        return replace(self, uris=(*self.uris, *(artifact_uri(mirror, self.digest) for mirror in mirrors)))
 
 
 def public_files(manifest: Manifest) -> list[TaskFile]:
@@ -90,11 +90,12 @@ class TaskFolder:
         self.folder = folder
         self._policy = replace(policy, max_unsized_bytes=MAX_MANIFEST_BYTES)
 
-    def manifest(self, uri: str, digest: bytes | None) -> Manifest:
+    def manifest(self, uri: str, digest: bytes | None, mirrors: Iterable[str] = ()) -> Manifest:
         """Return the manifest, which is fetched unless the folder has the one of that digest.
 
-        With None, whatever the URI's host returns is taken. Errors: FetchError, StoreError, ManifestError; TaskError
-        when the folder holds another manifest.
+        Without a digest, whatever the URI's host returns is taken. `mirrors` are URLs of servers of artifacts, which
+        are tried after the URI. Errors: FetchError, StoreError, ManifestError; TaskError when the folder holds another
+        manifest.
         """
         here = self.folder / MANIFEST
         if digest is not None and self._has(here, digest):
@@ -103,11 +104,11 @@ class TaskFolder:
             if digest is None:
                 digest = fetch_unpinned(uri, self._policy, store)
             else:
-                fetch([uri], digest, None, self._policy, store)
+                copies = [artifact_uri(mirror, digest) for mirror in mirrors]
+                fetch([uri, *copies], digest, None, self._policy, store)
             try:
                 manifest = Manifest.from_bytes(store.get(digest), digest)
             except ManifestError as error:
-                store.remove(digest)
                 raise ManifestError(f"{printable(uri)} is not a task's manifest: {error}") from error
             if not self._has(here, digest):
                 _move(store.path(digest), here)

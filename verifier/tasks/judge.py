@@ -126,7 +126,7 @@ def score(
     manifest: Manifest,
     submission: Path,
     program: Path,
-    examples: Path,
+    examples: Path | SealedFile,
     *,
     sealed: bool,
     limits: EvaluationLimits,
@@ -135,8 +135,9 @@ def score(
     """Score one packed submission as a verifier does, on the practice set or, `sealed`, on the opened holdout.
 
     `submission` is a tensor file of the manifest's `submission_schema`, `examples` one of its `set_schema`, `program`
-    an exact ONNX file; program and practice set must have the digests of the manifest. The score is in the unit of the
-    manifest's metric. `on_batch` gets (batches done, batches in all).
+    an exact ONNX file; program and practice set must have the digests of the manifest. The holdout can be the opened
+    file, or the sealed file with what the sponsor revealed. The score is in the unit of the manifest's metric.
+    `on_batch` gets (batches done, batches in all).
 
     Errors: TaskError when a file cannot be read or is not what the manifest says; InvalidProgram, a TaskError too;
     NotEnoughMemory.
@@ -146,8 +147,9 @@ def score(
         raise TaskError("the task has no holdout: its practice set is the evaluation set")
     with _file_of_user(program, "the program of"):
         opened = open_program(StoredFile(program, digests.from_hex(manifest.program.digest)), manifest)
-    with _file_of_user(examples, "a set of"):
-        file = examples if sealed else StoredFile(examples, digests.from_hex(manifest.practice.digest))
+    named = examples.path if isinstance(examples, SealedFile) else examples
+    with _file_of_user(named, "a set of"):
+        file = examples if sealed else StoredFile(named, digests.from_hex(manifest.practice.digest))
         rows = read_tensors(file, manifest.set_schema(part.count))
     evaluator = Evaluator(opened, rows, manifest, limits)
     with _file_of_user(submission, "a submission to"):
