@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from scripts.bench import accuracy, measure, models
+from scripts.bench import accuracy, depthwise, measure, models
 from verifier.cli.progress import progress_bar
 
 
@@ -22,6 +22,8 @@ from verifier.cli.progress import progress_bar
 )
 def main(threads: int, accurate: bool) -> None:
     """Print for each model the ratio of times, the time by kind of operator, peak memory and load time.
+
+    Then print the ratio of times for depthwise convolutions, as they run here and as products of gathered windows.
 
     With --accuracy, print cosines or next tokens and likelihoods, and file sizes, against float32; exit status 1 where
     one of them exceeds its limit.
@@ -39,6 +41,8 @@ def main(threads: int, accurate: bool) -> None:
             passed &= report_accuracy(files, threads)
         else:
             report(files, threads)
+    if not accurate:
+        report_depthwise(depthwise.layers(), threads)
     if not passed:
         raise click.ClickException("a figure exceeds its limit")
 
@@ -74,6 +78,17 @@ def report(files: models.ModelFiles, threads: int) -> None:
     _pair("peak memory", [cost[kind]["peak_bytes"] for kind in ("exact", "float")], _mib)
     _pair("load time", [cost[kind]["load_seconds"] for kind in ("exact", "float")], lambda value: f"{value:.2f} s")
     _pair("file", [file.stat().st_size for file in (files.exact_file, files.float_file)], _mib)
+
+
+def report_depthwise(layers: list[depthwise.FloatLayer], threads: int) -> None:
+    """Print a row of median times and ratios for each depthwise layer or block."""
+    click.echo(f"depthwise convolutions, {threads} threads, load average {os.getloadavg()[0]:.1f}")
+    click.echo(f"  {'':34} {'exact':>10} {'fp32':>10} {'ratio':>6}   as products")
+    for layer in layers:
+        times = depthwise.timed(layer, threads)
+        exact, floating = (f"{1000 * np.median(seconds):.2f} ms" for seconds in (times.exact, times.floating))
+        ratios = [np.median(seconds / times.floating) for seconds in (times.exact, times.products)]
+        click.echo(f"  {layer.name:34} {exact:>10} {floating:>10} {ratios[0]:>6.1f} {ratios[1]:>13.1f}")
 
 
 def _ratio(ratios: np.ndarray[Any, Any]) -> str:

@@ -21,14 +21,18 @@ from verifier.artifacts.digests import to_hex
 from verifier.artifacts.evidence import outputs_digest
 from verifier.exact import Engine, Program, load_program
 from verifier.exact.runtime.byte_products import exact_here
+from verifier.exact.runtime.convolution_kernels import block_here
 from verifier.exact.runtime.emission import emit, never
 from verifier.exact.runtime.session import session_options
 
 PRODUCTS = frozenset(
-    ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "DynamicQuantizeMatMul", "Attention")
+    ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "DynamicQuantizeMatMul", "Attention", "Conv")
 )
 MOVEMENTS = frozenset(
-    ("Reshape", "Transpose", "Slice", "Split", "Concat", "Expand", "Squeeze", "Unsqueeze", "Gather", "GatherElements")
+    (
+        *("Reshape", "Transpose", "Slice", "Split", "Concat", "Expand", "Squeeze", "Unsqueeze"),
+        *("Gather", "GatherElements", "ReorderInput", "ReorderOutput"),
+    )
 )
 # Rounds that are run but not counted, rounds that are counted, and profiled runs.
 WARM_UP = 2
@@ -59,37 +63,37 @@ def paired(files: ModelFiles, threads: int) -> PairedTimes:
     """Load the engines in this process and run them in turn, so that other load on the machine affects all alike."""
     program = load_program(files.exact_file.read_bytes())
     engine, without_bytes = Engine(program, threads), Engine(program, threads, never)
-    session = ort.InferenceSession(files.float_file, _default(threads), providers=CPU)
+    session = ort.InferenceSession(files.float_file, default_options(threads), providers=CPU)
     exact_feeds, float_feeds = _feeds(files.exact_feeds), _feeds(files.float_feeds)
     outputs = engine.run(exact_feeds)
     (floats,) = session.run(None, float_feeds)
     if outputs_digest(without_bytes.run(exact_feeds).values()) != outputs_digest(outputs.values()):
         raise SystemExit("products in bytes and in float64 differ on this machine: do not sign verdicts with it")
-    times: tuple[list[float], list[float], list[float]] = ([], [], [])
-    for number in range(WARM_UP + ROUNDS):
-        for collected, run in zip(
-            times,
-            (
-                lambda: engine.run(exact_feeds),
-                lambda: without_bytes.run(exact_feeds),
-                lambda: session.run(None, float_feeds),
-            ),
-            strict=True,
-        ):
-            seconds = _timed(run)
-            if number >= WARM_UP:
-                collected.append(seconds)
+    times = in_turn(
+        lambda: engine.run(exact_feeds),
+        lambda: without_bytes.run(exact_feeds),
+        lambda: session.run(None, float_feeds),
+    )
     ((output, result),) = zip(program.outputs, outputs.values(), strict=True)
     reals = np.ldexp(result.astype(np.float64), output.grid)
     cosines = (reals * floats).sum(-1) / np.linalg.norm(reals, axis=-1) / np.linalg.norm(floats, axis=-1)
     return PairedTimes(
-        np.array(times[0]),
-        np.array(times[1]),
-        np.array(times[2]),
+        *times,
         float(cosines.min()),
         float((reals.argmax(-1) == floats.argmax(-1)).mean()),
         to_hex(outputs_digest(outputs.values())),
     )
+
+
+def in_turn(*runs: Callable[[], Any]) -> list[np.ndarray[Any, Any]]:
+    """Run functions one after another, round by round; returns the seconds of each in the rounds that count."""
+    times: list[list[float]] = [[] for _ in runs]
+    for number in range(WARM_UP + ROUNDS):
+        for collected, run in zip(times, runs, strict=True):
+            seconds = _timed(run)
+            if number >= WARM_UP:
+                collected.append(seconds)
+    return [np.array(collected) for collected in times]
 
 
 def shares(files: ModelFiles, threads: int) -> dict[str, dict[str, float]]:
@@ -97,7 +101,7 @@ def shares(files: ModelFiles, threads: int) -> dict[str, dict[str, float]]:
     program = load_program(files.exact_file.read_bytes())
     return {
         "exact": _profile_exact(program, _feeds(files.exact_feeds), threads),
-        "float": _profile(files.float_file, _default(threads), _feeds(files.float_feeds)),
+        "float": _profile(files.float_file, default_options(threads), _feeds(files.float_feeds)),
     }
 
 
@@ -120,7 +124,8 @@ def _timed(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _default(threads: int) -> Any:
+def default_options(threads: int) -> Any:
+    """Make onnxruntime's default options with that number of threads."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     return options
@@ -132,7 +137,7 @@ def _feeds(path: Path) -> dict[str, Any]:
 
 
 def _profile_exact(program: Program, feeds: dict[str, Any], threads: int) -> dict[str, float]:
-    model, constants = emit(program, partial(exact_here, threads=threads))
+    model, constants = emit(program, partial(exact_here, threads=threads), partial(block_here, threads=threads))
     numbered = {f"in{number}": feeds[item.name] for number, item in enumerate(program.inputs)}
     return _profile(model.SerializeToString(), session_options(threads), numbered | constants)
 

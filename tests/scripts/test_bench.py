@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from scripts.bench import __main__ as bench
-from scripts.bench import accuracy, measure, models
+from scripts.bench import accuracy, depthwise, measure, models
 from tests.machines.models import ROWS, TOKENS, VOCABULARY, Model, decoder
 from verifier.artifacts.digests import to_hex
 from verifier.artifacts.evidence import outputs_digest
@@ -45,6 +45,28 @@ def files(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mode
 
 def hidden(what: str, done: int, total: int) -> None:
     """Progress display that shows nothing."""
+
+
+def test_report_depthwise__a_layer_and_both_blocks__prints_times_and_ratios(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(measure, "REST", 0)
+    layers = [
+        depthwise.FloatLayer("layer", torch.nn.Conv2d(8, 8, 3, groups=8), (1, 8, 6, 6)),
+        depthwise.FloatLayer("residual", depthwise.InvertedResidual(2), (1, 2, 6, 6)),
+        depthwise.FloatLayer("convnext", depthwise.ConvNeXt(8), (1, 8, 6, 6)),
+    ]
+    bench.report_depthwise(layers, threads=1)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if " ms" in line]
+    assert [row[0] for row in rows] == ["layer", "residual", "convnext"]
+    assert all(float(number) > 0 for row in rows for number in row[1:] if number != "ms")
+    assert all(len(row) == 7 for row in rows)
+
+
+def test_layers__of_the_table__have_one_depthwise_convolution() -> None:
+    for layer in depthwise.layers():
+        (module,) = (item for item in layer.module.modules() if getattr(item, "groups", 1) > 1)
+        assert module.groups == module.in_channels == module.out_channels
 
 
 def test_report__a_decoder__prints_the_references_digest_and_a_figure_for_both(
