@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from verifier.artifacts.tensors import TensorSpec
-from verifier.tasks.errors import BuildError
+from verifier.tasks.models.targets import select_layers
 
 # A submission's tensors are int16. The entries of A and B, balanced by `pack`, stay well below 1 in a trained adapter,
 # so their grid spans [-1, 1); a head's entries are larger and few, so their grid spans [-8, 8).
@@ -19,22 +19,26 @@ HEAD_GRID = -12
 
 
 def with_adapter(
-    model: nn.Module, targets: Sequence[str], rank: int, alpha: int, dropout: float = 0.0, head: str = "classifier"
+    model: nn.Module,
+    targets: Sequence[str],
+    rank: int,
+    alpha: int,
+    *,
+    dropout: float = 0.0,
+    part: str = "encoder",
+    head: str | None = "classifier",
 ) -> PeftModel:
-    """Return the model with LoRA on every linear layer of its encoder named in `targets`; the head is trained whole.
+    """Return the model with LoRA on the linear layers of its submodule `part` that `targets` select.
 
-    `model` has the submodules `encoder` and `head`. Errors: BuildError when there is no target, or when a target names
-    no linear layer of the encoder.
+    The submodule `head`, if there is one, is trained whole. Errors: BuildError when a target selects no layer.
     """
-    encoder = model.get_submodule("encoder")
-    names = {name.rpartition(".")[2] for name, module in encoder.named_modules() if isinstance(module, nn.Linear)}
-    if not targets:
-        raise BuildError(f"name at least one linear layer to adapt; the encoder has {', '.join(sorted(names))}")
-    for target in targets:
-        if target not in names:
-            raise BuildError(f"the encoder has no linear layer called {target!r}; it has {', '.join(sorted(names))}")
+    layers = select_layers(model.get_submodule(part), targets)
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), modules_to_save=[head]
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=[f"{part}.{path}" for path in layers],
+        modules_to_save=None if head is None else [head],
     )
     adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)
@@ -53,10 +57,11 @@ def trained_tensors(model: PeftModel) -> dict[str, TensorSpec]:
 
 
 def submission_name(parameter: str) -> str:
-    """Return the name that a submission gives a parameter: the layer's path in the encoder, and the tensor of it."""
+    """Return the name that a submission gives a parameter: its layer's path in the adapted part, and the tensor."""
     return (
         parameter.removeprefix("base_model.model.")
         .removeprefix("encoder.")
+        .removeprefix("decoder.")
         .replace(".modules_to_save.default", "")
         .replace(".lora_A.default.weight", ".lora_A")
         .replace(".lora_B.default.weight", ".lora_B")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from verifier.artifacts import digests
@@ -29,11 +30,26 @@ def load_encoder(folder: Path, attention: str | None = "eager") -> PreTrainedMod
     Errors: BuildError when a file is missing, incomplete or not what its name says, when the configuration contradicts
     the weights, or when the model is not an encoder that transformers can load without code of the folder.
     """
+    encoder = _load(AutoModel, folder, attention)
+    if not isinstance(getattr(encoder.config, "hidden_size", None), int):
+        raise BuildError(f"cannot use the {type(encoder).__name__} in {folder}: its configuration has no hidden_size")
+    if hasattr(encoder, _POOLER):
+        setattr(encoder, _POOLER, None)  # an unused second way to pool, which must not receive adapters
+    return encoder
+
+
+def load_decoder(folder: Path, attention: str | None = "eager") -> PreTrainedModel:
+    """Load the causal language model of a folder in float32, with its output layer. Otherwise as `load_encoder`."""
+    return _load(AutoModelForCausalLM, folder, attention)
+
+
+def _load(architecture: Any, folder: Path, attention: str | None) -> PreTrainedModel:
+    """Load a model of transformers' class of models `architecture`, and check that every weight is in the files."""
     check_model_files(folder)
     _check_settings(folder)
     with _silent():
         try:
-            encoder, report = AutoModel.from_pretrained(
+            model, report = architecture.from_pretrained(
                 folder,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -45,15 +61,11 @@ def load_encoder(folder: Path, attention: str | None = "eager") -> PreTrainedMod
             )
         except Exception as error:  # the configuration is untrusted, and transformers raises errors of many types
             raise BuildError(f"cannot load the model in {folder}: {_first_line(error)}") from error
-    if not isinstance(getattr(encoder.config, "hidden_size", None), int):
-        raise BuildError(f"cannot use the {type(encoder).__name__} in {folder}: its configuration has no hidden_size")
-    _check_loaded(folder, encoder, report)
-    if hasattr(encoder, _POOLER):
-        encoder.pooler = None  # an unused second way to pool, which must not receive adapters
-    for name, parameter in encoder.named_parameters():
-        if not torch.isfinite(parameter).all():
+    _check_loaded(folder, model, report)
+    for name, parameter in model.named_parameters():
+        if not (_POOLER in name.split(".") or torch.isfinite(parameter).all()):
             raise BuildError(f"{folder}: the weights {name} have NaN or infinite values")
-    loaded: PreTrainedModel = encoder.eval()
+    loaded: PreTrainedModel = model.eval()
     return loaded
 
 
@@ -62,7 +74,7 @@ def _check_settings(folder: Path) -> None:
     settings = read_settings_file(folder / "config.json")
     model = f"the {settings.get('model_type', 'model')!s:.40} in {folder}"
     if settings.get("is_encoder_decoder"):
-        raise BuildError(f"{model} is an encoder-decoder: this kind needs an encoder")
+        raise BuildError(f"{model} is an encoder-decoder: a task needs a model that is one or the other")
     if settings.get("quantization_config"):
         raise BuildError(f"{model} has quantised weights: use the model in float32, float16 or bfloat16")
 

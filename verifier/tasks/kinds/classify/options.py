@@ -36,7 +36,11 @@ class ClassifyOptions(KindOptions):
     )
     label_column: str = Field("label", description="Name of the data set's column with the labels.")
     text_column: str = Field("text", description="Name of the data set's column with the texts.")
-    targets: tuple[str, ...] = Field(("query", "value"), description="Names of the linear layers that get an adapter.")
+    targets: tuple[str, ...] = Field(
+        ("query", "value"),
+        description="The linear layers that get an adapter: ends of their paths, `all-linear`, or one regular "
+        "expression that matches whole paths.",
+    )
     rank: int = Field(8, ge=1, le=1024, description="Rank of every adapter.")
     alpha: int = Field(
         default_factory=_twice_the_rank,
@@ -85,7 +89,7 @@ class ClassifySettings(KindSettings):
 
     rank: int = Field(ge=1)
     alpha: int = Field(ge=1)  # for the example trainer; `pack` applies the alpha of the adapter
-    targets: tuple[str, ...]  # names of the adapted linear layers
+    targets: tuple[str, ...]  # which linear layers are adapted, see `models.targets`
     labels: tuple[str, ...]  # in the order of their class numbers
     sequence: int = Field(ge=2)  # tokens per example
     pooling: Literal["mean"] = "mean"  # how the token embeddings of a text become one embedding

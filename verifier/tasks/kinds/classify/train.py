@@ -57,7 +57,11 @@ def train(manifest: Manifest, options: ClassifyTraining, out: Path) -> str:
     encoding = Encoding(options.base, settings.sequence, settings.labels)
     arrays = encoding.encode([rows[index] for index in order])
     model = with_adapter(
-        load_classifier(options.base, len(settings.labels)), settings.targets, settings.rank, settings.alpha, DROPOUT
+        load_classifier(options.base, len(settings.labels)),
+        settings.targets,
+        settings.rank,
+        settings.alpha,
+        dropout=DROPOUT,
     )
     tensors = {name: torch.from_numpy(array.astype(np.int64)) for name, array in arrays.items()}
     began = time.monotonic()
