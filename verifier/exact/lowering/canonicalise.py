@@ -26,7 +26,11 @@ from verifier.exact.lowering.secondary_outputs import with_outputs
 
 # The domain of onnxruntime's own operators.
 MICROSOFT = "com.microsoft"
-DOMAINS = ("", "ai.onnx", MICROSOFT)
+# The domain of ONNX's operators of classical machine learning.
+MACHINE_LEARNING = "ai.onnx.ml"
+DOMAINS = ("", "ai.onnx", MICROSOFT, MACHINE_LEARNING)
+# The opset of ONNX's own operators in a file that contains operators of other domains alone.
+DEFAULT_OPSET = 18
 # Maximum number of elements of a tensor of a float graph: 1 GiB in single precision. Calibration allocates every tensor
 # of the graph, so a larger one is refused before that.
 MAX_ELEMENTS = 2**28
@@ -94,12 +98,15 @@ def _check_domains(model: onnx.ModelProto) -> None:
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """Return the version of ONNX's own operators. Errors: LoweringError where the file imports none."""
+    """Return the version of ONNX's own operators. Errors: LoweringError where the file uses them and imports none."""
     versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if not versions:
         node = next((item for item in model.graph.node if item.domain in ("", "ai.onnx")), None)
-        owner = "the model" if node is None else node_description(node)
-        raise LoweringError(owner, "the model does not import ONNX's own operators: export it with an opset")
+        if node is None:
+            return DEFAULT_OPSET
+        raise LoweringError(
+            node_description(node), "the model does not import ONNX's own operators: export it with an opset"
+        )
     return int(versions[0])
 
 
@@ -151,12 +158,15 @@ def _without(model: onnx.ModelProto, weights: set[str]) -> onnx.ModelProto:
         functions.append(onnx.FunctionProto())
         functions[-1].CopyFrom(function)
         del functions[-1].value_info[:]
-    return onnx.ModelProto(
+    light = onnx.ModelProto(
         ir_version=max(model.ir_version, MIN_IR),
         opset_import=model.opset_import,
         functions=functions,
         graph=graph,
     )
+    if not any(item.domain in ("", "ai.onnx") for item in light.opset_import):
+        light.opset_import.add(domain="", version=opset_of(model))
+    return light
 
 
 def _type_of(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:

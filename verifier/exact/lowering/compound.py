@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
 from verifier.exact.lowering import quantised
 from verifier.exact.lowering.attributes import check_unread
@@ -24,11 +24,14 @@ MAX_FACTORS = 256
 # From this opset on the axes of ReduceL1 and ReduceL2 are an operand.
 AXES_OPERAND_OPSET = 18
 SPLIT_OPERAND_OPSET = 13
+MACHINE_LEARNING = "ai.onnx.ml"
 RECURRENT = ("GRU", "LSTM", "RNN")
 
 
 def is_compound(node: onnx.NodeProto) -> bool:
     """Return whether `write_out` replaces a node."""
+    if node.domain == MACHINE_LEARNING:
+        return node.op_type in LEARNED_WRITERS
     if node.domain not in ("", "ai.onnx") and not quantised.is_own(node):
         return False
     if node.op_type in RECURRENT:
@@ -42,7 +45,7 @@ def write_out(graph: onnx.GraphProto, node: onnx.NodeProto, known: KnownTensors)
     Errors: LoweringError that names the node, for operands that must be constant or of a known shape.
     """
     compound = CompoundNode(graph, node, known)
-    WRITERS[node.op_type](compound)
+    (LEARNED_WRITERS if node.domain == MACHINE_LEARNING else WRITERS)[node.op_type](compound)
     check_unread(node, compound.attributes.unread, known.opset)
     return compound.writer.nodes
 
@@ -165,6 +168,54 @@ def _shrink(node: CompoundNode) -> None:
     writer.op("Where", above, lowered, inner, output=node.output)
 
 
+# Of the domain ai.onnx.ml
+
+
+def _scaler(node: CompoundNode) -> None:
+    """(x - offset) * scale, for each column or for all."""
+    writer = node.writer
+    offset, scale = (writer.constant(node.attributes[name], np.float32) for name in ("offset", "scale"))
+    x = writer.op("Cast", node.proto.input[0], to=TensorProto.FLOAT)
+    writer.op("Mul", writer.op("Sub", x, offset), scale, output=node.output)
+
+
+def _binarizer(node: CompoundNode) -> None:
+    """1 where x exceeds a threshold, else 0."""
+    writer = node.writer
+    limit = writer.constant(node.attributes.get("threshold", 0.0), np.float32)
+    x = writer.op("Cast", node.proto.input[0], to=TensorProto.FLOAT)
+    writer.op("Cast", writer.op("Greater", x, limit), output=node.output, to=TensorProto.FLOAT)
+
+
+def _array_feature_extractor(node: CompoundNode) -> None:
+    """Elements of the last axis, by index."""
+    writer = node.writer
+    index = writer.op("Reshape", node.proto.input[1], writer.constant([-1]))
+    if len(node.shape(0)) > 1:
+        writer.op("Gather", node.proto.input[0], index, output=node.output, axis=len(node.shape(0)) - 1)
+    else:
+        found = writer.op("Gather", node.proto.input[0], index, axis=0)
+        writer.op("Reshape", found, writer.constant([1, -1]), output=node.output)
+
+
+def _linear_regressor(node: CompoundNode) -> None:
+    """x times coefficients, plus intercepts."""
+    if bytes(node.attributes.get("post_transform", b"NONE")) != b"NONE":
+        raise node.fail("its post_transform is not supported: export it without one, and add the function after it")
+    writer, targets = node.writer, int(node.attributes.get("targets", 1))
+    weights = np.reshape(node.attributes["coefficients"], (targets, -1)).T
+    x = writer.op("Cast", node.proto.input[0], to=TensorProto.FLOAT)
+    intercepts = writer.constant(node.attributes.get("intercepts", np.zeros(targets)), np.float32)
+    product = writer.op("MatMul", x, writer.constant(weights, np.float32))
+    writer.op("Add", product, intercepts, output=node.output)
+
+
+LEARNED_WRITERS: Mapping[str, Callable[[CompoundNode], Any]] = {
+    "ArrayFeatureExtractor": _array_feature_extractor,
+    "Binarizer": _binarizer,
+    "LinearRegressor": _linear_regressor,
+    "Scaler": _scaler,
+}
 WRITERS: Mapping[str, Callable[[CompoundNode], Any]] = {
     **dict.fromkeys(RECURRENT, _recurrent),
     "CumProd": _cum_prod,

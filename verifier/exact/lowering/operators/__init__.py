@@ -1,7 +1,8 @@
 """The lowerings of float operators: one table from the ONNX operator's name to the function that lowers it.
 
-Operators of onnxruntime's own domain (FusedMatMul, SimplifiedLayerNormalization) stand beside those of ONNX; their
-names do not collide. Univariate is the one name that is not an operator: fusion makes such nodes of elementwise trees.
+Operators of onnxruntime's own domain (FusedMatMul, SimplifiedLayerNormalization) and of ai.onnx.ml (TreeEnsemble) stand
+beside those of ONNX; their names do not collide. Univariate is the one name that is not an operator: fusion makes such
+nodes of elementwise trees.
 """
 
 from verifier.exact.lowering.float_node import Lowering
@@ -21,6 +22,7 @@ from verifier.exact.lowering.operators import (
     selection,
     shapes,
     tables,
+    trees,
 )
 
 LOWERINGS: dict[str, Lowering] = {
@@ -124,6 +126,9 @@ LOWERINGS: dict[str, Lowering] = {
     "Tile": shapes.lower_tile,
     "TopK": selection.lower_top_k,
     "Transpose": shapes.lower_transpose,
+    "TreeEnsemble": trees.lower_tree_ensemble,
+    "TreeEnsembleClassifier": trees.lower_tree_ensemble_classifier,
+    "TreeEnsembleRegressor": trees.lower_tree_ensemble_regressor,
     "Trilu": indexing.lower_trilu,
     "Univariate": tables.lower_univariate,
     "Unsqueeze": shapes.lower_unsqueeze,

@@ -27,7 +27,7 @@ def lower_arg_max_min(node: FloatNode) -> list[Operand]:
     builder, x = node.builder, as_float(node.builder, node.value(0))
     axis = node.attributes.get("axis", 0) % len(x.shape)
     last = bool(node.attributes.get("select_last_index", 0))
-    index = builder.cast(_place(builder, x, axis, largest=node.proto.op_type == "ArgMax", last=last), "int64")
+    index = builder.cast(place_of_extreme(builder, x, axis, largest=node.proto.op_type == "ArgMax", last=last), "int64")
     if node.attributes.get("keepdims", 1):
         return [index]
     return [builder.reshape(index, (*x.shape[:axis], *x.shape[axis + 1 :]))]
@@ -40,7 +40,7 @@ def lower_hardmax(node: FloatNode) -> list[Operand]:
     rows = x
     if len(axes) > 1:
         rows = builder.reshape(x, (*x.shape[: axes[0]], math.prod(x.shape[axis] for axis in axes)))
-    found = _place(builder, rows, axes[0], largest=True, last=False)
+    found = place_of_extreme(builder, rows, axes[0], largest=True, last=False)
     ones = builder.cast(builder.op("Equal", _places(builder, rows, axes[0]), found), FLOAT)
     return [builder.reshape(ones, x.shape)]
 
@@ -60,7 +60,7 @@ def lower_top_k(node: FloatNode) -> list[Operand]:
     taken = builder.constant(np.ldexp(np.float64(x.lo - 1 if largest else x.hi + 1), x.grid))
     places, left, found = _places(builder, x, axis), x, []
     for _ in range(k):
-        found.append(_place(builder, left, axis, largest=largest, last=False))
+        found.append(place_of_extreme(builder, left, axis, largest=largest, last=False))
         left = builder.op("Where", builder.op("Equal", places, found[-1]), taken, left)
     indices = builder.cast(builder.op("Concat", *found, axis=axis) if k > 1 else found[0], "int64")
     values = builder.op("GatherElements", node.value(0), indices, axis=axis)
@@ -72,7 +72,7 @@ def _places(builder: Builder, x: Value, axis: int) -> Value:
     return builder.constant(np.arange(x.shape[axis], dtype=np.float64).reshape(-1, *([1] * (len(x.shape) - 1 - axis))))
 
 
-def _place(builder: Builder, x: Value, axis: int, *, largest: bool, last: bool) -> Value:
+def place_of_extreme(builder: Builder, x: Value, axis: int, *, largest: bool, last: bool) -> Value:
     """Emit the index of the first or last extreme along an axis, which is kept with length 1."""
     axes = builder.constant(np.array([axis], np.int64))
     extreme = builder.op("ReduceMax" if largest else "ReduceMin", x, axes, keepdims=1)
