@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import pytest
@@ -21,6 +21,13 @@ class Shape(enum.Enum):
     SQUARE = "square"
 
 
+class Level(enum.IntEnum):
+    """Numbers that a flag may have."""
+
+    LOW = 1
+    HIGH = 10
+
+
 class Everything(BaseModel):
     """A field of each type."""
 
@@ -34,6 +41,12 @@ class Everything(BaseModel):
     shapes: tuple[Shape, ...] = Field((Shape.SQUARE,), description="Some of two.")
     fast: bool = Field(False, description="A switch.")
     limit: int | None = Field(None, ge=1, description="An integer that may be left out.")
+    level: Level = Field(Level.LOW, description="One of two numbers.")
+    bounded: Annotated[int, Field(ge=2)] | None = Field(None, description="An integer with bounds of its type.")
+    sizes: tuple[Annotated[int, Field(le=9)], ...] = Field((1, 2), description="Integers with bounds of their type.")
+    pieces: tuple[str, ...] = Field(("a,b", "c"), description="Texts that may have commas.")
+    minutes: float = Field(1.5, gt=0, description="A number.")
+    renamed: int = Field(1, alias="another-name", description="An integer with an alias.")
     twice: int = Field(default_factory=lambda fields: 2 * fields["max_size"], description="Twice the size.")
 
     @field_validator("label")
@@ -71,6 +84,8 @@ def test_read_options__everything_is_given__is_converted_to_the_fields_types() -
         Everything,
         *("--source", "here", "--label", "a", "--max-size", "16", "--step", "9", "--names", "key, dense,"),
         *("--counts", "1,2", "--shape", "square", "--shapes", "round,square", "--fast", "--limit", "5", "--twice", "7"),
+        *("--level", "10", "--bounded", "2", "--sizes", "9,0", "--pieces", '"x, y",z', "--minutes", "0.5"),
+        *("--renamed", "4"),
     )
     assert result.exit_code == 0, result.stderr
     assert found == Everything(
@@ -85,6 +100,12 @@ def test_read_options__everything_is_given__is_converted_to_the_fields_types() -
         fast=True,
         limit=5,
         twice=7,
+        level=Level.HIGH,
+        bounded=2,
+        sizes=(9, 0),
+        pieces=("x, y", "z"),
+        minutes=0.5,
+        **{"another-name": 4},
     )
 
 
@@ -107,6 +128,12 @@ def test_read_options__empty_list__has_no_values() -> None:
         (("--shapes", "round,oval"), "Invalid value for '--shapes': 'oval' is not one of 'round', 'square'."),
         (("--label", "longer"), "Invalid value for '--label': String should have at most 5 characters"),
         (("--label", "a b"), "Invalid value for '--label': a label has no spaces"),
+        (("--level", "2"), "Invalid value for '--level': '2' is not one of '1', '10'."),
+        (("--bounded", "1"), "Invalid value for '--bounded': 1 is not in the range x>=2."),
+        (("--sizes", "1,10"), "Invalid value for '--sizes': 10 is not in the range x<=9."),
+        (("--minutes", "0"), "Invalid value for '--minutes': 0.0 is not in the range x>0."),
+        (("--renamed", "x"), "Invalid value for '--renamed': 'x' is not a valid integer."),
+        (("--pieces", '"a'), "Invalid value for '--pieces': '\"a': unexpected end of data"),
         (("--max-size", "2"), "Error: the step is larger than the size"),
     ],
 )
@@ -135,15 +162,37 @@ def test_options_of__model__helps_with_descriptions_bounds_and_defaults() -> Non
         "--fast / --no-fast A switch. [default: no-fast]",
         "--limit INTEGER RANGE An integer that may be left out. [x>=1]",
         "--twice INTEGER Twice the size.",
+        "--level [1|10] One of two numbers. [default: 1]",
+        '--pieces TEXT,… Texts that may have commas. [default: "a,b",c]',
+        "--minutes FLOAT RANGE A number. [default: 1.5; x>0]",
+        "--renamed INTEGER An integer with an alias. [default: 1]",
     ):
         assert expected in text
 
 
-@pytest.mark.parametrize("annotation", [float, dict[str, int], tuple[str, int], list[str], int | str, Any])
+@pytest.mark.parametrize("annotation", [complex, dict[str, int], tuple[str, int], list[str], int | str, Any])
 def test_options_of__type_that_no_option_has__is_named(annotation: Any) -> None:
     model = type("Odd", (BaseModel,), {"__annotations__": {"odd": annotation}, "odd": Field(description="Odd.")})
     with pytest.raises(TypeError, match="^odd: no option can express the type "):
         options_of(model)
+
+
+def test_read_options__aliased_field_that_the_model_refuses__is_named_by_its_flag() -> None:
+    class Aliased(BaseModel):
+        first_name: str = Field("a", alias="firstName", max_length=3, description="A name.")
+
+    _, result = run(Aliased, "--first-name", "longer")
+    assert result.stderr.splitlines()[-1] == (
+        "Error: Invalid value for '--first-name': String should have at most 3 characters"
+    )
+
+
+def test_options_of__name_that_is_taken__is_named() -> None:
+    class Taken(BaseModel):
+        out: int = Field(1, description="Taken.")
+
+    with pytest.raises(TypeError, match="^out: the name is taken by the option for the new folder$"):
+        options_of(Taken)
 
 
 def test_options_of__field_without_a_description__is_named() -> None:

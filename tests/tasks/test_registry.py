@@ -82,6 +82,11 @@ def test_registrations__two_kinds_of_one_name__names_both_packages(site: Path) -
 BROKEN = "the kind 'broken' of the package 'broken-kinds'"
 
 
+def with_field(field: str, value: str) -> str:
+    """The source of a kind called `broken` one of whose fields is wrong."""
+    return f"{KIND.format(name='broken')}\nobject.__setattr__(KIND, {field!r}, {value})\n"
+
+
 @pytest.mark.parametrize(
     ("source", "target", "reason"),
     [
@@ -91,6 +96,22 @@ BROKEN = "the kind 'broken' of the package 'broken-kinds'"
             f"{BROKEN} cannot be imported: ModuleNotFoundError: No module named 'a_module_that_is_missing'",
         ),
         ("raise ValueError('first line\\nsecond')", None, f"{BROKEN} cannot be imported: ValueError: first line"),
+        ("raise SystemExit(3)", None, f"{BROKEN} cannot be imported: SystemExit: 3"),
+        ("raise GeneratorExit", None, f"{BROKEN} cannot be imported: GeneratorExit: no message"),
+        *(
+            (with_field(field, value), None, f"{BROKEN}: {reason}")
+            for field, value, reason in (
+                ("commands", "[]", "commands is of the type list, not a click.Group"),
+                ("commands", "lambda: None", "commands is of the type function, not a click.Group"),
+                ("options", "{}", "options is not a class derived from verifier.tasks.KindOptions"),
+                ("options", "KindSettings", "options is not a class derived from verifier.tasks.KindOptions"),
+                ("settings", "KindOptions()", "settings is not a class derived from verifier.tasks.KindSettings"),
+                ("build", "None", "build is of the type NoneType, not a function"),
+                ("score_range", "1", "score_range is of the type int, not a function"),
+                ("summary", "'two\\nlines'", "summary is not a line of text"),
+                ("trainer", "len", "trainer is of the type builtin_function_or_method, not a verifier.tasks.Trainer"),
+            )
+        ),
         ("raise ValueError", None, f"{BROKEN} cannot be imported: ValueError: no message"),
         (
             "",
@@ -128,13 +149,44 @@ def test_kinds_command__with_a_broken_kind__lists_all_and_exits_with_1(site: Pat
     ]
 
 
-def test_help__with_a_broken_kind__is_printed(site: Path) -> None:
-    install(site, "broken-kinds", "broken", "KIND = 1")
+ODD_OPTION = """
+class Options(KindOptions):
+    "Options of a test."
+    odd: dict[str, int] = {}
+
+object.__setattr__(KIND, "options", Options)
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "KIND = 1",
+        "raise SystemExit(3)",
+        with_field("commands", "[]"),
+        with_field("options", "KindSettings"),
+        KIND.format(name="broken") + ODD_OPTION,
+    ],
+    ids=["not a kind", "exits", "commands", "options", "option that is no flag"],
+)
+def test_help__with_a_broken_kind__is_printed(site: Path, source: str) -> None:
+    install(site, "broken-kinds", "broken", source)
     assert CliRunner().invoke(cli, ["--help"]).exit_code == 0
     listed = CliRunner().invoke(cli, ["task", "build", "--help"])
     assert listed.exit_code == 0
     assert "classify" in listed.output
     assert "broken" not in listed.output
+    said = CliRunner().invoke(cli, ["kinds"])
+    assert said.exit_code == 1
+    assert f"error: {BROKEN}" in said.output
+
+
+def test_find_kind__name_that_no_manifest_can_have__is_refused(site: Path) -> None:
+    install(site, "broken-kinds", "My_Kind", KIND.format(name="My_Kind"))
+    with pytest.raises(
+        KindError, match="the name 'My_Kind' is not one that a manifest can have: small letters, digits"
+    ):
+        find_kind("My_Kind")
 
 
 def test_task_build__kind_that_cannot_be_used__is_the_kinds_error(site: Path) -> None:

@@ -15,7 +15,7 @@ from verifier.cli.progress import progress_bar, warn
 from verifier.cli.solver import get_command, installed_kind, show_command
 
 if TYPE_CHECKING:
-    from verifier.tasks import Kind, Manifest
+    from verifier.tasks import Kind, Manifest, Registration
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW = click.Path(path_type=Path)
@@ -37,7 +37,7 @@ def kinds_command() -> None:
     broken = False
     for name, registration in registrations().items():
         try:
-            summary = registration.load().summary
+            summary = _load(registration).summary
         except KindError as error:
             summary, broken = f"error: {error}", True
         click.echo(f"{name:<16}  {registration.package:<24}  {summary}")
@@ -59,8 +59,24 @@ def _usable_kinds() -> list[Kind[Any, Any]]:
     with suppress(KindError):
         for registration in registrations().values():
             with suppress(KindError):
-                found.append(registration.load())
+                found.append(_load(registration))
     return found
+
+
+def _load(registration: Registration) -> Kind[Any, Any]:
+    """Load a kind whose options can be flags. Errors: KindError."""
+    from verifier.cli.model_options import options_of
+    from verifier.tasks.errors import KindError
+
+    kind = registration.load()
+    try:
+        options_of(kind.options)
+        if kind.trainer is not None:
+            options_of(kind.trainer.options)
+    except TypeError as error:
+        where = f"the kind {kind.name!r} of the package {registration.package!r}"
+        raise KindError(f"{where} has an option that cannot be a flag: {error}") from error
+    return kind
 
 
 @click.group(name="task")
@@ -77,9 +93,10 @@ class _Builders(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the kind's command; None when no such kind is installed. Errors: KindError when it cannot be used."""
-        from verifier.tasks import find_kind, registrations
+        from verifier.tasks import registrations
 
-        return _builder(find_kind(cmd_name)) if cmd_name in registrations() else None
+        installed = registrations()
+        return _builder(_load(installed[cmd_name])) if cmd_name in installed else None
 
 
 @task_group.group(name="build", cls=_Builders)

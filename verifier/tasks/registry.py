@@ -14,7 +14,8 @@ and `pack` of a kind therefore import their implementation when they are called.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GROUP = "touchstone.kinds"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")  # as `manifest.KindName`
 
 # The kinds of this package: name -> "module:attribute".
 _INCLUDED = {
@@ -135,14 +137,45 @@ class Registration:
             found = importlib.import_module(module)
             for step in attribute.split("."):
                 found = getattr(found, step)
-        except Exception as error:  # a package of somebody else may raise anything while it is imported
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a package of somebody else may raise anything, SystemExit included
             reason = str(error).splitlines()[0] if str(error) else "no message"
             raise KindError(f"{where} cannot be imported: {type(error).__name__}: {reason}") from error
         if not isinstance(found, Kind):
             raise KindError(f"{where}: {self.target} is of the type {type(found).__name__}, not a verifier.tasks.Kind")
         if found.name != self.name:
             raise KindError(f"{where} calls itself {found.name!r}: both names have to be the same")
+        for problem in _problems(found):
+            raise KindError(f"{where}: {problem}")
         return found
+
+
+def _problems(kind: Kind[Any, Any]) -> Iterator[str]:
+    """Yield what is wrong with the fields of a kind, which Python does not check."""
+    import click
+
+    if not _NAME.fullmatch(kind.name):
+        yield f"the name {kind.name!r} is not one that a manifest can have: small letters, digits and hyphens"
+    if not isinstance(kind.summary, str) or not kind.summary.strip() or len(kind.summary.splitlines()) != 1:
+        yield "summary is not a line of text"
+    trainer = kind.trainer
+    if trainer is not None and not isinstance(trainer, Trainer):
+        yield f"trainer is of the type {type(trainer).__name__}, not a verifier.tasks.Trainer"
+        return
+    models = [("options", kind.options, KindOptions), ("settings", kind.settings, KindSettings)]
+    models += [("trainer.options", trainer.options, KindOptions)] if trainer is not None else []
+    for name, model, base in models:
+        if not isinstance(model, type) or not issubclass(model, base):
+            yield f"{name} is not a class derived from verifier.tasks.{base.__name__}"
+    functions = {name: getattr(kind, name) for name in ("build", "pack", "describe")}
+    functions |= {"score_range": kind.score_range} if kind.score_range is not None else {}
+    functions |= {"trainer.train": trainer.train} if trainer is not None else {}
+    for name, function in functions.items():
+        if not callable(function):
+            yield f"{name} is of the type {type(function).__name__}, not a function"
+    if kind.commands is not None and not isinstance(kind.commands, click.Group):
+        yield f"commands is of the type {type(kind.commands).__name__}, not a click.Group"
 
 
 def registrations() -> dict[str, Registration]:
@@ -200,7 +233,7 @@ def build(kind: str, options: Mapping[str, Any], out: Path, on_step: OnStep = la
     """
     found = find_kind(kind)
     try:
-        chosen = found.options.model_validate(options)
+        chosen = found.options.model_validate(options, by_alias=False, by_name=True)
     except ValidationError as error:
         raise BuildError(f"{kind}: {problems(error)}") from error
     return found.build(chosen, out, on_step)
