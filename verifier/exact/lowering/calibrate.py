@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ Feeds = Mapping[str, NDArray[Any]]
 # Maximum difference of the masked numbers of a row that count as equal. Beyond ABSORBING, steps of
 # float32 are about as large.
 MAX_MASK_DIFFERENCE = 1.0
+# Maximum number of samples of a tensor from one feed, and from all.
+MAX_FEED_SAMPLES = 2**12
+MAX_SAMPLES = 2**16
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Range:
 
     A row is what the last axis holds, and its peak is the largest magnitude in it. `binary` tells whether the tensor
     held only 0 and 1, and `uneven_masks` whether a row held nothing but masks, and not all of one size.
+    `samples` are some of the numbers, of tensors for which `ranges` is asked for them.
     """
 
     lo: float = 0.0
@@ -32,6 +36,7 @@ class Range:
     min_row_peak: float = 0.0
     binary: bool = False
     uneven_masks: bool = False
+    samples: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), compare=False)
 
     @property
     def magnitude(self) -> float:
@@ -46,6 +51,7 @@ class Range:
             min(self.min_row_peak, other.min_row_peak),
             self.binary and other.binary,
             self.uneven_masks or other.uneven_masks,
+            np.concatenate([self.samples, other.samples])[-MAX_SAMPLES:],
         )
 
 
@@ -56,12 +62,14 @@ def ranges(
     on_feed: Callable[[], None] = lambda: None,
     *,
     copies: Mapping[str, str],
+    sampled: Collection[str] = (),
 ) -> dict[str, Range]:
     """Measure the range of each float tensor over all feeds, without the numbers that are masked.
 
-    `copies` maps masked tensors to the names of their whole copies, whose ranges include these numbers. `on_feed` is
-    called after each feed. A tensor of which every number is masked has no range. Errors: LoweringError
-    where onnxruntime cannot load the model or run it on a feed.
+    `copies` maps masked tensors to the names of their whole copies, whose ranges include these numbers, and
+    `sampled` names the tensors of which samples are kept. `on_feed` is called after each feed. A
+    tensor of which every number is masked has no range. Errors: LoweringError where onnxruntime cannot load the model
+    or run it on a feed.
     """
     names = [name for node in model.graph.node for name in node.output if name]
     found: dict[str, Range] = {}
@@ -69,6 +77,8 @@ def ranges(
         for name, array in (results | dict(feed)).items():
             if np.issubdtype(array.dtype, np.floating):
                 _add_range(found, name, array, masks.threshold(name))
+                if name in sampled and name in found:
+                    found[name] = found[name].joined(replace(found[name], samples=_samples(array)))
                 if name in copies:
                     _add_range(found, copies[name], array, -np.inf)
         on_feed()
@@ -111,6 +121,13 @@ def _add_range(found: dict[str, Range], name: str, array: NDArray[Any], threshol
     seen = _range(array, threshold)
     if seen is not None:
         found[name] = found[name].joined(seen) if name in found else seen
+
+
+def _samples(array: NDArray[Any]) -> NDArray[np.float64]:
+    """Return at most MAX_FEED_SAMPLES of the finite numbers of a tensor, evenly spread over it."""
+    flat = array.reshape(-1)
+    spread = flat[:: max(1, flat.size // MAX_FEED_SAMPLES)].astype(np.float64)
+    return np.asarray(spread[np.isfinite(spread)])
 
 
 def _range(array: NDArray[Any], threshold: float) -> Range | None:

@@ -164,6 +164,11 @@ class FloatNode:
         found = self.attributes.get(attribute)
         return None if found is None else [int(item) for item in found]
 
+    def whole(self, index: int) -> bool:
+        """Return whether an operand held nothing but whole numbers in calibration, which a grid of 1 holds exactly."""
+        samples = self.context.range(self.proto.input[index]).samples
+        return samples.size > 0 and bool((np.rint(samples) == samples).all())
+
     @property
     def all_integers(self) -> bool:
         """Whether all operands hold integers, so that the result must hold integers too."""

@@ -128,7 +128,8 @@ def lower_graph(
     outputs_of_model = [info.name for info in model.graph.output]
     whole = with_whole_copies(fused.nodes, outputs_of_model, masks, constants)
     # Calibrate the model as it was before fusion: a fused node need not be an operator of the model's opset.
-    seen = ranges(model, feeds, masks, on_feed, copies=whole.copies)
+    sampled = {node.input[0] for node in whole.nodes if node.op_type == UNIVARIATE}
+    seen = ranges(model, feeds, masks, on_feed, copies=whole.copies, sampled=sampled)
     check_masked_rows(fused.nodes, outputs_of_model, masks, seen)
     builder = Builder(reserved={info.name for info in (*model.graph.input, *model.graph.output)})
     context = LoweringContext(builder, opset, seen, headroom, fused.functions, masks)

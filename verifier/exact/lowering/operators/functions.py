@@ -18,6 +18,7 @@ from verifier.exact.lowering.float_node import (
     absolute,
     as_constant,
     as_float,
+    headroom_bits,
 )
 from verifier.exact.lowering.fusion.univariate import MAX_POWER, is_power
 from verifier.exact.lowering.operators.tables import interpolated
@@ -39,6 +40,11 @@ ALL_BITS = 53
 QUOTIENT_BITS = 28
 DIVISOR_BITS = 26
 _ONE = np.int64(1)
+# Maximum relative error of the smallest calibrated divisor in DIVISOR_BITS bits, bits that it gets where the error is
+# larger, and the maximum bits of a divisor: the quotient needs the rest of the 53.
+MAX_DIVISOR_ERROR = 2.0**-8
+PRECISE_DIVISOR_BITS = 12
+MAX_DIVISOR_BITS = 46
 # Pow: bits of each factor of a power.
 POWER_BITS = 26
 
@@ -142,7 +148,22 @@ def lower_reciprocal(node: FloatNode) -> list[Operand]:
 
 
 def _by_operand(node: FloatNode, a: Value, divisor: int) -> Value:
-    return _divided(node, a, as_float(node.builder, node.fitted(divisor, DIVISOR_BITS)))
+    return _divided(node, a, as_float(node.builder, node.fitted(divisor, _divisor_bits(node, divisor))))
+
+
+def _divisor_bits(node: FloatNode, index: int) -> int:
+    """Return DIVISOR_BITS, or as many more as the smallest calibrated divisor needs.
+
+    More are taken only where that divisor would be off by more than MAX_DIVISOR_ERROR. A range around 0 tells nothing
+    about the smallest divisor.
+    """
+    seen = node.context.range(node.proto.input[index])
+    smallest = max(seen.lo, -seen.hi)
+    step = math.ldexp(1, grid_for(node.magnitude(index), DIVISOR_BITS - headroom_bits(DIVISOR_BITS)))
+    if smallest <= 0 or step / 2 <= MAX_DIVISOR_ERROR * smallest:
+        return DIVISOR_BITS
+    missing = math.ceil(math.log2(step / smallest)) + PRECISE_DIVISOR_BITS
+    return min(DIVISOR_BITS + missing + headroom_bits(MAX_DIVISOR_BITS), MAX_DIVISOR_BITS)
 
 
 def _divided(node: FloatNode, a: Value, b: Value) -> Value:

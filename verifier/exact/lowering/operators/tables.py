@@ -44,6 +44,9 @@ LEVEL_TOLERANCE = 2.0**-25
 NEAREST_TOLERANCE = 2.0**-12
 # Maximum error of a table, as a share of the function's maximum. The nearest entry is off by half of NEAREST_TOLERANCE.
 MAX_ERROR = 2.0**-12
+# Maximum error of a function by the grid on which its operand comes, as a share of the function's maximum. An input of
+# 16 bits that ranges over +-1,000 is rounded so that a Sigmoid is off by 1/128.
+MAX_GRID_ERROR = 2.0**-6
 # Places between two entries at which the error is measured. They are unequal, so that no period fits all of them.
 ERROR_PLACES = (0.11, 0.31, 0.5, 0.73, 0.97)
 # Number of points of the whole range at which the error is measured, beside the places between entries.
@@ -80,14 +83,24 @@ class TablePlan:
         exact = self.function(np.arange(self.first, self.last + 1) * 2.0**self.spacing)
         return np.asarray(np.ldexp(np.rint(np.ldexp(exact, -self.grid)), self.grid))
 
+    @property
+    def slope(self) -> float:
+        """The largest slope between two entries."""
+        return float(np.abs(np.diff(self.entries)).max(initial=0)) / 2.0**self.spacing
+
     def error(self, points: Points, *, gate: bool) -> float:
-        """Return the largest measured error over the range of the points, of x times the table for a gate."""
+        """Return the largest measured error over the range of the points, of x times the table for a gate.
+
+        It is measured between all entries, at the points, densely over their range, and still more densely around 0.
+        """
         entries, cells = self.entries, np.arange(self.first, self.last)
-        dense = np.linspace(points[0], points[-1], ERROR_SAMPLES)
+        dense = np.linspace(points.min(), points.max(), ERROR_SAMPLES)
+        near = np.geomspace(1e-9, 1.0, ERROR_SAMPLES // 16) * float(np.abs(dense).max())
         largest = 0.0
-        for places in (*(cells + place for place in ERROR_PLACES), dense * 2.0**-self.spacing):
+        measured = np.concatenate([points, dense, near, -near]) * 2.0**-self.spacing
+        for places in (*(cells + place for place in ERROR_PLACES), measured):
             x = places * 2.0**self.spacing
-            inside = (x >= points[0]) & (x <= points[-1])
+            inside = (x >= points.min()) & (x <= points.max())
             x, at = x[inside], np.clip(places[inside], self.first, self.last) - self.first
             cell = np.minimum(np.floor(at if self.interpolated else np.rint(at)).astype(np.int64), len(entries) - 1)
             found = entries[cell]
@@ -111,21 +124,41 @@ def lower_univariate(node: FloatNode) -> list[Operand]:
     seen = node.context.range(node.proto.input[0])
     # Beyond the calibrated range the function may have a kink, where it is clipped.
     measured = np.linspace(seen.lo, seen.hi, SAMPLES) if seen.lo < seen.hi else points
-    limit = MAX_ERROR * float(np.abs(bounded(points)).max())
+    measured = np.concatenate([measured, seen.samples[(seen.samples >= seen.lo) & (seen.samples <= seen.hi)]])
+    limit = MAX_ERROR * max(float(np.abs(bounded(place)).max(initial=0)) for place in (points, seen.samples))
     gate = _gate(function, points)
     plan = _first_plan(bounded if gate is None else gate, points)
     if plan.error(measured, gate=gate is not None) > limit:
-        if _has_period(function):
+        if _has_period(function, seen.samples):
             return [_by_angle(node, function)]
         plan, gate = _finer_plan(node, bounded, (points, measured), limit), None
     if gate is None:
-        return [tabulated(node.builder, as_float(node.builder, node.fitted(0, WIDE_BITS)), plan)]
+        return [tabulated(node.builder, _operand(node, plan, limit), plan)]
 
     def emit(bits: int) -> Value:
         x = as_float(node.builder, node.fitted(0, bits))
         return node.builder.op("Mul", x, tabulated(node.builder, x, plan))
 
     return [node.widest_provable(emit, OPERAND_BITS)]
+
+
+def _operand(node: FloatNode, plan: TablePlan, limit: float) -> Value:
+    """Return the operand on a grid so fine that its rounding adds no more than `limit` to the table's error.
+
+    It has WIDE_BITS bits over its whole range unless these are too coarse for the part in which the function varies.
+    Errors: LoweringError where its own grid is, by MAX_GRID_ERROR of the function's maximum.
+    """
+    value = as_float(node.builder, node.value(0))
+    own = plan.slope * math.ldexp(1, value.grid - 1)
+    maximum = limit / MAX_ERROR
+    if own > MAX_GRID_ERROR * maximum and not node.whole(0):
+        raise node.fail(
+            f"its operand {node.proto.input[0]!r} comes in steps of {2.0**value.grid:g}, by which the result is off by "
+            f"up to {own:.2g}, more than {MAX_GRID_ERROR * maximum:.2g}: declare the inputs before it as int32, or "
+            "clip them to the range that matters"
+        )
+    fitted = as_float(node.builder, node.fitted(0, WIDE_BITS))
+    return value if plan.slope * math.ldexp(1, fitted.grid - 1) > max(limit, own) else fitted
 
 
 def _points(node: FloatNode, function: Function) -> Points:
@@ -204,8 +237,8 @@ def _finer_plan(node: FloatNode, function: Function, ranges: tuple[Points, Point
             return plan
         entries *= 2
     raise node.fail(
-        f"a table of {MAX_ENTRIES} entries over its operand {node.proto.input[0]!r}, from {measured[0]:g} to "
-        f"{measured[-1]:g}, is off by up to {error:.2g}, more than {limit:.2g}: clip the operand to the range that "
+        f"a table of {MAX_ENTRIES} entries over its operand {node.proto.input[0]!r}, from {measured.min():g} to "
+        f"{measured.max():g}, is off by up to {error:.2g}, more than {limit:.2g}: clip the operand to the range that "
         "matters"
     )
 
@@ -243,10 +276,13 @@ def interpolated(builder: Builder, place: Value, entries: Points, first: int, gr
     return builder.op("Add", base, builder.op("Mul", builder.op("Sub", place, cell), rise))
 
 
-def _has_period(function: Function) -> bool:
-    """Return whether a function has the period 2 pi, as Cos, Sin and functions of these have."""
-    here, further = function(PERIOD_POINTS), function(PERIOD_POINTS + 2 * math.pi)
-    return bool((np.abs(here - further) <= PERIOD_TOLERANCE * max(float(np.abs(here).max()), 1.0)).all())
+def _has_period(function: Function, samples: Points) -> bool:
+    """Return whether a function has the period 2 pi, as Cos, Sin and functions of these have, also at the samples."""
+    places = np.concatenate([PERIOD_POINTS, samples])
+    here, further = function(places), function(places + 2 * math.pi)
+    # An angle is as precise as float64 is.
+    tolerance = PERIOD_TOLERANCE * max(float(np.abs(here).max()), 1.0) + np.spacing(np.abs(places) + 2 * math.pi)
+    return bool((np.abs(here - further) <= tolerance).all())
 
 
 def _by_angle(node: FloatNode, function: Function) -> Value:
