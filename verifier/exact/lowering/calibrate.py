@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
+from verifier.exact.lowering.calibration_checks import check_results
+from verifier.exact.lowering.canonicalise import MAX_INFERRED_WEIGHT
 from verifier.exact.lowering.float_session import refusal, session_of
 from verifier.exact.lowering.masks import MASK_FLOOR, MASKED, Masks
 
@@ -73,7 +77,13 @@ def ranges(
     """
     names = [name for node in model.graph.node for name in node.output if name]
     found: dict[str, Range] = {}
+    light = {
+        item.name: numpy_helper.to_array(item)
+        for item in model.graph.initializer
+        if math.prod(item.dims) <= MAX_INFERRED_WEIGHT
+    }
     for feed, results in run_feeds(model, names, feeds):
+        check_results(model.graph.node, {**light, **feed, **results}, masks)
         for name, array in (results | dict(feed)).items():
             if np.issubdtype(array.dtype, np.floating):
                 _add_range(found, name, array, masks.threshold(name))
