@@ -11,9 +11,19 @@ import pytest
 from click.testing import CliRunner
 
 from tests.exact.graphs import data
-from tests.lowering.decoder import CAUSAL_FORMS, PADDED_FORMS, ROWS, SHAPES, TOKENS, exact_file, program
+from tests.lowering.decoder import (
+    CAUSAL_FORMS,
+    PADDED_FORMS,
+    ROWS,
+    SHAPES,
+    TOKENS,
+    VOCABULARY,
+    exact_file,
+    extreme,
+    program,
+)
 from verifier.cli.main import cli
-from verifier.exact import DependenceError, load_program
+from verifier.exact import DependenceError, Engine, load_program
 from verifier.exact.dependence import (
     inputs_of_outputs,
     reach,
@@ -60,6 +70,14 @@ def test_require_causal__row_that_can_be_masked_throughout__names_the_positions(
     )
 
 
+def test_run__token_ids_beyond_the_vocabulary__are_clipped_before_they_gather() -> None:
+    engine, rng = Engine(program("added -1e9")), np.random.default_rng(4)
+    submission = extreme(rng)
+    ids = rng.choice([-(2**15), -1, 0, VOCABULARY - 1, VOCABULARY, 2**15 - 1], (ROWS, TOKENS)).astype(np.int16)
+    wild, clipped = (engine.run({"input_ids": given, **submission}) for given in (ids, ids.clip(0, VOCABULARY - 1)))
+    assert np.array_equal(wild["result"], clipped["result"])
+
+
 def test_require__what_the_program_does_not_have__says_what_it_has() -> None:
     decoder = program("added -1e9", "added lowest")
     for call, message in (
@@ -84,6 +102,24 @@ def test_reach__axis_that_is_too_long__is_refused() -> None:
     long = load_program(data([("Identity", "x", "y")], {"x": ("int8", (1, 8192))}))
     with pytest.raises(DependenceError, match=r"axis 1 of input 'x' has 8192 positions: 1 to 4096 can be told apart"):
         reach(long, "x", 1)
+
+
+def test_reach__optional_lists_that_are_left_out__are_not_mistaken_for_others() -> None:
+    rows = [
+        ("Cast", "x", "a", {"to": 11}),
+        ("Slice", "a start end - step", "b"),
+        ("ReduceMax", "a -", "c", {"keepdims": 0}),
+        ("Split", "a -", "d e", {"axis": 1, "num_outputs": 2}),
+        *(("Cast", name, f"{name}_", {"to": 6}) for name in "bcde"),
+    ]
+    lists = {"start": np.array([0, 3]), "end": np.array([4, -5]), "step": np.array([2, -1])}
+    program = load_program(data(rows, {"x": ("int8", (4, 4))}, lists, outputs="b_ c_ d_ e_"))
+    found = reach(program, "x", 1)
+    assert found["b_"].along(1).astype(int).tolist() == np.eye(4, dtype=int)[::-1].tolist()
+    assert found["c_"].positions.all()
+    assert found["d_"].positions.tolist() == [True, True, False, False]
+    assert found["e_"].along(1).tolist() == [[False, False, True, False], [False, False, False, True]]
+    assert reach(program, "x", 0)["b_"].along(0).astype(int).tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
 
 
 def test_reach__tensors_of_too_many_cells__takes_seconds_and_stays_sound() -> None:

@@ -10,19 +10,20 @@ from verifier.exact.dependence.intervals import Interval
 from verifier.exact.dependence.rules import InfluenceSite, influence
 from verifier.exact.program.proof import Program
 
-# Largest number of cells that a pass computes, about a minute's work, and that it holds at a time, 1 GiB. From there on
-# each tensor gets one cell, so that a hostile program cannot take more.
-MAX_COMPUTED = 2**33
+# Largest number of cells that all passes of a question compute, about 40 s of work, and that a pass holds at a time,
+# 1 GiB. From there on each tensor gets one cell, so that a hostile program cannot take more.
+MAX_COMPUTED = 2**34
 MAX_HELD = 2**27
 
 
 def propagate(
-    program: Program, inputs: Mapping[str, ElementFacts], planes: int, lanes: Lanes | None = None
+    program: Program, inputs: Mapping[str, ElementFacts], planes: int, passes: int, lanes: Lanes | None = None
 ) -> dict[str, tuple[Cells, ...]]:
     """Return the planes of each output, in cells of its shape.
 
-    `inputs` are the facts about inputs in which there are sources; `planes` is the number of planes of each. `lanes`
-    tells how sources are numbered where a mask is assumed.
+    `inputs` are the facts about inputs in which there are sources, and `planes` is the number of planes of each.
+    `passes` is the number of passes that share MAX_COMPUTED. `lanes` tells how sources are numbered where a mask is
+    assumed.
     """
     known = {
         item.name: inputs.get(item.name)
@@ -43,10 +44,15 @@ def propagate(
         names = [name for name in instruction.inputs if name]
         results = [program.values[name] for name in instruction.outputs]
         site = InfluenceSite(
-            instruction, [program.values[name] for name in names], [facts_of(n) for n in names], results, lanes
+            instruction=instruction,
+            values=[program.values[name] for name in names],
+            facts=[facts_of(name) for name in names],
+            lists=[program.values[name].constant if name else None for name in instruction.inputs],
+            results=results,
+            lanes=lanes,
         )
         for value, facts in zip(results, influence(site), strict=True):
-            if computed > MAX_COMPUTED or held > MAX_HELD:
+            if computed > MAX_COMPUTED // passes or held > MAX_HELD:
                 facts = facts.single()
             known[value.name], sizes[value.name] = facts, facts.size
             computed, held = computed + facts.size, held + facts.size

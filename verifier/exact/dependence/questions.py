@@ -54,7 +54,7 @@ def inputs_of_outputs(program: Program) -> dict[str, tuple[str, ...]]:
             item.name: _facts(program, item, _planes(sources[number : number + 1], first, MAX_PLANES))
             for number, item in enumerate(program.inputs)
         }
-        for output, planes in propagate(program, known, MAX_PLANES).items():
+        for output, planes in propagate(program, known, MAX_PLANES, passes=1).items():
             bits = np.concatenate([_unpacked(plane).reshape(-1, PLANE_BITS).any(axis=0) for plane in planes])
             found[output] += [item.name for item, bit in zip(program.inputs[first:], bits, strict=False) if bit]
     return {output: tuple(names) for output, names in found.items()}
@@ -72,13 +72,14 @@ def reach(program: Program, name: str, axis: int, unmasked: str | None = None) -
     length = _length(source, axis)
     mask = None if unmasked is None else _mask(program, unmasked, gated=False)
     found: dict[str, list[Cells]] = {item.name: [] for item in program.outputs}
-    for first, count in _passes(length):
+    passes = list(_passes(length))
+    for first, count in passes:
         along = [1] * len(source.shape)
         along[axis] = length
         planes = [plane.reshape(along) for plane in _planes(np.arange(length), first, count)]
         known = {} if mask is None or unmasked is None else {unmasked: _with_planes(mask, count)}
         known[name] = _facts(program, source, planes)
-        for output, cells in propagate(program, known, count).items():
+        for output, cells in propagate(program, known, count, len(passes)).items():
             found[output].append(_positions(cells))
     return _reaches(program, found, length)
 
@@ -104,10 +105,11 @@ def reach_of_padding(program: Program, name: str, mask: str) -> dict[str, Reach]
     fixed = row_planes(np.arange(rows).reshape(rows, 1, *rest))
     gate = _mask(program, mask, gated=True)
     found: dict[str, list[Cells]] = {item.name: [] for item in program.outputs}
-    for first, count in _passes(length):
+    passes = list(_passes(length))
+    for first, count in passes:
         planes = [*fixed, *(p.reshape(1, length, *rest) for p in _planes(np.arange(length), first, count))]
         known = {mask: _with_planes(gate, ROW_PLANES + count), name: _facts(program, source, planes)}
-        for output, cells in propagate(program, known, ROW_PLANES + count, Lanes(first)).items():
+        for output, cells in propagate(program, known, ROW_PLANES + count, len(passes), Lanes(first)).items():
             found[output].append(_positions(cells[ROW_PLANES:]))
     return _reaches(program, found, length)
 

@@ -27,11 +27,16 @@ from verifier.exact.program.values import Value
 
 @dataclass(frozen=True)
 class InfluenceSite:
-    """One instruction, with the facts about its operands. An operand left out is not listed: none of them matters."""
+    """One instruction, with the proven values of its operands and the facts about them, and its results' values.
+
+    An operand left out is in none of these. `lists` holds the constant of each input, such as the axes of a reduction;
+    None for an input that is left out or not constant.
+    """
 
     instruction: Instruction
     values: Sequence[Value]
     facts: Sequence[ElementFacts]
+    lists: Sequence[Cells | None]
     results: Sequence[Value]
     lanes: Lanes | None
 
@@ -117,7 +122,7 @@ def _hidden(planes: Sequence[Cells], where: Cells, rank: int) -> tuple[Cells, ..
 
 def _reduction(site: InfluenceSite) -> list[ElementFacts]:
     (result,), x, shape = site.results, site.operand(0), site.values[0].shape
-    listed = site.values[1].constant if len(site.values) > 1 else None
+    listed = site.lists[1] if len(site.lists) > 1 else None
     axes = tuple(range(len(shape))) if listed is None else tuple(int(axis) % len(shape) for axis in listed)
     interval = reduced(site.op, x.interval, shape, axes)
     planes, gates = x.planes, []
@@ -233,11 +238,10 @@ def _reshape(site: InfluenceSite) -> list[ElementFacts]:
 def _view(site: InfluenceSite) -> list[ElementFacts]:
     """Transpose, Slice, Split, Expand: NumPy views."""
     x, shape = site.operand(0), site.values[0].shape
-    others = [None if value.constant is None else value.constant for value in site.values[1:]]
 
     def view(index: int) -> Callable[[Cells, Any], Cells]:
         def compute(full: Cells) -> Cells:
-            operands = Operands(site.instruction.attributes, site.values, [full, *others], site.results)
+            operands = Operands(site.instruction.attributes, site.values, [full, *site.lists[1:]], site.results)
             return REGISTRY[site.op].compute(operands)[index]
 
         return lambda cells, _: viewed(cells, shape, compute)
