@@ -78,6 +78,20 @@ def test_run__token_ids_beyond_the_vocabulary__are_clipped_before_they_gather() 
     assert np.array_equal(wild["result"], clipped["result"])
 
 
+def test_inputs_of_outputs__more_inputs_than_one_pass_has_bits__names_each() -> None:
+    count = 1100
+    inputs = {f"x{number}": ("int32" if number in (0, 1024, 64, 1099) else "int8", (2,)) for number in range(count)}
+    limited = [("Min", f"x{number} top", f"t{number}") for number in (0, 1024, 64, 1099)]
+    limited += [("Max", f"t{number} low", f"l{number}") for number in (0, 1024, 64, 1099)]
+    rows = [*limited, ("Add", "l0 l1024", "y"), ("Identity", "x63", "z"), ("Add", "l1099 l64", "w")]
+    limits = {"top": np.int32(9), "low": np.int32(-9)}
+    assert inputs_of_outputs(load_program(data(rows, inputs, limits, outputs="y z w"))) == {
+        "y": ("x0", "x1024"),
+        "z": ("x63",),
+        "w": ("x64", "x1099"),
+    }
+
+
 def test_require__what_the_program_does_not_have__says_what_it_has() -> None:
     decoder = program("added -1e9", "added lowest")
     for call, message in (

@@ -49,14 +49,17 @@ def inputs_of_outputs(program: Program) -> dict[str, tuple[str, ...]]:
     """Return for each output the inputs that it can depend on, in the program's order."""
     sources = np.arange(len(program.inputs))
     found: dict[str, list[str]] = {item.name: [] for item in program.outputs}
-    for first in range(0, len(sources), MAX_PLANES * PLANE_BITS):
+    per_pass = MAX_PLANES * PLANE_BITS
+    for first in range(0, len(sources), per_pass):
+        group = program.inputs[first : first + per_pass]
+        count = -(-len(group) // PLANE_BITS)
         known = {
-            item.name: _facts(program, item, _planes(sources[number : number + 1], first, MAX_PLANES))
-            for number, item in enumerate(program.inputs)
+            item.name: _facts(program, item, _planes(sources[number : number + 1], 0, count))
+            for number, item in enumerate(group)
         }
-        for output, planes in propagate(program, known, MAX_PLANES, passes=1).items():
+        for output, planes in propagate(program, known, count, -(-len(sources) // per_pass)).items():
             bits = np.concatenate([_unpacked(plane).reshape(-1, PLANE_BITS).any(axis=0) for plane in planes])
-            found[output] += [item.name for item, bit in zip(program.inputs[first:], bits, strict=False) if bit]
+            found[output] += [item.name for item, bit in zip(group, bits, strict=False) if bit]
     return {output: tuple(names) for output, names in found.items()}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from verifier.exact.dependence.cells import MAX_CELLS, Cells, concatenated, reshaped, taken, viewed, with_rank
+from verifier.exact.dependence.cells import MAX_CELLS, Cells, concatenated, reshaped, taken, tidied, viewed, with_rank
 from verifier.exact.dependence.facts import MAX_GATES, ElementFacts, Gate, Lanes, union, without
 from verifier.exact.dependence.intervals import ELEMENTWISE, Interval, elementwise, never_chosen, reduced
 from verifier.exact.dependence.products import product_planes
@@ -49,13 +49,9 @@ class InfluenceSite:
         """The facts about an operand, in its own shape."""
         return self.facts[index].settled(self.values[index].shape)
 
-    def integer(self, name: str, default: int) -> int:
-        """An integer attribute."""
-        return int(self.instruction.attributes.get(name, default))  # type: ignore[arg-type]
-
     def axis(self) -> int:
         """The attribute `axis`, counted from the front of the first operand's axes."""
-        return self.integer("axis", 0) % len(self.values[0].shape)
+        return int(self.instruction.attributes.get("axis", 0)) % len(self.values[0].shape)  # type: ignore[arg-type]
 
 
 def influence(site: InfluenceSite) -> list[ElementFacts]:
@@ -178,20 +174,16 @@ def _gather(site: InfluenceSite) -> list[ElementFacts]:
             return taken(cells, known, axis)
 
         return [data.viewed(result.shape, pick)]
-    rank = len(indices.shape)
-    places = (1,) * axis, (1,) * (len(site.values[0].shape) - axis - 1)
+    rank, behind = len(indices.shape), len(site.values[0].shape) - axis - 1
 
     def anywhere(cells: Cells, join: np.ufunc | None) -> Cells | None:
-        if join is None and cells.shape[axis] > 1:
-            return None
-        single = cells if join is None else join.reduce(cells, axis=axis, keepdims=True)
-        return single.reshape(single.shape[:axis] + (1,) * rank + single.shape[axis + 1 :])
+        single = _joined_along(axis, cells, join)
+        return None if single is None else single.reshape(single.shape[:axis] + (1,) * rank + single.shape[axis + 1 :])
 
     found = data.viewed(result.shape, anywhere)
-    index_planes = [plane.reshape(places[0] + plane.shape + places[1]) for plane in site.operand(1).planes]
-    return [
-        ElementFacts(result.shape, found.interval, union([found.planes, index_planes], len(result.shape)), found.gates)
-    ]
+    index_planes = [plane.reshape((1,) * axis + plane.shape + (1,) * behind) for plane in site.operand(1).planes]
+    planes = union([found.planes, index_planes], len(result.shape))
+    return [ElementFacts(result.shape, found.interval, planes, found.gates)]
 
 
 def _gather_elements(site: InfluenceSite) -> list[ElementFacts]:
@@ -200,14 +192,20 @@ def _gather_elements(site: InfluenceSite) -> list[ElementFacts]:
         return [_table_lookup(data, site.facts[1])]
 
     def anywhere(cells: Cells, join: np.ufunc | None) -> Cells | None:
-        if join is None and cells.shape[axis] > 1:
-            return None
-        single = cells if join is None else join.reduce(cells, axis=axis, keepdims=True)
-        read = [slice(length if i != axis else None) for i, length in enumerate(result.shape)]
-        return single[tuple(read)]
+        single = _joined_along(axis, cells, join)
+        read = tuple(slice(length if i != axis else None) for i, length in enumerate(result.shape))
+        return None if single is None else single[read]
 
-    found, index = data.viewed(result.shape, anywhere), site.operand(1)
-    return [ElementFacts(result.shape, found.interval, union([found.planes, index.planes], len(result.shape)), ())]
+    found = data.viewed(result.shape, anywhere)
+    planes = union([found.planes, site.operand(1).planes], len(result.shape))
+    return [ElementFacts(result.shape, found.interval, planes)]
+
+
+def _joined_along(axis: int, cells: Cells, join: np.ufunc | None) -> Cells | None:
+    """Join all positions of an axis, any of which an index can read; None where that needs a function."""
+    if cells.shape[axis] == 1:
+        return cells
+    return None if join is None else np.asarray(join.reduce(cells, axis=axis, keepdims=True))
 
 
 def _table_lookup(data: ElementFacts, index: ElementFacts) -> ElementFacts:
@@ -261,9 +259,7 @@ def _concat(site: InfluenceSite) -> list[ElementFacts]:
         concatenated(list(same), lengths, axis, np.bitwise_or)
         for same in zip(*(part.planes for part in parts), strict=True)
     ]
-    return [
-        ElementFacts(result.shape, interval.within(result), tuple(planes)).viewed(result.shape, lambda cells, _: cells)
-    ]
+    return [ElementFacts(result.shape, interval.within(result), tuple(tidied(plane) for plane in planes))]
 
 
 _RULES: dict[str, Callable[[InfluenceSite], list[ElementFacts]]] = {
