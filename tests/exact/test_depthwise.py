@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +17,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tests.exact.graphs import stock_run
+from tests.exact.test_engine import PEAK
 from verifier.exact import Engine, InputSpec, Program, load_program, lower, reference
 from verifier.exact.program.depthwise import WindowGeometry
+from verifier.exact.program.memory import MAX_CELLS, MAX_OPERAND
 from verifier.exact.runtime import convolution_kernels
 from verifier.exact.runtime.convolution_digits import (
     MAX_FLOAT32_SUM,
@@ -245,3 +250,32 @@ def test_plan__filters_of_16_bits__keeps_every_order_within_float32(magnitude: i
 
 def test_plan__operand_beyond_what_digits_hold__is_none() -> None:
     assert plan_digits(np.full((1, 9), 2**15 - 1), np.array([1]), 2**52, (9, 9)) is None
+
+
+@pytest.mark.parametrize("cells", [1, 9, 49, MAX_CELLS])
+def test_plan__within_the_limits_of_the_stated_memory__always_exists(cells: int) -> None:
+    """The widest filters and operands of which the proof bounds the product by 2**53."""
+    for filters in (np.full((2, cells), 2**15 - 1), np.tile(np.array([[2**15 - 1], [2**15 - 129]]), (1, cells))):
+        magnitude = min(MAX_OPERAND, 2**53 // (cells * 2**15))
+        assert plan_digits(filters, np.array([1, 1]), magnitude, (9, 9)) is not None
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer((1, 64, 128, 128), (3, 3), (("pads", [1, 1, 1, 1]),)),
+        Layer((1, 32, 128, 128), (7, 7), (("pads", [3, 3, 3, 3]),), dtype="int32"),
+        Layer((1, 64, 160, 160), (3, 3), (("pads", [1, 1, 1, 1]), ("strides", [2, 2])), dtype="int32"),
+    ],
+    ids=["3x3", "7x7 of wide numbers", "3x3 with stride 2 of wide numbers"],
+)
+def test_memory__of_a_large_convolution__is_what_is_stated(layer: Layer, tmp_path: Path) -> None:
+    """Within a fifth, beside 16 MiB for the session itself."""
+    path = tmp_path / "layer.onnx"
+    path.write_bytes(layer.lowered())
+    child = subprocess.run(
+        [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, timeout=600, check=True
+    )
+    used, stated = map(int, child.stdout.split())
+    assert 0.8 * stated <= used <= 1.2 * stated + 2**24
+    assert stated < 8 * math.prod(layer.shape) * math.prod(layer.kernel)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from verifier.exact.errors import NotExactError
 from verifier.exact.program.depthwise import DepthwiseConvolution, find_depthwise
 from verifier.exact.program.instructions import REGISTRY, InstructionSite, ProofBudget
+from verifier.exact.program.memory import memory_bytes
 from verifier.exact.program.parse import Attribute, DeclaredTensor, ParsedGraph, ParsedNode, parse
 from verifier.exact.program.values import BOOL, FLOAT, INTEGER_RANGES, Value, grid_of
 
@@ -112,32 +113,8 @@ class Program:
 
     @cached_property
     def memory_bytes(self) -> int:
-        """The bytes of one run, 8 for each element: the constants that are read, and the most that is alive at once."""
-        kept = {tensor.name for tensor in (*self.inputs, *self.outputs)}  # the caller holds these
-        used = {name for instruction in self.live_instructions for name in instruction.inputs if name}
-        constants = sum(8 * self.values[name].size for name in used if self.values[name].constant is not None)
-        alive = sum(8 * self.values[tensor.name].size for tensor in self.inputs)
-        peak = alive
-        for position, instruction in enumerate(self.live_instructions):
-            alive += sum(8 * self.values[name].size for name in instruction.outputs)
-            peak = max(peak, alive + self._working_bytes(instruction))
-            for name in {*instruction.inputs, *instruction.outputs} - kept:
-                if name and self.values[name].constant is None and self.last_use.get(name, position) == position:
-                    alive -= 8 * self.values[name].size
-        return constants + peak
-
-    def _working_bytes(self, instruction: Instruction) -> int:
-        """The bytes that an instruction holds while it runs, beside its operands and results.
-
-        onnxruntime's Where holds a copy of either choice. The engine emits Max, Min and Clip of int64 as one Where
-        after another, of which all but the last have a result of their own.
-        """
-        result = self.values[instruction.outputs[0]]
-        if instruction.op == "Where":
-            return 2 * 8 * result.size
-        if instruction.op in ("Max", "Min", "Clip") and result.dtype == "int64" and len(instruction.inputs) > 1:
-            return (3 if len(instruction.inputs) > 2 else 2) * 8 * result.size
-        return 0
+        """The bytes of one run: see `memory`."""
+        return memory_bytes(self)
 
 
 def load_program(data: bytes) -> Program:
