@@ -12,10 +12,12 @@ from rich.console import Console
 
 from scripts._units import span
 from scripts.demo import parties, report, setup
+from scripts.demo.follow import ending, follow
 from scripts.demo.market import Market
 from scripts.demo.shell import ROOT, DemoError, Shell, shown
 from verifier.errors import TouchstoneError
-from verifier.protocol.constants import OWN_FILES, attestation_bit
+from verifier.protocol.constants import Phase
+from verifier.tasks import load_manifest
 
 RESULT = ROOT / "build" / "demo.json"
 
@@ -69,90 +71,41 @@ def play(shell: Shell, chain: str) -> None:
     shell.title("The sponsor builds a task from MiniLM and film-review sentences, with a sealed holdout")
     manifest_uri = parties.build_task(shell, file_host)
 
-    prepared = []
-    for solver in parties.SOLVERS:
-        shell.title(f"{solver.alias} {solver.remark}, packs, scores and seals")
-        prepared.append(parties.prepare(shell, solver, file_host))
-    pace = parties.Pace(script_s, max(seconds for _, seconds in prepared))
+    shell.title("One solver trains on 768 sentences, the other stops after 32; both pack, score and seal")
+    uris, score_s = parties.prepare(shell, file_host)
+    pace = parties.Pace(script_s, score_s)
 
     shell.title("The sponsor escrows the reward, and the solvers commit")
     parties.create_task(shell, market, manifest_uri, pace)
-    parties.commit(shell, [uri for uri, _ in prepared])
-    _wait_for_the_committee(market)
-
-    shell.title("The sponsor reveals the holdout, and the solvers reveal their submissions")
-    parties.reveal_holdout(shell)
-    parties.reveal(shell)
-    parties.status(shell)
-
-    shell.title("The verifiers evaluate, commit their verdicts and reveal them")
-    _wait_for_the_verdict(market)
+    shell.attempt(lambda: parties.commit(shell, uris))
+    state = follow(market, parties.Hands(shell).act)
     parties.status(shell)
 
     shell.title("Everyone withdraws")
-    parties.withdraw(shell, ["sponsor", *(solver.alias for solver in parties.SOLVERS)])
-    parties.withdraw(shell, [item.owner for item in people.operators])
+    parties.withdraw(
+        shell, ["sponsor", *(solver.alias for solver in parties.SOLVERS), *(item.owner for item in people.operators)]
+    )
 
     shell.title("What happened")
     shell.stop_services("verifier")
+    shell.console.print(ending(state))
+    if state.view.phase is not Phase.SETTLED:
+        raise DemoError(f"nobody was paid: {ending(state)}")
     summary = report.summarise(_facts(market, people), _names(people), chain, shell.seconds())
     report.show(shell.console, summary)
     RESULT.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     shell.console.print(f"\nthe demo took {span(round(summary['seconds']))}; this summary is in {shown(RESULT)}")
 
 
-def _wait_for_the_committee(market: Market) -> None:
-    commits_close = market.state().commit_closes
-    market.wait("commits close", lambda: market.now() >= commits_close, lambda: commits_close)
-    market.wait("the services convene the panel and draw a committee", lambda: market.panel().attest_closes != 0)
-    closes = market.panel().attest_closes
-    seats = setup.VERIFIERS
-    market.wait(f"{seats} seats fetch every file and attest", lambda: market.attested() == seats, lambda: closes)
-    market.wait("the attestation closes", lambda: market.panel().closed_at != 0, lambda: closes)
-    admitted = market.panel().admitted
-    for bit in (OWN_FILES, *map(attestation_bit, range(len(parties.SOLVERS)))):
-        if not admitted >> bit & 1:
-            raise DemoError(f"the committee did not admit everything: bit {bit} of {admitted:b} is not set")
-
-
-def _wait_for_the_verdict(market: Market) -> None:
-    seats = setup.VERIFIERS
-    opens = market.state().reveal_closes
-    assert opens is not None, "the sponsor has revealed the holdout"
-    market.wait("the solvers' reveal window ends", lambda: market.now() >= opens, lambda: opens)
-    votes = market.round()
-    market.wait(
-        f"{seats} services evaluate both submissions and commit their verdicts",
-        lambda: market.round().committed.bit_count() == seats,
-        lambda: votes.commit_closes,
-    )
-    market.wait(
-        f"{seats} services reveal their verdicts",
-        lambda: market.round().revealed.bit_count() == seats,
-        lambda: votes.reveal_closes,
-    )
-    market.wait(
-        "the challenge window ends, and the services settle, claim and close the votes",
-        lambda: _everything_closed(market, seats),
-    )
-
-
-def _everything_closed(market: Market, seats: int) -> bool:
-    """Return whether every vote is closed and every submission claimed."""
-    contracts = market.contracts
-    claimed = len(market.events(contracts.bounties, "SubmissionClaimed"))
-    return len(market.events(contracts.panel, "VoteClosed")) == seats and claimed == len(parties.SOLVERS)
-
-
 def _facts(market: Market, people: setup.People) -> report.Facts:
-    """Read what the report needs. Errors: DemoError when the task was not settled by one accepted verdict."""
+    """Read what the report needs about a settled task. Errors: DemoError when no submission was scored."""
     bounties, panel, stakes = market.contracts.bounties, market.contracts.panel, market.contracts.stakes
     try:
         (created,) = market.events(bounties, "TaskCreated")
         (settled,) = market.events(bounties, "Settled")
         (accepted,) = market.events(panel, "Accepted")
     except ValueError as error:
-        raise DemoError("the task was not settled by one accepted verdict") from error
+        raise DemoError("the task was settled without a verdict") from error
     return report.Facts(
         created=created,
         committed=market.events(bounties, "SubmissionCommitted"),
@@ -169,6 +122,7 @@ def _facts(market: Market, people: setup.People) -> report.Facts:
             item.key.address: report.journal_verdict(item.folder / "data" / "journal.sqlite", market.task)
             for item in people.operators
         },
+        kind=load_manifest(parties.MANIFEST).kind,
     )
 
 

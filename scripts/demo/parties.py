@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from scripts._parameters import PROFILES
 from scripts.demo.market import Market
 from scripts.demo.setup import FOLDER, NETWORK, VERIFIERS, base_model, script
 from scripts.demo.shell import Shell, command, shown
-from verifier.protocol.constants import Windows
+from verifier.protocol.constants import Phase, Windows
+from verifier.protocol.state import TaskState
 
 HOLDOUT, PRACTICE = 256, 128  # sentences
 SEQUENCE = 32  # tokens; nine of ten sentences are shorter
@@ -28,29 +30,38 @@ class Pace:
     """The speed of this machine, measured in earlier steps of the demo; the task's windows follow from it."""
 
     script_s: float  # seconds of three wallet scripts at once, each with a transaction
-    score_s: float  # seconds of scoring one submission on the practice set
+    score_s: float  # seconds of scoring two submissions at once, each on the practice set
 
     def windows(self) -> Windows:
-        """Return windows of several times what each step takes, so that a busy machine still keeps them."""
-        # Every verifier scores every submission on the larger holdout, and all share this machine.
-        evaluations = VERIFIERS * len(SOLVERS) * HOLDOUT / PRACTICE
-        return Windows(
-            commit=round(10 + 3 * self.script_s),
-            attest=round(10 + self.script_s),
+        """Return windows of about twice what each step takes.
+
+        A machine that becomes slower still keeps them, or a verifier misses a round and votes in the next one with the
+        result that it has by then.
+        """
+        # Every verifier scores every submission on the larger holdout, and all share this machine. Starting and proving
+        # the program are part of the measurement and happen once for each verifier.
+        evaluations = VERIFIERS * HOLDOUT / PRACTICE
+        shortest = PROFILES["demo"].parameters.limits.min_windows
+        longest = PROFILES["demo"].parameters.limits.max_windows
+        wanted = Windows(
+            commit=round(5 + 2 * self.script_s),  # two scripts at once
+            attest=round(6 + self.script_s / 2),
             holdout=600,  # it ends when the sponsor reveals, at once
-            reveal=round(10 + 3 * self.script_s),
-            verdict_commit=round(20 + 0.4 * evaluations * self.score_s),
-            verdict_reveal=round(8 + self.script_s),
+            reveal=round(5 + 2 * self.script_s),
+            verdict_commit=round(15 + 0.6 * evaluations * self.score_s),
+            verdict_reveal=round(6 + self.script_s / 2),
+        )
+        return Windows(
+            *(min(max(low, chosen), high) for low, chosen, high in zip(shortest, wanted, longest, strict=True))
         )
 
 
 @dataclass(frozen=True)
 class Solver:
-    """A solver: the alias of its wallet, the options of its training, and what the demo prints about it."""
+    """A solver: the alias of its wallet, and the options of its training."""
 
     alias: str
     training: tuple[str, ...]
-    remark: str
 
     @property
     def folder(self) -> Path:
@@ -63,8 +74,8 @@ class Solver:
 
 
 SOLVERS = (
-    Solver("solver1", ("--epochs", "1", "--limit", "768"), "trains on 768 sentences"),
-    Solver("solver2", ("--epochs", "1", "--limit", "32"), "stops after the first 32 sentences"),
+    Solver("solver1", ("--epochs", "1", "--limit", "768")),
+    Solver("solver2", ("--epochs", "1", "--limit", "32")),
 )
 
 
@@ -92,27 +103,48 @@ def publish(shell: Shell, file_host: str, *files: str) -> list[str]:
     return [entry["uri"] for entry in json.loads(said)]
 
 
-def prepare(shell: Shell, solver: Solver, file_host: str) -> tuple[str, float]:
-    """Train, pack, score, seal and publish a submission, as that solver.
+def prepare(shell: Shell, file_host: str) -> tuple[list[str], float]:
+    """Train, pack, score, seal and publish the submissions, as both solvers at the same time.
 
-    Returns the ciphertext's URI and how many seconds the scoring on the practice set took.
+    Returns the ciphertexts' URIs and how many seconds the scoring on the practice set took.
     """
-    solver.folder.mkdir()
-    task = shown(MANIFEST)
-    shell.run(
-        *("python", "-m", "scripts.train", "--task", task, "--base", shown(base_model())),
-        *("--data", shown(TASK / "train.tsv"), *solver.training, "--out", solver.file("adapter")),
+    touchstone, task = command("touchstone"), shown(MANIFEST)
+    for solver in SOLVERS:
+        solver.folder.mkdir()
+    base = ("--task", task, "--base", shown(base_model()), "--data", shown(TASK / "train.tsv"))
+    shell.together(
+        *(
+            ("python", "-m", "scripts.train", *base, *solver.training, "--out", solver.file("adapter"))
+            for solver in SOLVERS
+        )
     )
-    touchstone, plain = command("touchstone"), solver.file("adapter.tensors")
-    shell.run(touchstone, "pack", solver.file("adapter"), "--task", task, "--out", plain)
+    shell.together(
+        *(
+            (touchstone, "pack", solver.file("adapter"), "--task", task, "--out", solver.file("adapter.tensors"))
+            for solver in SOLVERS
+        )
+    )
     began = time.monotonic()
-    shell.run(touchstone, "score", "--task", task, "--submission", plain)
+    scores = shell.together(
+        *((touchstone, "score", "--task", task, "--submission", solver.file("adapter.tensors")) for solver in SOLVERS)
+    )
     seconds = time.monotonic() - began
-    sealed = solver.file("adapter.sealed")
-    key = ("--key", solver.file("adapter.key"))
-    shell.run(touchstone, "seal", plain, "--out", sealed, *key, out=solver.folder / "sealed.json")
-    (uri,) = publish(shell, file_host, sealed)
-    return uri, seconds
+    for solver, said in zip(SOLVERS, scores, strict=True):
+        score = json.loads(said)["score"]
+        scaled = score * HOLDOUT // PRACTICE
+        shell.note(
+            f"{solver.alias} has {score} of {PRACTICE} on the practice set, which is about {scaled} of {HOLDOUT} on "
+            f"the holdout; the threshold will be {THRESHOLD} of {HOLDOUT}"
+        )
+    uris = []
+    for solver in SOLVERS:
+        sealed, key = solver.file("adapter.sealed"), ("--key", solver.file("adapter.key"))
+        shell.run(
+            *(touchstone, "seal", solver.file("adapter.tensors"), "--out", sealed, *key),
+            out=solver.folder / "sealed.json",
+        )
+        uris += publish(shell, file_host, sealed)
+    return uris, seconds
 
 
 def create_task(shell: Shell, market: Market, manifest_uri: str, pace: Pace) -> None:
@@ -148,21 +180,36 @@ def commit(shell: Shell, uris: list[str]) -> None:
     shell.together(*(words(solver, uri) for solver, uri in zip(SOLVERS, uris, strict=True)))
 
 
-def reveal_holdout(shell: Shell) -> None:
-    """Publish the holdout's key, as the sponsor."""
-    shell.run(*script("sponsor", "task", "reveal-holdout", "--record", shown(RECORD)))
+class Hands:
+    """What the sponsor and the solvers do while the task goes on, each step once when it is due."""
 
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._done: set[Phase] = set()
 
-def reveal(shell: Shell) -> None:
-    """Publish the submissions' keys, as both solvers at once."""
-    shell.together(
-        *(script(item.alias, "submission", "reveal", "--record", item.file("record.json")) for item in SOLVERS)
-    )
-
-
-def _host(uri: str) -> str:
-    """Return the host and port of a URI on this machine, which must be allowed by name."""
-    return urlsplit(uri).netloc
+    def act(self, state: TaskState) -> None:
+        """Do what is due in that state. A step that comes too late is shown, and the task takes its course."""
+        phase = state.view.phase
+        if phase in self._done:
+            return
+        if phase is Phase.CONVENING and not state.view.submissions:
+            self._shell.attempt(lambda: self._shell.run(*script("sponsor", "task", "cancel", shown(RECORD))))
+        elif phase is Phase.HOLDOUT and state.own_files_admitted:
+            self._shell.title("The sponsor reveals the holdout, and the solvers reveal their submissions")
+            self._shell.attempt(
+                lambda: self._shell.run(*script("sponsor", "task", "reveal-holdout", "--record", shown(RECORD)))
+            )
+        elif phase is Phase.REVEALING:
+            reveals = (
+                script(item.alias, "submission", "reveal", "--record", item.file("record.json")) for item in SOLVERS
+            )
+            self._shell.attempt(lambda: self._shell.together(*reveals))
+            status(self._shell)
+        elif phase is Phase.JUDGING:
+            self._shell.title("The verifiers evaluate, commit their verdicts and reveal them")
+        else:
+            return
+        self._done.add(phase)
 
 
 def status(shell: Shell) -> None:
@@ -173,3 +220,8 @@ def status(shell: Shell) -> None:
 def withdraw(shell: Shell, aliases: list[str]) -> None:
     """Withdraw everything that these wallets are owed."""
     shell.together(*(script(alias, "withdraw") for alias in aliases))
+
+
+def _host(uri: str) -> str:
+    """Return the host and port of a URI on this machine, which must be allowed by name."""
+    return urlsplit(uri).netloc

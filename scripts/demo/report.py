@@ -34,19 +34,20 @@ class Facts:
     closed: Sequence[Event]
     seat_paid: Sequence[Event]
     withdrawn: Sequence[Event]  # from the escrow
-    journals: Mapping[str, bytes]  # operator -> the verdict that it recorded before it voted
+    journals: Mapping[str, bytes | None]  # operator -> the verdict that it recorded before it voted
+    kind: str  # of the task
 
 
-def journal_verdict(journal: Path, task: bytes) -> bytes:
-    """Return the verdict that a stopped service voted for in that task.
+def journal_verdict(journal: Path, task: bytes) -> bytes | None:
+    """Return the verdict that a stopped service voted for in that task, in one round or several; None if it did not.
 
-    Errors: DemoError when its journal does not have exactly one.
+    Errors: DemoError when its journal has more than one.
     """
     with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as database:
         rows = database.execute("SELECT DISTINCT verdict FROM votes WHERE task = ?", (task,)).fetchall()
-    if len(rows) != 1:
+    if len(rows) > 1:
         raise DemoError(f"{journal} has {len(rows)} verdicts for the task instead of one")
-    return bytes(rows[0][0])
+    return bytes(rows[0][0]) if rows else None
 
 
 def summarise(facts: Facts, names: Mapping[str, str], chain: str, seconds: float) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def summarise(facts: Facts, names: Mapping[str, str], chain: str, seconds: float
     threshold = int(facts.created["terms"].threshold)
     withdrawn = _totals(facts.withdrawn, "account", "amount")
     return {
+        "kind": facts.kind,
         "chain": chain,
         "seconds": round(seconds, 1),
         "task": to_hex(facts.created["task"]),
@@ -65,7 +67,7 @@ def summarise(facts: Facts, names: Mapping[str, str], chain: str, seconds: float
         "threshold": threshold,
         "verdict_digest": to_hex(facts.accepted["verdict"]),
         "submissions": [_submission(facts, item, threshold, withdrawn, names) for item in facts.committed],
-        "verifiers": [_verifier(facts, item, withdrawn, names) for item in facts.verdicts],
+        "verifiers": [_verifier(facts, seat, withdrawn, names) for seat in facts.joined],
         "withdrawn": {names.get(account, account): amount for account, amount in withdrawn.items()},
     }
 
@@ -74,7 +76,7 @@ def _submission(
     facts: Facts, committed: Event, threshold: int, withdrawn: Mapping[str, int], names: Mapping[str, str]
 ) -> dict[str, Any]:
     index, solver = committed["index"], committed["solver"]
-    (revealed,) = [item for item in facts.revealed if item["index"] == index]
+    plain = [to_hex(item["plain"]) for item in facts.revealed if item["index"] == index]
     (claimed,) = [item for item in facts.claimed if item["index"] == index]
     own = [item for item in facts.claimed if item["solver"] == solver]
     _agree(
@@ -82,32 +84,35 @@ def _submission(
         sum(item["reward"] + item["native"] for item in own),
         withdrawn.get(solver, 0),
     )
-    score = int(facts.settled["scores"][index])
+    score = int(facts.settled["scores"][index]) if plain else None
     return {
         "name": names.get(solver, solver),
         "solver": solver,
-        "digest": to_hex(revealed["plain"]),
+        "digest": plain[0] if plain else None,
         "score": score,
-        "passed": score >= threshold,
+        "passed": score is not None and score >= threshold,
         "paid": int(claimed["reward"]),
         "bond_returned": int(claimed["native"]),
     }
 
 
-def _verifier(facts: Facts, verdict: Event, withdrawn: Mapping[str, int], names: Mapping[str, str]) -> dict[str, Any]:
-    (seat,) = [item for item in facts.joined if item["stake"] == verdict["stake"]]
-    (closed,) = [item for item in facts.closed if item["stake"] == verdict["stake"]]
+def _verifier(facts: Facts, seat: Event, withdrawn: Mapping[str, int], names: Mapping[str, str]) -> dict[str, Any]:
+    """One seat over all rounds of the task; it reveals the same verdict in each, or none."""
     operator, owner = seat["operator"], seat["owner"]
-    _agree(f"the verdicts in the journal of {operator} and on chain", facts.journals.get(operator), verdict["verdict"])
+    revealed = [item["verdict"] for item in facts.verdicts if item["stake"] == seat["stake"]]
+    closed = [item for item in facts.closed if item["stake"] == seat["stake"]]
+    verdict = revealed[-1] if revealed else None
+    if verdict is not None:  # a seat may have recorded a verdict that it could not reveal in time
+        _agree(f"the verdicts in the journal of {operator} and on chain", facts.journals.get(operator), verdict)
     fee = _totals(facts.seat_paid, "owner", "amount").get(owner, 0)
-    _agree(f"the amounts earned by {owner} and credited to it", int(closed["earned"]), fee)
+    _agree(f"the amounts earned by {owner} and credited to it", sum(int(item["earned"]) for item in closed), fee)
     _agree(f"the amounts credited to {owner} and withdrawn by it", fee, withdrawn.get(owner, 0))
     return {
         "name": names.get(operator, operator),
         "address": operator,
-        "verdict_digest": to_hex(verdict["verdict"]),
+        "verdict_digest": None if verdict is None else to_hex(verdict),
         "fee": fee,
-        "slashed": int(closed["slashed"]),
+        "slashed": sum(int(item["slashed"]) for item in closed),
     }
 
 
@@ -117,8 +122,8 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
     for item in summary["submissions"]:
         submissions.add_row(
             item["name"],
-            short(item["digest"]),
-            str(item["score"]),
+            short(item["digest"]) if item["digest"] else "not revealed",
+            "" if item["score"] is None else str(item["score"]),
             str(summary["threshold"]),
             "[green]passed[/green]" if item["passed"] else "[red]failed[/red]",
             coins(item["paid"]),
@@ -126,9 +131,11 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
         )
     verifiers = Table("who", "operator", "verdict", "", "fee", "slashed", title="verifiers")
     for item in summary["verifiers"]:
-        same = item["verdict_digest"] == summary["verdict_digest"]
-        verdict = "accepted" if same else "another verdict"
-        row = (item["name"], item["address"], short(item["verdict_digest"]), verdict)
+        digest = item["verdict_digest"]
+        verdict = (
+            "accepted" if digest == summary["verdict_digest"] else "another verdict" if digest else "none revealed"
+        )
+        row = (item["name"], item["address"], short(digest) if digest else "", verdict)
         verifiers.add_row(*row, coins(item["fee"]), coins(item["slashed"]))
     paid = Table("who", "coins", title="withdrawn from the escrow")
     for name, amount in summary["withdrawn"].items():

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from rich.console import Console
+from rich.status import Status
 from rich.text import Text
+
+from verifier.cli.progress import LINE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_S = 20.0  # how long a process may take to end after SIGTERM, before SIGKILL
@@ -40,6 +43,38 @@ class DemoService:
         if self.process.poll() is not None:
             tail = "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-TAIL_LINES:])
             raise DemoError(f"{self.name} ended with status {self.process.returncode}:\n{tail}")
+
+
+class Reporter:
+    """Shows what the demo waits for: a spinner on a terminal, a line every LINE_S seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status: Status | None = None
+        self._printed = time.monotonic()
+
+    def show(self, text: str) -> None:
+        """Say what is awaited now."""
+        if self._console.is_terminal:
+            if self._status is None:
+                self._status = self._console.status(text)
+                self._status.start()
+            self._status.update(text)
+        elif time.monotonic() - self._printed >= LINE_S:
+            self._printed = time.monotonic()
+            self._console.print(f"  {text}", soft_wrap=True)
+
+    def done(self, text: str) -> None:
+        """Say what has happened."""
+        self.pause()
+        self._printed = time.monotonic()
+        self._console.print(f"  {text}", style="green", soft_wrap=True)
+
+    def pause(self) -> None:
+        """Take the spinner away, so that a command can print."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
 
 
 class Shell:
@@ -69,6 +104,17 @@ class Shell:
     def seconds(self) -> float:
         """Return the seconds since the demo began."""
         return time.monotonic() - self._began
+
+    def reporter(self) -> Reporter:
+        """Return what shows a long wait."""
+        return Reporter(self.console)
+
+    def attempt(self, step: Callable[[], object]) -> None:
+        """Do a step that may come too late on a busy machine, and print why it failed if it does: the task goes on."""
+        try:
+            step()
+        except DemoError as error:
+            self.console.print(f"  {error}", style="yellow", markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a remark, for what was done without a command."""
@@ -112,7 +158,7 @@ class Shell:
     def together(self, *commands: Sequence[str | Path]) -> list[str]:
         """Run several commands at the same time, and return what each wrote to stdout.
 
-        Errors: DemoError, which names the first that failed.
+        The output of each is shown as a whole once all have ended. Errors: DemoError, which names those that failed.
         """
         lines = [[str(word) for word in command] for command in commands]
         for line in lines:
@@ -123,14 +169,22 @@ class Shell:
             said, complained = process.communicate()
             return process.returncode, said, complained
 
-        answers = []
-        for line, future in zip(lines, [self._workers.submit(worker, line) for line in lines], strict=True):
+        futures = [self._workers.submit(worker, line) for line in lines]
+        report, began = self.reporter(), time.monotonic()
+        while not all(future.done() for future in futures):
+            report.show(f"{len(lines)} commands are running ({time.monotonic() - began:.0f} s)")
+            wait(futures, timeout=0.2)
+        report.pause()
+        answers, failures = [], []
+        for line, future in zip(lines, futures, strict=True):
             status, said, complained = future.result()
-            if status:
-                raise DemoError(f"`{shlex.join(line)}` failed with status {status}:\n{said}{complained}")
             for row in said.splitlines(keepends=True):
                 self._say(row)
+            if status:
+                failures.append(f"`{shlex.join(line)}` failed with status {status}:\n{said}{complained}")
             answers.append(said)
+        if failures:
+            raise DemoError("\n".join(failures))
         return answers
 
     def serve(self, name: str, *words: str | Path) -> DemoService:

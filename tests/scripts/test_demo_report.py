@@ -42,12 +42,14 @@ def facts() -> Facts:
             *({"account": f"0xowner{number}", "amount": 4} for number in range(3)),
         ],
         journals={f"0xoperator{number}": VERDICT for number in range(3)},
+        kind="classify",
     )
 
 
 def test_summary__of_a_settled_task__has_scores_payments_and_verdicts() -> None:
     found = summarise(facts(), NAMES, "devnet", 123.456)
     assert (found["threshold"], found["chain"], found["seconds"]) == (160, "devnet", 123.5)
+    assert found["kind"] == "classify"
     assert found["submissions"] == [
         {
             "name": "solver1",
@@ -77,6 +79,35 @@ def test_summary__of_a_score_at_the_threshold__passed() -> None:
     assert not summarise(replace(facts(), settled={"scores": [160, 159]}), NAMES, "devnet", 1)["submissions"][1][
         "passed"
     ]
+
+
+def test_summary__of_a_seat_that_missed_round_1__adds_up_both_rounds() -> None:
+    missed = [{"stake": bytes(32), "earned": 0, "slashed": 7}, *facts().closed]
+    found = summarise(replace(facts(), closed=missed), NAMES, "devnet", 1)["verifiers"][0]
+    assert (found["fee"], found["slashed"], found["verdict_digest"]) == (4, 7, "0x" + "09" * 32)
+
+
+def test_summary__of_a_seat_and_a_solver_that_revealed_nothing__says_so() -> None:
+    silent = replace(
+        facts(),
+        verdicts=facts().verdicts[1:],
+        closed=[{"stake": bytes(32), "earned": 0, "slashed": 7}, *facts().closed[1:]],
+        seat_paid=facts().seat_paid[1:],
+        withdrawn=[item for item in facts().withdrawn if item["account"] != "0xowner0"],
+        revealed=facts().revealed[1:],
+    )
+    found = summarise(silent, NAMES, "devnet", 1)
+    first = {"name": "0xoperator0", "address": "0xoperator0", "verdict_digest": None, "fee": 0, "slashed": 7}
+    assert found["verifiers"][0] == first
+    assert [(item["digest"], item["score"], item["passed"]) for item in found["submissions"]] == [
+        ("0x" + "01" * 32, 190, True),
+        (None, None, False),
+    ]
+    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    show(console, found)
+    shown = console.export_text()
+    assert "none revealed" in shown
+    assert "not revealed" in shown
 
 
 def test_summary__of_money_that_was_credited_and_not_withdrawn__is_an_error() -> None:
@@ -109,6 +140,7 @@ def test_journal__of_one_task__gives_its_one_verdict(tmp_path: Path) -> None:
     database.execute("INSERT INTO votes VALUES (?, 1, ?, ?)", (TASK, bytes(32), VERDICT))
     database.commit()
     assert journal_verdict(path, TASK) == VERDICT
+    assert journal_verdict(path, bytes(32)) is None
     database.execute("INSERT INTO votes VALUES (?, 2, ?, ?)", (TASK, bytes(32), bytes(32)))
     database.commit()
     with pytest.raises(DemoError, match="has 2 verdicts for the task instead of one$"):
