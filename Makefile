@@ -13,8 +13,17 @@ READY := $(VENV)/.ready
 # ape finds the Vyper compiler, and the tests find anvil, only on PATH
 export PATH := $(BIN):$(PATH):$(CURDIR)/node_modules/.bin
 export PYTHONDONTWRITEBYTECODE := 1
-# pip shows its progress bar, except in CI
-PIP := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet) -c constraints.txt
+# $(call pip_install,WHAT,ARGUMENTS): pip would print hundreds of lines, so it prints only errors, and a line every ten
+# seconds shows that it works
+define pip_install
+@echo "installing $(1)"; \
+$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2) & pid=$$!; \
+trap 'kill $$pid' INT TERM; seconds=0; \
+while kill -0 $$pid 2>/dev/null; do \
+  sleep 1; seconds=$$((seconds + 1)); \
+  [ $$((seconds % 10)) -ne 0 ] || echo "installing $(1): $$seconds s so far"; \
+done; wait $$pid
+endef
 
 .PHONY: help setup test demo lint compile anvil format abi fuzz gas test-machines onnx-nodes bench clean
 
@@ -33,9 +42,9 @@ $(READY): pyproject.toml constraints.txt
 	@echo "creating $(VENV): about two minutes and 2 GB, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) cannot create a virtual environment (Debian 12: apt install python3.11-venv)."; exit 1; }
-	$(PIP) --upgrade pip
-	$(PIP) torch==2.13.0
-	$(PIP) -e '.[contracts,devnet,tasks,test]'
+	$(call pip_install,pip,--upgrade pip)
+	$(call pip_install,torch,torch==2.13.0)
+	$(call pip_install,all other packages,-e '.[contracts,devnet,tasks,test]')
 	@touch $@
 
 test: $(READY) lint compile anvil  ## lint, check types, compile the contracts and run all tests (about ten minutes)

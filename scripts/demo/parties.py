@@ -92,6 +92,7 @@ def build_task(shell: Shell, file_host: str) -> str:
         *(command("touchstone"), "task", "build", "classify", "--base", base, "--dataset", data),
         *("--targets", "query,value", *sizes, "--seed", SEED, "--title", "Is a film review's sentence positive?"),
         *("--url", file_host, "--out", task),
+        out=FOLDER / "task-build.json",  # it describes every tensor
     )
     files = [f"{task}/{name}" for name in ("manifest.json", "program.onnx", "practice.tensors", "holdout.sealed")]
     return publish(shell, file_host, *files)[0]
