@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from verifier.exact import DependenceError, Program
-from verifier.exact.dependence import require_padding_ignored, require_separate
+from verifier.exact.dependence import require_causal, require_padding_ignored, require_separate
 from verifier.tasks.errors import BuildError
 
 
@@ -18,6 +18,17 @@ def check_rows(program: Program, inputs: Mapping[str, int], outputs: Mapping[str
         require_separate(program, inputs, outputs)
     except DependenceError as error:
         raise BuildError(f"a row of the holdout could change the result of another one: {error}") from error
+
+
+def check_causal(program: Program, tokens: Mapping[str, int], outputs: Mapping[str, int]) -> None:
+    """Check that no position of an output depends on later tokens, whatever a submission holds.
+
+    `tokens` and `outputs` give the axis of positions of each. Errors: BuildError says which positions.
+    """
+    try:
+        require_causal(program, tokens, outputs)
+    except DependenceError as error:
+        raise BuildError(f"a submission could look at the text that it has to predict: {error}") from error
 
 
 def padding_warnings(program: Program, tokens: str, mask: str, outputs: Mapping[str, int | None]) -> list[str]:

@@ -34,6 +34,7 @@ from verifier.tasks.manifest import padded_rows
 from verifier.tasks.metrics import NAT_BITS
 from verifier.tasks.models.language_models import BYTES, ByteModel
 from verifier.tasks.registry import OnStep
+from verifier.tasks.separation import check_causal, check_rows
 from verifier.tasks.sets import ExampleSet
 from verifier.tasks.statistics import clustered_error
 from verifier.tasks.text.documents import Document, read_documents
@@ -107,6 +108,8 @@ def build(options: PretrainOptions, out: Path, on_step: OnStep = lambda name, do
     data = evaluation_program(exported, calibration.padded(1), weights, options.batch, on_batch)
     on_step("prove it exact", 0, 1)
     program = load_program(data)
+    check_causal(program, {TEXT: 1}, {"bytes": 1})
+    check_rows(program, {TEXT: 0}, {"bytes": 0})
     on_step("compare it with float32", 0, 1)
     compared = practice.padded(options.batch)[: COMPARED_BATCHES * options.batch]
     began = time.monotonic()
