@@ -97,7 +97,10 @@ def test_load_encoder__weights_that_are_missing_or_not_numbers__are_named(folder
         ({"num_attention_heads": 5}, "cannot load the model in .*: The hidden size"),
         ({"hidden_size": "wide"}, "cannot load the model in .*: Validation error for field 'hidden_size'"),
         ({"model_type": "unheard-of"}, "cannot load the model in "),
-        ({"model_type": "t5", "is_encoder_decoder": True}, "is an encoder-decoder: this kind needs an encoder$"),
+        (
+            {"model_type": "t5", "is_encoder_decoder": True},
+            "is an encoder-decoder: a task needs a model that is one or the other$",
+        ),
         ({"quantization_config": {"bits": 4}}, "has quantised weights: use the model in float32"),
     ],
 )
