@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from scripts import _chain, _units
+from scripts import _chain, _state, _units, _wait
 from verifier.protocol.constants import MAX_ENDPOINT_BYTES
 
 STAKE = click.argument("stake", type=_chain.Word())
@@ -65,20 +65,43 @@ def set_operator(alias: str, passphrase_file: Path | None, yes: bool, stake: byt
 @cli.command(cls=_chain.Command)
 @_chain.account_options
 @STAKE
-def exit(alias: str, passphrase_file: Path | None, yes: bool, stake: bytes) -> None:
+@_wait.WAIT
+def exit(alias: str, passphrase_file: Path | None, yes: bool, stake: bytes, wait: bool) -> None:
     """Close the seat STAKE: run this once to request the exit, and again after the delay to close the seat.
 
-    Until then the seat still owes the duties for which it was drawn, and is slashed if it misses them.
+    Until then the seat still owes the duties for which it was drawn, and is slashed if it misses them. With --wait the
+    command requests the exit, waits for the delay and for the panels that reserve the seat, and closes it.
     """
     stakes = _chain.deployed().stakes
     owner = _chain.Signer(alias, passphrase_file, yes)
-    seat, delay = stakes.seat(stake), stakes.EXIT_DELAY()
-    if seat.exit_at == 0:
+    delay = stakes.EXIT_DELAY()
+    since = stakes.seat(stake).exit_at
+    if since == 0:
         owner.confirm(f"request the exit of seat 0x{stake.hex()} in {_units.span(delay)}, which cannot be undone")
         owner.send(stakes.request_exit, stake)
         since = stakes.seat(stake).exit_at
-        click.echo(f"exit requested; run this command again {_units.moment(since + delay, since)}")
-    else:
-        owner.confirm(f"close seat 0x{stake.hex()} and credit {_units.coins(seat.balance)} coins to its owner")
-        owner.send(stakes.exit, stake)
-        click.echo("the seat is closed; `ape run withdraw` pays out the credit")
+        if not wait:
+            click.echo(f"exit requested; run this command again {_units.moment(since + delay, since)}")
+            return
+        click.echo("exit requested")
+    if wait:
+        _until_free(stake, since + delay)
+    balance = stakes.seat(stake).balance
+    owner.confirm(f"close seat 0x{stake.hex()} and credit {_units.coins(balance)} coins to its owner")
+    owner.send(stakes.exit, stake)
+    click.echo("the seat is closed; `ape run withdraw` pays out the credit")
+
+
+def _until_free(stake: bytes, closes: int) -> None:
+    """Wait until the exit's delay is over, which is at `closes`, and no panel reserves the seat."""
+
+    def reserved(snapshot: _state.Snapshot) -> int:
+        return snapshot.contracts.seat(stake, snapshot.block.number).reserved
+
+    def waiting(snapshot: _state.Snapshot) -> str:
+        now = snapshot.block.timestamp
+        if now < closes:
+            return f"waiting until seat 0x{stake.hex()} can be closed, {_units.moment(closes, now)}"
+        return f"waiting until panels release {_units.coins(reserved(snapshot))} coins of seat 0x{stake.hex()}"
+
+    _wait.until(lambda snapshot: snapshot.block.timestamp >= closes and not reserved(snapshot), waiting)

@@ -109,6 +109,8 @@ def commit(
     receipt = signer.send(bounties.commit_submission, task, commitment, sealed.sealed, uri, value=bond + fee)
     index = next(iter(receipt.decode_logs(bounties.SubmissionCommitted))).index
     click.echo(f"committed as submission {index}; the record is {out}")
+    score = f"ape run submission score {_chain.network_option()} --record {out} --submission FILE --files DIR --wait"
+    click.echo(f"next, when the holdout's key is on chain: {score}")
 
 
 def _look(state: TaskState, sealed: _sealed.SealedRecord, uri: str, rules: Policy) -> None:
@@ -175,7 +177,7 @@ def reveal(alias: str, passphrase_file: Path | None, yes: bool, record: Path, wa
     signer = _chain.Signer(alias, passphrase_file, yes)
     signer.confirm(_action("reveal", state, item, snapshot.block.timestamp))
     signer.send(bounties.reveal_submission, state.id, item.index, sealed, plain, key)
-    click.echo(f"revealed submission {item.index}; the bond is returned when the task ends")
+    click.echo(f"revealed submission {item.index}; `ape run withdraw --wait` pays out when the task ends")
 
 
 @cli.command(cls=_chain.Command)
@@ -191,7 +193,7 @@ def decline(alias: str, passphrase_file: Path | None, yes: bool, record: Path, w
     signer = _chain.Signer(alias, passphrase_file, yes)
     signer.confirm(_action("decline", state, item, snapshot.block.timestamp))
     signer.send(_chain.deployed().bounties.decline, state.id, item.index)
-    click.echo(f"declined submission {item.index}; the bond is returned when the task ends")
+    click.echo(f"declined submission {item.index}; `ape run withdraw --wait` pays out the bond when the task ends")
 
 
 def _due(fields: dict[str, Any], wait: bool) -> tuple[_state.Snapshot, TaskState, Submission | None]:

@@ -45,8 +45,8 @@ class Waiting:
             self._lines.put(line.rstrip())
 
     def says(self, words: str) -> str:
-        """The first line with these words, which the command must print within two minutes."""
-        while words not in (line := self._lines.get(timeout=120)):
+        """The first line with these words, which the command must print within four minutes."""
+        while words not in (line := self._lines.get(timeout=240)):
             pass
         return line
 
@@ -55,8 +55,8 @@ class Waiting:
         return self._process.wait(60)
 
     def ends(self) -> str:
-        """What it printed on stdout; it must end with success within two minutes."""
-        assert self._process.wait(120) == 0, self._lines.queue
+        """What it printed on stdout; it must end with success within four minutes."""
+        assert self._process.wait(240) == 0, self._lines.queue
         assert self._process.stdout is not None
         return self._process.stdout.read()
 
@@ -153,6 +153,21 @@ def test_reveal_holdout__task_that_can_only_be_cancelled__does_not_wait(
     said = wallets.refused("task", "reveal-holdout", f"--record={record}", "--wait", account="sponsor")
     assert "waiting is of no use: the task can only be cancelled (nobody submitted)" in said
     assert f"`ape run task cancel {task}`" in said
+
+
+def test_stake_exit__wait__requests_waits_for_the_delay_and_closes(
+    deployed: str, wallets: Wallets, contracts: Contracts, node: Node, people: dict[str, LocalAccount]
+) -> None:
+    out = wallets.ok("stake", "join", f"--operator={people['owner'].address}", account="owner")
+    stake = next(line.split()[1] for line in out.splitlines() if line.startswith("seat 0x"))
+    leaving = Waiting(wallets, "stake", "exit", stake, account="owner")
+    line = leaving.says(f"waiting until seat {stake} can be closed, 20")
+    assert line.endswith("(in 1 min)") or line.endswith(" s)")
+    seat = contracts.stakes.functions.seat(bytes.fromhex(stake[2:])).call()
+    node.advance_to(seat.exit_at + contracts.stakes.functions.EXIT_DELAY().call())
+    assert "the seat is closed; `ape run withdraw` pays out the credit" in leaving.ends()
+    said = wallets.ok("withdraw", account="owner")
+    assert f"the registry of seats paid 16 coins to {people['owner'].address}" in said
 
 
 def test_status__of_a_task__abbreviates_no_id(
