@@ -42,9 +42,8 @@ MAX_REASON = 160
 
 def is_complete(detail: str) -> bool:
     """Return whether a refusal names the operator, says why, and ends with what to do."""
-    named, _, rest = detail.partition(" node '")
-    why, _, remedy = rest.partition("': ")[2].rpartition(": ")
-    return named_operator(detail) is not None and bool(named and why) and remedy.split(" ")[0] in REMEDIES
+    why, _, remedy = detail.partition("': ")[2].rpartition(": ")
+    return named_operator(detail) is not None and bool(why) and remedy.split(" ")[0] in REMEDIES
 
 
 def named_operator(detail: str) -> str | None:

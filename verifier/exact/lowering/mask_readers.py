@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from verifier.exact.errors import LoweringError
 from verifier.exact.lowering.calibrate import Range
@@ -21,7 +22,9 @@ from verifier.exact.lowering.masks import COMPARING, MASK, MASKED, MAXIMA, SMALL
 # Operators that read no more of a tensor than its shape, its dtype or the order of its numbers, or test for NaN.
 _ORDER_AND_SHAPE_READERS = frozenset(("ArgMax", "EyeLike", "IsInf", "IsNaN", "Shape", "Size"))
 # Operators whose result is masked where their operand is, and does not matter if it does not matter to its readers.
-_PASSING = frozenset(("Add", "Cast", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"))
+_PASSING = frozenset(
+    ("Add", "Cast", "CastLike", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+)
 # Minimum masked number of a whole copy: scores up to 32 keep 12 of 30 bits below the binary point beside it.
 MIN_WHOLE = -(2.0**17)
 # Suffix of the name of a whole copy.
@@ -150,9 +153,14 @@ class _Readers:
         masks: Masks,
         constants: Mapping[str, Array],
     ) -> None:
-        self.outputs, self._masks, self._constants = outputs, masks, constants
+        self.outputs, self._masks, self._constants = outputs, masks, dict(constants)
         self._readers: dict[str, list[onnx.NodeProto]] = {}
         for node in nodes:
+            # onnx's functions hold constants as nodes, and cast them to the dtype of an operand.
+            if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+                self._constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+            elif node.op_type in ("Cast", "CastLike", "Identity") and node.input[0] in self._constants:
+                self._constants[node.output[0]] = self._constants[node.input[0]]
             for name in dict.fromkeys(node.input):
                 self._readers.setdefault(name, []).append(node)
 
