@@ -244,7 +244,14 @@ def test_lower__adapter_as_input__is_proven_for_every_value_of_its_dtype() -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "dynamo", "opset"), [("bert", True, 18), ("bert", False, 17), ("attention", True, 23)]
+    ("name", "dynamo", "opset"),
+    [
+        ("bert", True, 18),
+        ("bert", False, 17),
+        ("attention", True, 23),
+        ("t5", False, 17),
+        ("deberta", False, 17),
+    ],
 )
 def test_reach__encoder_of_an_exporter__ignores_padding_and_other_rows(name: str, dynamo: bool, opset: int) -> None:
     encoder = case(name, dynamo, opset).program

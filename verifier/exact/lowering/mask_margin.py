@@ -15,8 +15,8 @@ from verifier.exact.lowering.masks import MASK_FLOOR, MASKED
 from verifier.exact.program.values import Value
 
 # Minimum distance of masked scores from all others. The weights of a softmax are 0 from a distance of 20 on, and those
-# of a log-softmax from 28 on; the rest covers the rounding of masks and scores.
-MASK_MARGIN = 64.0
+# of a log-softmax from 28 on; the rest is for biases of positions, which are added to masks as well.
+MASK_MARGIN = 256.0
 
 
 def masked_operand(node: FloatNode, index: int, bits: int) -> Value:
