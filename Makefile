@@ -90,7 +90,7 @@ gas: $(READY)  ## compare the gas of every transaction with the snapshot
 	python -m tests.gas.measure --check
 
 # This downloads other onnxruntime versions, an emulator and an aarch64 Python to build/machines/: about 1.5 GB, once.
-test-machines: $(READY)  ## compare digests over onnxruntime versions and processors, for exact and fp32 (minutes)
+test-machines: $(READY)  ## compare digests and small programs over onnxruntime versions and processors (minutes)
 	python -m tests.machines
 
 onnx-nodes: $(READY)  ## list which of ONNX's own operator tests exact programs pass (about two minutes)

@@ -310,6 +310,9 @@ MOVING = {
         "its list of axes is empty, which some runtimes take for all axes and others for none"),
     "a squeeze with an empty name for its axes, which onnxruntime cannot run": (
         [("Squeeze", "x -", "y")], {"x": ("int8", [1, 3])}, None, "the list of axes is not a constant int64 list"),
+    "a split with an empty name for its lengths, which older onnxruntimes cannot run": (
+        [("Split", "x -", "y", {"num_outputs": 1})], {"x": ("int8", [2])}, None,
+        "the list of lengths is not a constant int64 list"),
     "a squeeze twice of an axis": (
         [("Squeeze", "x a", "y")], {"x": ("int8", [1])}, {"a": i64(0, -1)}, "its axes repeat"),
     "new axes that repeat": ([("Unsqueeze", "x a", "y")], I16, {"a": i64(0, 0)}, "its axes repeat"),

@@ -162,7 +162,7 @@ def _split(v: Draft, op: str) -> list[Value]:
     dim = value.shape[axis]
     if v.choose.random() < 0.5:
         parts = v.choose.choice([count for count in range(1, dim + 1) if dim % count == 0])
-        return v.builder.ops(op, v.choose.choice(((value,), (value, None))), parts, num_outputs=parts, **at)
+        return v.builder.ops(op, (value,), parts, num_outputs=parts, **at)
     first = v.choose.randint(1, dim)
     lengths = (first,) if first == dim else (first, dim - first)
     return v.builder.ops(op, (value, v.list(*lengths)), len(lengths), **at)

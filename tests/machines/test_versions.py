@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.exact.test_depthwise import LAYERS
 from tests.machines import bundle
 from tests.machines.__main__ import faults
 from tests.machines.environments import INSTALLED, OLDER, Place, cached, native
 from tests.machines.models import decoder
+from verifier.exact.program.instructions import REGISTRY
 from verifier.exact.vectors import load_vectors
 
+VARIANTS = 2
 PLACES = [native(), native(threads=2), *(native(version) for version in OLDER if cached(version))]
 
 
@@ -29,13 +32,14 @@ class Bundle:
 @pytest.fixture(scope="module")
 def carried(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("machines") / "bundle"
-    return Bundle(folder, bundle.write(folder, [decoder()]))
+    return Bundle(folder, bundle.write(folder, [decoder()], VARIANTS))
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place.packages.name}, {place.threads} threads")
 def test_worker__vectors_and_a_decoder__computes_what_the_reference_does(place: Place, carried: Bundle) -> None:
     report = place.run(carried.folder)
     assert report["vectors"] == len(load_vectors())
+    assert report["variants"] == 2 * (VARIANTS * len(REGISTRY) + len(LAYERS))
     assert report["wrong"] == []
     assert report["digests"]["exact-decoder"] == carried.expected["exact-decoder"]
     assert faults(report, carried.expected) == []

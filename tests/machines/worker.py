@@ -3,9 +3,10 @@
     python -S worker.py SITE_PACKAGES BUNDLE THREADS
 
 The worker runs where the rest of Touchstone cannot: it reads what `bundle.py` wrote and needs only those two packages.
-An exact program is a graph with constants and feeds, and the grid of each output (0 for integers); a vector has the
-expected integers too; a "float" model runs with onnxruntime's default options. The worker computes no digest: it prints
-the bytes of every output in base64, and `environments.Place.run` computes the digests where the package is installed.
+An exact program is a graph with constants and feeds, and the grid of each output (0 for integers); a vector or variant
+has the expected integers too; a "float" model runs with onnxruntime's default options. The worker computes no digest:
+it prints the bytes of every output in base64, and `environments.Place.run` computes the digests where the package is
+installed.
 """
 
 import base64
@@ -58,11 +59,11 @@ def encoded(arrays):
 
 
 def main(bundle, threads):
-    """Run every vector and model of the bundle, and print the report."""
+    """Run every vector, variant and model of the bundle, and print the report."""
     described = json.loads((bundle / "options.json").read_text("utf-8"))
     wrong = []
-    vectors = sorted(bundle.glob("vector-*.npz"))
-    for path in vectors:
+    vectors, variants = (sorted(bundle.glob(f"{kind}-*.npz")) for kind in ("vector", "variant"))
+    for path in [*vectors, *variants]:
         try:
             found, expected = evaluate(path, pinned(described, threads))
             right = all(a.shape == b.shape and bool((a == b).all()) for a, b in zip(found, expected))  # noqa: B905
@@ -84,6 +85,7 @@ def main(bundle, threads):
                 "onnxruntime": ort.__version__,
                 "machine": platform.machine(),
                 "vectors": len(vectors),
+                "variants": len(variants),
                 "wrong": wrong,
                 "outputs": outputs,
             }

@@ -119,13 +119,15 @@ def _slices(
 
 
 def infer_split(site: InstructionSite) -> list[Value]:
-    """Split one axis into parts of constant lengths, or into `num_outputs` equal parts."""
+    """Split one axis into parts of constant lengths, or into `num_outputs` equal parts.
+
+    Lengths with an empty name are refused: onnxruntime before 1.32 fails on them.
+    """
     x = site.first(2)
     axis = site.axis(site.integer("axis", 0), len(x.shape))
     parts = len(site.outputs)
-    lengths_value = site.optional(1)
-    if lengths_value is not None:
-        lengths = site.known(lengths_value, "the list of lengths", maximum=parts)
+    if len(site.inputs) > 1:
+        lengths = site.known(site.optional(1), "the list of lengths", maximum=parts)
     else:
         if site.integer("num_outputs") != parts or x.shape[axis] % parts:
             raise site.fail("it has no lengths, and num_outputs does not cut the axis into equal parts")
