@@ -241,3 +241,16 @@ def test_lower__infinities_that_a_model_asks_for__are_those_of_floats() -> None:
     ]
     given = model(*FILLS["selected"], SHARES, *tests, low=np.float32(-np.inf), one=np.float32(1))
     assert_right(given, fed(given), fed(given), tolerance=1e-3)
+
+
+def test_lower__minus_infinity_of_which_views_reach_a_comparison__is_that_of_floats() -> None:
+    """As ONNX writes out its Attention: one constant of minus infinity, cast to the type of the scores."""
+    tests = [
+        helper.make_node("CastLike", ["low", "a"], ["cast"]),
+        helper.make_node("ReduceMax", ["s", "axes"], ["largest"]),
+        helper.make_node("Equal", ["largest", "cast"], ["undefined"]),
+    ]
+    given = safe_softmax(tests, -np.inf)
+    feeds = fed(given) | {"m": MASKED_ROWS}
+    for exact, real in exact_and_float(given, feeds, feeds):
+        np.testing.assert_allclose(exact, real, rtol=0, atol=1e-3)
