@@ -71,7 +71,7 @@ def test_check__exact_program__prints_what_it_costs(program: Path) -> None:
         "peak_bits": 25,
         "peak_node": "ReduceSum node 'number 4'",
         # the constants weight and scale; the input, its cast and their products at once
-        "memory_bytes": 8 * (3 + 1) + 8 * (6 + 6 + 2),
+        "memory_bytes": 8 * (3 + 1) + 2 * 6 + 8 * (6 + 2),
     }
 
 

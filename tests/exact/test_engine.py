@@ -229,7 +229,7 @@ def test_memory__of_a_large_weight__is_one_float64_copy_of_it(tmp_path: Path) ->
         [sys.executable, "-c", MEMORY, str(path)], capture_output=True, text=True, timeout=600, check=True
     )
     used, foretold = map(int, child.stdout.split())
-    assert foretold == 8 * (weight.size + 3 * 4096)  # x, f, y
+    assert foretold == 8 * (weight.size + 2 * 4096) + 2 * 4096  # f, y and x
     assert foretold <= used <= 1.25 * foretold
 
 
@@ -247,7 +247,8 @@ before = status("VmRSS")
 feeds = {item.name: np.ones(item.shape, item.dtype) for item in program.inputs}
 engine = Engine(program)
 open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
-engine.run(feeds)
+for _ in range(int(sys.argv[2]) if len(sys.argv) > 2 else 1):
+    engine.run(feeds)
 print(status("VmHWM") - before, program.memory_bytes)
 """
 LARGE: dict[str, tuple[list[Row], str]] = {
@@ -258,18 +259,34 @@ LARGE: dict[str, tuple[list[Row], str]] = {
     "a clip of int64": ([("Clip", "x low high", "y")], "int64"),
     "a choice": ([("Less", "x row", "b"), ("Where", "b x row", "y")], "int64"),
     "a product of int64": ([("Clip", "x low high", "c"), ("Mul", "c c", "y")], "int64"),
+    "int8 that stay int8": ([("Transpose", "x", "t", {"perm": [1, 0]}), ("Identity", "t", "y")], "int8"),
+    "int8 in another order": ([("Gather", "x order", "y", {"axis": 0})], "int8"),
+    "int8 as float64": ([("Cast", "x", "y", {"to": DOUBLE})], "int8"),
+    "a square of uint8": ([("Cast", "x", "f", {"to": DOUBLE}), ("Mul", "f f", "g"), ("Neg", "g", "y")], "uint8"),
+    "a sum of int16": ([("Cast", "x", "f", {"to": DOUBLE}), ("ReduceSum", "f", "y", {"keepdims": 0})], "int16"),
+    "a choice of int32": ([("Less", "x row32", "b"), ("Where", "b x row32", "y")], "int32"),
+    "bools": (
+        [("Less", "x row32", "b"), ("Not", "b", "c"), ("And", "b c", "e"), ("Cast", "e", "y", {"to": 6})],
+        "int32",
+    ),
+    "another shape": (
+        [("Cast", "x", "f", {"to": DOUBLE}), ("Reshape", "f shape", "r"), ("ReduceSum", "r", "y", {"keepdims": 0})],
+        "int8",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", LARGE)
-def test_memory__of_large_tensors__peaks_at_most_a_fifth_above_what_is_stated(case: str, tmp_path: Path) -> None:
+def test_memory__of_large_tensors__peaks_within_a_fifth_of_what_is_stated(case: str, tmp_path: Path) -> None:
     """Measured beside 16 MiB for the session itself. Tensors have 2**22 elements, 32 MiB where each takes 8 bytes."""
     nodes, dtype = LARGE[case]
-    constants = {"low": np.int64(-5), "high": np.int64(5), "row": np.arange(2**11)}
+    row = np.arange(2**11)
+    constants = {"low": np.int64(-5), "high": np.int64(5), "row": row, "row32": row.astype(np.int32)}
+    constants |= {"order": row[::-1].copy(), "shape": np.array([2**22])}
     path = tmp_path / "large.onnx"
     path.write_bytes(data(nodes, {"x": (dtype, [2**11, 2**11])}, constants))
     child = subprocess.run(
         [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, timeout=600, check=True
     )
     peak, stated = map(int, child.stdout.split())
-    assert peak <= 1.2 * stated + 2**24
+    assert 0.8 * stated <= peak <= 1.2 * stated + 2**24

@@ -1,7 +1,10 @@
 """A real encoder has one exact digest for every batch size and number of threads, where float32 has several."""
 
 import hashlib
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -9,6 +12,7 @@ import pytest
 
 from tests.exact.graphs import digest_of_stock_run
 from tests.exact.minilm import EMBEDDING, ROWS, Encoder, Feeds, encoded, encoder
+from tests.exact.test_engine import PEAK
 from verifier.artifacts.evidence import outputs_digest
 from verifier.exact import Engine, Tensor, reference
 
@@ -88,3 +92,15 @@ def test_minilm__every_tensor_on_real_and_extreme_rows__is_the_references_and_wi
         for value in computed:
             np.testing.assert_array_equal(found[value.name], traced[value.name], err_msg=value.name)
             assert value.lo <= traced[value.name].min() <= traced[value.name].max() <= value.hi
+
+
+def test_minilm__memory_of_runs__is_within_a_fifth_of_what_is_stated(
+    encoders: tuple[Encoder, Encoder], tmp_path: Path
+) -> None:
+    """Over three runs of eight rows, beside 16 MiB for the session itself."""
+    path = tmp_path / "exact.onnx"
+    path.write_bytes(encoders[1].exact_file)
+    child = subprocess.run([sys.executable, "-c", PEAK, str(path), "3"], capture_output=True, text=True, check=True)
+    peak, stated = map(int, child.stdout.split())
+    # Where this machine computes products in bytes, the weights take a quarter of what is stated.
+    assert 0.6 * stated <= peak <= 1.2 * stated + 2**24

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from verifier.exact.program.depthwise import DepthwiseConvolution
-from verifier.exact.program.values import Value
+from verifier.exact.program.values import FLOAT, Value
 
 if TYPE_CHECKING:
     from verifier.exact.program.proof import Instruction, Program
 
-# Bytes of one element, whatever its dtype: a run keeps most tensors in float64 or int64.
-ELEMENT_BYTES = 8
+# Operators whose result onnxruntime keeps in the buffer of their operand.
+SHARING = frozenset(("Identity", "Reshape", "Squeeze", "Unsqueeze"))
 # Limits within which a depthwise convolution always fits the digits of float32: magnitudes of operand and filters, and
 # cells of a filter. Others count as the matrix products that they may stay.
 MAX_OPERAND, MAX_FILTER, MAX_CELLS = 2**34, 2**15, 128
@@ -28,33 +30,66 @@ WIDE_OPERAND_BYTES, WIDE_RESULT_BYTES = 32, 16
 
 @dataclass(frozen=True)
 class _Step:
-    """What the engine computes at once: the names of operands and results, and the bytes that it holds beside them."""
+    """What the engine computes at once: the names of operands and results, and the bytes that it holds beside them.
+
+    `shared` tells whether the result has the buffer of the first operand.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     working: int
+    shared: bool = False
 
 
 def memory_bytes(program: Program) -> int:
-    """The bytes of one run, 8 for each element: the constants that are read, and the most that is alive at once.
+    """The bytes of one run: the constants that are read, and the most that is alive at once.
+
+    Each element takes the bytes of its dtype. Outputs of other dtypes than float64 and int64 are converted to int64,
+    which takes memory beside the most that was alive, because onnxruntime keeps what it has freed. Beside this, the
+    session takes some 16 MiB, and onnxruntime's allocator grows in regions of doubled sizes, so that tensors of many
+    different sizes can take up to as much again.
 
     Depthwise convolutions count as the engine computes them where float32 is exact. On a machine where it is not, they
     need the memory of their gathered windows.
     """
     values = program.values
     steps = list(_steps(program))
-    last = {name: position for position, step in enumerate(steps) for name in step.inputs}
-    kept = {tensor.name for tensor in (*program.inputs, *program.outputs)}  # the caller holds these
-    constants = sum(_bytes(values[name]) for name in last if name and values[name].constant is not None)
+    read = {name for step in steps for name in step.inputs if name}
+    constants = sum(_bytes(values[name]) for name in read if values[name].constant is not None)
+    owners = _owners(steps)
+    freed = _freed(program, steps, owners)
     alive = sum(_bytes(values[tensor.name]) for tensor in program.inputs)
     peak = alive
     for position, step in enumerate(steps):
-        alive += sum(_bytes(values[name]) for name in step.outputs)
+        alive += sum(_bytes(values[name]) for name in step.outputs if owners[name] == name)
         peak = max(peak, alive + step.working)
-        for name in {*step.inputs, *step.outputs} - kept:
-            if name and values[name].constant is None and last.get(name, position) == position:
-                alive -= _bytes(values[name])
-    return constants + peak
+        alive -= sum(_bytes(values[name]) for name in freed.get(position, ()))
+    converted = sum(8 * values[item.name].size for item in program.outputs if item.dtype not in (FLOAT, "int64"))
+    return constants + peak + converted
+
+
+def _owners(steps: Sequence[_Step]) -> dict[str, str]:
+    """For each tensor that is computed, the tensor whose buffer it has, which is often itself."""
+    owners: dict[str, str] = {}
+    for step in steps:
+        for name in step.outputs:
+            owners[name] = owners.get(step.inputs[0], name) if step.shared else name
+    return owners
+
+
+def _freed(program: Program, steps: Sequence[_Step], owners: Mapping[str, str]) -> dict[int, list[str]]:
+    """For positions of steps, the tensors whose buffers no later step reads. The caller keeps inputs and outputs."""
+    readers = {name: position for position, step in enumerate(steps) for name in step.inputs}
+    kept = {item.name for item in program.outputs}
+    last: dict[str, int] = {}
+    for position, step in enumerate(steps):
+        for name in step.outputs:
+            end = len(steps) if name in kept else readers.get(name, position)
+            last[owners[name]] = max(last.get(owners[name], 0), end)
+    freed: dict[int, list[str]] = {}
+    for name, position in last.items():
+        freed.setdefault(position, []).append(name)
+    return freed
 
 
 def _steps(program: Program) -> Iterator[_Step]:
@@ -68,7 +103,8 @@ def _steps(program: Program) -> Iterator[_Step]:
             inputs = (item.operand, item.weight, item.scales, item.bias)
             yield _Step(inputs, (output,), _convolution_bytes(program, item))
         elif output not in absorbed:
-            yield _Step(instruction.inputs, instruction.outputs, _working_bytes(program, instruction))
+            working = _working_bytes(program, instruction)
+            yield _Step(instruction.inputs, instruction.outputs, working, instruction.op in SHARING)
 
 
 def _fits_float32(program: Program, item: DepthwiseConvolution) -> bool:
@@ -98,4 +134,4 @@ def _working_bytes(program: Program, instruction: Instruction) -> int:
 
 
 def _bytes(value: Value) -> int:
-    return ELEMENT_BYTES * value.size
+    return np.dtype(value.dtype).itemsize * value.size
