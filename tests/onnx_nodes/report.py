@@ -17,21 +17,8 @@ NAMED = re.compile(r"\b([A-Z]\w+)(?:\(\d+\))? node\b")
 # The verbs with which a message says what to do.
 REMEDIES = frozenset(
     (
-        *(
-            "cast",
-            "change",
-            "clip",
-            "export",
-            "express",
-            "give",
-            "leave",
-            "lower",
-            "make",
-            "reduce",
-            "remove",
-            "replace",
-        ),
-        *("scale", "simplify", "split", "subtract", "take", "train", "use", "write"),
+        *("cast", "change", "clip", "export", "express", "give", "leave", "let", "lower", "make", "reduce", "remove"),
+        *("replace", "scale", "simplify", "split", "subtract", "take", "train", "use", "write"),
     )
 )
 # A reason of fewer refusals than this is not listed on a line of its own.

@@ -23,7 +23,7 @@ from verifier.exact.lowering.masks import COMPARING, MASK, MASKED, MAXIMA, SMALL
 _ORDER_AND_SHAPE_READERS = frozenset(("ArgMax", "EyeLike", "IsInf", "IsNaN", "Shape", "Size"))
 # Operators whose result is masked where their operand is, and does not matter if it does not matter to its readers.
 _PASSING = frozenset(
-    ("Add", "Cast", "CastLike", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+    ("Add", "Cast", "CastLike", "Expand", "Identity", "Pad", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 )
 # Minimum masked number of a whole copy: scores up to 32 keep 12 of 30 bits below the binary point beside it.
 MIN_WHOLE = -(2.0**17)
