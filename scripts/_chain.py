@@ -17,9 +17,12 @@ from ape.exceptions import ApeException, ConfigError, ContractLogicError, Provid
 from ape.logging import LogLevel, logger
 from eth_utils.address import is_address, to_checksum_address
 from ethpm_types import ContractType
+from requests import RequestException
+from web3.exceptions import Web3Exception
 
 from scripts import _deployments, _units
 from verifier.artifacts.digests import parse_hex
+from verifier.artifacts.policy import printable
 from verifier.chain.contracts import load_abi
 from verifier.cli.progress import working
 from verifier.errors import TouchstoneError
@@ -55,6 +58,13 @@ class Command(ConnectedProviderCommand):
             ) from error
         except ApeException as error:
             raise click.ClickException(str(error)) from error
+        except (RequestException, Web3Exception) as error:  # the node was lost or refuses, after ape had connected
+            raise click.ClickException(
+                f"the node does not answer as it should: {printable(str(error))}. Check that it runs, and run this "
+                "command again"
+            ) from error
+        except OSError as error:
+            raise click.ClickException(f"{error.strerror}: {error.filename}") from error
 
 
 class Deployed(NamedTuple):

@@ -43,7 +43,12 @@ def load(network: str) -> dict[str, Any]:
             f"there is no deployment record {target}: put the record of an existing deployment there, or run "
             f"`ape run deploy --network …` to make a deployment of your own"
         )
-    record: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
+    try:
+        record: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
+        if not {"chain_id", "contracts", "parameters"} <= record.keys():
+            raise ValueError("it lacks chain_id, contracts or parameters")
+    except (OSError, ValueError, AttributeError) as error:
+        raise click.UsageError(f"{target} is not a deployment record that `ape run deploy` wrote: {error}") from error
     return record
 
 
