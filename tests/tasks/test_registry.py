@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
 
 from verifier.cli.main import cli
-from verifier.tasks import Registration, build, find_kind, registrations
+from verifier.tasks import Registration, ServerUrl, build, find_kind, registrations
 from verifier.tasks.errors import BuildError, KindError
 
 KIND = """
@@ -207,3 +208,10 @@ def test_build__wrong_option__is_named(tmp_path: Path) -> None:
         BuildError, match="^classify: base: Field required; dataset: Field required; rank: Input should"
     ):
         build("classify", {"rank": 0}, tmp_path / "task")
+
+
+def test_included_kinds__url_of_the_files__has_no_default_and_is_checked() -> None:
+    for name in registrations():
+        url = find_kind(name).options.model_fields["url"]
+        assert url.is_required(), name
+        assert url.metadata == list(get_args(ServerUrl)[1:]), name

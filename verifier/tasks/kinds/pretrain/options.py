@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from verifier.tasks.registry import KindOptions, KindSettings
+from verifier.tasks.registry import KindOptions, KindSettings, ServerUrl
 
 
 class Architecture(Enum):
@@ -62,7 +62,7 @@ class PretrainOptions(KindOptions):
         description="Name train.txt in the manifest, so that solvers can download it: you agree that everybody may "
         "read these documents.",
     )
-    url: str = Field("http://127.0.0.1:8080", description="URL of the server that will serve the files.")
+    url: ServerUrl = Field(description="URL of the server that will serve the files, such as https://files.example.")
 
     @model_validator(mode="after")
     def _check_heads(self) -> PretrainOptions:
