@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 
 from tests.cases.floats import FLOAT, INT64, assert_right, float_model
+from tests.lowering.compare import GRID, real, three_ways
 from verifier.cli.main import cli
 from verifier.exact import LoweringError, load_program
+from verifier.exact.lowering import InputSpec, lower
 from verifier.exact.lowering.dimensions import fix_dimensions, fix_to_shapes
 from verifier.exact.lowering.float_model import inputs_of
 
@@ -242,3 +245,53 @@ def test_eval__numbers_that_the_input_cannot_hold__are_refused(tmp_path: Path, a
     as_json(run("lower", tmp_path / "float.onnx", "--calibrate", tmp_path / "calibrate.npz", "--out", exact))
     result = run("eval", exact, "--feeds", tmp_path / "feeds.npz")
     assert (result.exit_code, str(result.exception)) == (1, message)
+
+
+def test_lower__names_branches_masks_and_scalars_together__result_is_that_of_floats() -> None:
+    """A symbolic batch, an If that the other dimension decides, a scalar input, names like the builder's, and -inf."""
+    branches = {
+        f"{kind}_branch": helper.make_graph(
+            [helper.make_node(op, inputs, ["k0"])],
+            kind,
+            [],
+            [helper.make_tensor_value_info("k0", TensorProto.FLOAT, None)],
+        )
+        for kind, op, inputs in (("then", "Mul", ["x", "v0"]), ("else", "Neg", ["x"]))
+    }
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "one"], ["width"]),
+        helper.make_node("Equal", ["width", "six"], ["chosen"]),
+        helper.make_node("If", ["chosen"], ["v1"], **branches),
+        helper.make_node("Cast", ["v0"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Clip", ["whole", "zero", "two"], ["row"]),
+        helper.make_node("Gather", ["k1", "row"], ["mask"]),
+        helper.make_node("Add", ["v1", "mask"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["out"]),
+    ]
+    table = np.zeros((3, 6), np.float32)
+    table[0, 2] = table[1, 1] = -np.inf
+    constants = {"one": np.int64(1), "six": np.int64(6), "zero": np.int64(0), "two": np.int64(2), "k1": table}
+    graph = helper.make_graph(
+        nodes,
+        "float",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 6]),
+            helper.make_tensor_value_info("v0", TensorProto.FLOAT, []),
+        ],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", 6])],
+        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    rng = np.random.default_rng(0)
+    feeds = [
+        {"x": rng.integers(-3000, 3000, (3, 6)).astype(np.int16), "v0": np.asarray(step, np.int16)}
+        for step in (512, 1536, 2048)  # they choose each row of the table
+    ]
+    session = ort.InferenceSession(model.SerializeToString())
+    assert fix_dimensions(model, {"x": (3, 6), "v0": ()}, named={"batch": 3}) == {"batch": 3}
+    specs = {name: InputSpec("int16", GRID) for name in ("x", "v0")}
+    floats = [{name: np.asarray(array) for name, array in real(feed).items()} for feed in feeds]
+    file = lower(model, floats, specs).SerializeToString()
+    for feed, expected in zip(feeds, floats, strict=True):
+        np.testing.assert_allclose(three_ways(file, feed), session.run(None, expected)[0], atol=1e-5)
