@@ -95,7 +95,11 @@ def lower(
     and weights that are graph inputs: the proof then holds for all integers of that dtype.
 
     Prints JSON: `file`, `bytes`, `share_of_float` (of the float model's bytes), `inputs` (name, dtype, shape, grid),
-    `dimensions` (the sizes of the symbolic dimensions), what `touchstone check` prints, and `seconds`.
+    `dimensions` (the sizes of the symbolic dimensions), what `touchstone check` prints, `calibration` (what the samples
+    show of each input), `inside` (on two of the sample batches, the tensors that saturate and the worst relative
+    errors, with cosine and scale), `warnings`, and `seconds`. Warnings are printed on stderr too. They name tensors
+    that saturate or are off by more than 1 %, inputs that are constant in the samples, and rows that are too short. A
+    program of which an output is off by more than 50 % on the samples is refused.
     """
     from verifier.exact import load_program
     from verifier.exact.analysis.findings import inspected, spread
@@ -269,6 +273,10 @@ def compare(
     largest element); cosine, scale error and agreement are null where rows have one element. `time_ratio` is the time
     of a batch, exact to float32 onnxruntime with its default options: the median over pairs of runs, one right after
     the other.
+
+    `inside` lists the tensors that saturate and those with the largest relative errors, with cosine and scale;
+    `warnings`, also on stderr, name those that matter and say what to do. With --map they are all tensors, by their
+    names in the float model, and feeds that go beyond what calibration saw are told.
     """
     from verifier.exact import compare as compare_models
     from verifier.exact.analysis.findings import inspected
