@@ -29,7 +29,6 @@ from verifier.tasks.sets import Split
 from verifier.tasks.text.encoding import Encoding
 from verifier.tasks.text.rows import Row, read_rows
 
-NOT_RAISED = pytest.fail.Exception  # what `pytest.raises` fails with when nothing is raised
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"ab" * 32 + b"\nsize 12345\n"
 PRACTICE, HOLDOUT, BATCH, SEQUENCE, SEED = 30, 18, 4, 12, 3
 
