@@ -42,7 +42,7 @@ DIVISOR_BITS = 26
 _ONE = np.int64(1)
 # Maximum relative error of the smallest calibrated divisor in DIVISOR_BITS bits, bits that it gets where the error is
 # larger, and the maximum bits of a divisor: the quotient needs the rest of the 53.
-MAX_DIVISOR_ERROR = 2.0**-8
+MAX_DIVISOR_ERROR = 2.0**-10
 PRECISE_DIVISOR_BITS = 12
 MAX_DIVISOR_BITS = 46
 # Pow: bits of each factor of a power.
