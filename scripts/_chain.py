@@ -31,10 +31,17 @@ Decorated = Callable[..., Any]
 CONTRACTS = ("Stakes", "Panel", "Bounties")
 # How ape names a node's URL in ape-config.yaml when the variable that it consists of is not set.
 _UNSET = re.compile(r"\$\{(\w+)\}")
+# A URL: its scheme, its host without a user's name, and what follows.
+_URL = re.compile(r"\b((?:https?|wss?)://)(?:[^\s/'\"@]*@)?([^\s/'\"?#]+)([^\s'\"]*)")
 _PROBE = (b"\x01" * 32, b"\x02" * 32, b"\x03" * 32)  # stands for two digests and a key
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def without_keys(text: str) -> str:
+    """Return a text with no more of each URL than its scheme and host: a node's URL can have a key behind them."""
+    return _URL.sub(lambda url: f"{url[1]}{url[2]}{'/…' if url[3].strip('/') else ''}", text)
 
 
 class Command(ConnectedProviderCommand):
@@ -51,20 +58,23 @@ class Command(ConnectedProviderCommand):
                 raise click.ClickException(
                     f"the variable {unset[1]} is not set: export {unset[1]}=URL with the URL of a node of this network"
                 ) from error
-            reason = str(error).rstrip(".")
+            reason = without_keys(str(error)).rstrip(".")
             raise click.ClickException(
                 f"{reason}. Check --network, export its node's URL (SEPOLIA_RPC_URL or DEVNET_RPC_URL), and check that "
                 "the node runs."
             ) from error
         except ApeException as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(without_keys(str(error))) from error
         except (RequestException, Web3Exception) as error:  # the node was lost or refuses, after ape had connected
+            # The text of a lost connection has the path of the node's URL, and with it a key that the URL may have.
+            lost = isinstance(error, RequestException)
+            reason = type(error).__name__ if lost else printable(without_keys(str(error)))
             raise click.ClickException(
-                f"the node does not answer as it should: {printable(str(error))}. Check that it runs, and run this "
-                "command again"
+                f"the node does not answer as it should: {reason}. Check that it runs, and run this command again"
             ) from error
         except OSError as error:
-            raise click.ClickException(f"{error.strerror}: {error.filename}") from error
+            reason = error.strerror or str(error) or type(error).__name__
+            raise click.ClickException(f"{reason}: {error.filename}" if error.filename else reason) from error
 
 
 class Deployed(NamedTuple):

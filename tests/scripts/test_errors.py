@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 from ape.cli import ConnectedProviderCommand
-from ape.exceptions import ConfigError, ProviderError
+from ape.exceptions import ApeException, ConfigError, ProviderError
 from requests import ConnectionError as NodeLost
 from web3.exceptions import Web3RPCError
 
@@ -48,14 +48,24 @@ def test_script__every_command__prints_expected_errors_as_one_line(name: str) ->
             "the node runs.",
         ),
         (
-            NodeLost("reset\nby peer"),
-            "the node does not answer as it should: reset by peer. Check that it runs, and run this command again",
+            NodeLost("HTTPSConnectionPool(host='node.example', port=443): Max retries exceeded with url: /v3/KEY"),
+            "the node does not answer as it should: ConnectionError. Check that it runs, and run this command again",
         ),
         (
             Web3RPCError("429 too many requests"),
             "the node does not answer as it should: 429 too many requests. Check that it runs, and run this command "
             "again",
         ),
+        (
+            ProviderError("No node found on 'https://me:KEY@node.example:8545/v3/KEY?key=KEY'."),
+            "No node found on 'https://node.example:8545/…'. Check --network, export its node's URL (SEPOLIA_RPC_URL "
+            "or DEVNET_RPC_URL), and check that the node runs.",
+        ),
+        (
+            ApeException("http://127.0.0.1:8545/ answers slowly,\nhttps://docs.example?key=KEY too"),
+            "http://127.0.0.1:8545 answers slowly,\nhttps://docs.example/… too",
+        ),
+        (TimeoutError("the read timed out"), "the read timed out"),
         (PermissionError(13, "Permission denied", "/out/task.json"), "Permission denied: /out/task.json"),
     ],
 )
