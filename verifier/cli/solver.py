@@ -14,7 +14,7 @@ from verifier.cli.fetching import advice, fetching_options, policy
 from verifier.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from verifier.tasks import Kind, Manifest
+    from verifier.tasks import Kind, Manifest, Trainer
     from verifier.tasks.download import TaskFile
 
 
@@ -80,14 +80,24 @@ def steps_of(task: Manifest, folder: Path) -> list[str]:
     manifest = shlex.quote(str(folder / "manifest.json"))
     if not (folder / "program.onnx").is_file():
         return [f"touchstone task get {manifest} --out {shlex.quote(str(folder))}"]
-    rows = "ROWS" if task.training is None else shlex.quote(str(folder / f"train.{task.training.format}"))
     kind = installed_kind(task)
-    trainer = f"python -m scripts.train --task {manifest} --base MODEL/ --data {rows} --out adapter/"
     return [
-        *([trainer] if kind is not None and kind.trainer is not None else []),
+        *([_training(task, kind.trainer, folder)] if kind is not None and kind.trainer is not None else []),
         f"touchstone pack adapter/ --task {manifest} --out mine.tensors",
         f"touchstone score --task {manifest} --submission mine.tensors",
     ]
+
+
+def _training(task: Manifest, trainer: Trainer[Any], folder: Path) -> str:
+    """The command of the example trainer, with each option that it requires."""
+    from verifier.cli.model_options import flag
+
+    rows = "ROWS" if task.training is None else shlex.quote(str(folder / f"train.{task.training.format}"))
+    values = {"base": "MODEL/", "data": rows}
+    required = [name for name, field in trainer.options.model_fields.items() if field.is_required()]
+    words = [f"{flag(name)} {values.get(name, name.upper())}" for name in required]
+    manifest = shlex.quote(str(folder / "manifest.json"))
+    return " ".join([f"python -m scripts.train --task {manifest}", *words, "--out adapter/"])
 
 
 def installed_kind(manifest: Manifest) -> Kind[Any, Any] | None:
