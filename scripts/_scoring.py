@@ -1,6 +1,5 @@
 """`ape run submission score`: what a submission scores, and what follows from it, before its key is revealed."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from verifier.tasks.errors import TaskError
 from verifier.tasks.judge import Score
 from verifier.tasks.judge import score as score_file
 from verifier.tasks.manifest import Manifest
-from verifier.tasks.scale import on_the_other_set, threshold_on_practice
+from verifier.tasks.thresholds import on_the_other_set, threshold_on_practice
 
 
 @click.command(cls=_chain.Command)
@@ -74,10 +73,7 @@ def _score(manifest: Manifest, submission: Path, program: Path, examples: Path |
                 program,
                 examples,
                 sealed=sealed,
-                limits=EvaluationLimits(
-                    threads=os.cpu_count() or 1,
-                    memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-                ),
+                limits=EvaluationLimits.of_this_machine(),
                 on_batch=lambda done, total: show("evaluate", done, total),
             )
     except TaskError as error:

@@ -93,7 +93,7 @@ def test_solver__from_status_to_payout__types_what_the_commands_print(
     said = wallets.ok(*score, f"--task={task}", f"--submission={mine}")
     on_practice = files.program.score(weights, seed=2)
     assert f"score      {on_practice:,} points on 5 examples, on the practice set" in said
-    assert "threshold  10 of 5 on the holdout, the same share as 10 of 5 on practice" in said
+    assert "threshold  10 on the 5 examples of the holdout, which corresponds to 10 on the 5 of practice" in said
     assert f"ape run submission commit --network ethereum:sepolia:node --account NAME --task {task} …" in said
     files.submission("mine", weights)
     wallets.ok(*files.commit(task, "mine"), account="solver")

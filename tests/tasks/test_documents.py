@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,15 @@ def test_read_documents__file_with_a_separator__keeps_every_byte(tmp_path: Path)
     file.write_bytes(b"ACT\r\none\n ACT \nmore\nACT\ntwo")
     found = read_documents(file, "ACT")
     assert [document.data for document in found] == [b"ACT\r\none\n ACT \nmore\n", b"ACT\ntwo"]
+
+
+def test_read_documents__many_parts__are_compared_in_linear_time(tmp_path: Path) -> None:
+    file = tmp_path / "all.txt"
+    file.write_text("".join(f"ACT\n{number}\n" for number in range(50_000)))
+    began = time.process_time()
+    found = read_documents(file, "ACT")
+    assert time.process_time() - began < 5.0  # comparing each with all others takes minutes
+    assert [found[0].data, found[-1].data, len(found)] == [b"ACT\n0\n", b"ACT\n49999\n", 50_000]
 
 
 def test_rows__text_is_no_multiple_of_the_context__the_rest_is_dropped() -> None:

@@ -289,6 +289,8 @@ def test_require__two_at_once_in_one_folder__both_end_with_whole_files(sponsor: 
 def test_require__folder_that_a_killed_download_left__is_removed_when_it_is_old(
     sponsor: Sponsor, tmp_path: Path
 ) -> None:
+    longest = download.MIN_TIMEOUT_S + download.MAX_DOWNLOAD_BYTES / download.MIN_BYTES_PER_S
+    assert longest < download.STALE_S
     for name, age in ((".unfinished-old", download.STALE_S + 60), (".unfinished-new", 60)):
         (tmp_path / name).mkdir()
         (tmp_path / name / ".x.part").write_bytes(b"half")

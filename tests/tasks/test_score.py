@@ -24,7 +24,7 @@ from verifier.tasks.errors import NotEnoughMemory, TaskError
 from verifier.tasks.judge import EvaluationLimits, SubmissionScore, evaluate, judge, score
 from verifier.tasks.kinds.classify.pack import pack
 from verifier.tasks.models.classifier import load_classifier
-from verifier.tasks.scale import on_the_other_set, threshold_on_practice
+from verifier.tasks.thresholds import on_the_other_set, threshold_on_practice
 
 LIMITS = EvaluationLimits(threads=1, memory_bytes=1 << 32)
 
@@ -236,8 +236,8 @@ def test_score__practice_set__says_what_share_of_the_holdout_it_is(task: BuiltTa
     found = json.loads(result.stdout)["score"]
     share = f"{found * HOLDOUT / PRACTICE:.1f}".removesuffix(".0")
     assert (
-        f"{found} of {PRACTICE} on practice is the same share as {share} of {HOLDOUT} on the holdout, to which the "
-        "threshold applies"
+        f"{found} on the {PRACTICE} examples of practice corresponds to {share} on the {HOLDOUT} of the holdout, to "
+        "which the threshold applies"
     ) in result.stderr
 
 
@@ -247,9 +247,15 @@ def test_score__practice_set__says_what_share_of_the_holdout_it_is(task: BuiltTa
         (
             93,
             False,
-            "93 of 128 on practice is the same share as 186 of 256 on the holdout, to which the threshold applies",
+            "93 on the 128 examples of practice corresponds to 186 on the 256 of the holdout, to which the threshold "
+            "applies",
         ),
-        (85, True, "85 of 256 on the holdout is the same share as 42.5 of 128 on practice"),
+        (85, True, "85 on the 256 examples of the holdout corresponds to 42.5 on the 128 of practice"),
+        (
+            -1_000,
+            True,
+            "-1,000 on the 256 examples of the holdout corresponds to -500 on the 128 of practice",
+        ),
     ],
 )
 def test_scale__sets_of_two_sizes__compares_by_share(task: BuiltTask, score: int, sealed: bool, said: str) -> None:
@@ -262,7 +268,8 @@ def test_scale__sets_of_two_sizes__compares_by_share(task: BuiltTask, score: int
         }
     )
     assert on_the_other_set(sized, score, sealed=sealed) == said
-    assert threshold_on_practice(sized, 170) == "170 of 256 on the holdout, the same share as 85 of 128 on practice"
+    expected = "170 on the 256 examples of the holdout, which corresponds to 85 on the 128 of practice"
+    assert threshold_on_practice(sized, 170) == expected
 
 
 def test_score__sealed_holdout_given_as_the_opened_one__says_how_to_open_it(task: BuiltTask, submission: Path) -> None:

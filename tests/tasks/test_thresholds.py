@@ -1,11 +1,11 @@
-"""Standard errors of sums over examples that come in groups."""
+"""Scores that need no work, and standard errors of sums over examples that come in groups."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from verifier.tasks.statistics import clustered_error
+from verifier.tasks.thresholds import clustered_error, constant_scores
 
 
 def test_clustered_error__every_example_a_group__is_that_of_independent_examples() -> None:
@@ -22,3 +22,9 @@ def test_clustered_error__equal_examples_in_groups__grows_with_their_size() -> N
 
 def test_clustered_error__one_group__is_infinite() -> None:
     assert clustered_error(np.array([1.0, 2.0]), ["a", "a"]) == np.inf
+
+
+def test_constant_scores__labels_as_texts_or_class_numbers__are_the_same() -> None:
+    expected = {"majority class": 3.0, "random class": 2.5}
+    assert constant_scores(["no", "yes", "no", "no", "yes"]) == expected
+    assert constant_scores(np.array([0, 1, 0, 0, 1], np.int16)) == expected

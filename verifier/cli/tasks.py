@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,7 +167,7 @@ def score_command(
     the holdout's key from the chain and compares with the threshold.
     """
     from verifier.tasks import EvaluationLimits, load_manifest, score
-    from verifier.tasks.scale import on_the_other_set
+    from verifier.tasks.thresholds import on_the_other_set
 
     if practice and holdout:
         raise click.UsageError("--practice or --holdout, not both")
@@ -182,10 +181,7 @@ def score_command(
             program or manifest_file.parent / "program.onnx",
             holdout or practice or manifest_file.parent / "practice.tensors",
             sealed=holdout is not None,
-            limits=EvaluationLimits(
-                threads=os.cpu_count() or 1,
-                memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            ),
+            limits=EvaluationLimits.of_this_machine(),
             on_batch=lambda done, total: show("evaluate", done, total),
         )
     summary = {"score": found.score, "count": found.count, "unit": manifest.metric.unit}

@@ -35,8 +35,8 @@ MIN_BYTES_PER_S = 1 << 15
 MIN_TIMEOUT_S = 60.0
 # Start of the name of the folder, inside the task's, of files that are not complete yet. Each download has its own.
 _UNFINISHED = ".unfinished-"
-# Age in seconds, a day, from which such a folder is what a killed download left: no file may take that long.
-STALE_S = 86_400.0
+# Age in seconds, two days, from which such a folder is what a killed download left: the largest file may take 36 hours.
+STALE_S = 172_800.0
 # A URI as `touchstone publish` prints it, which states the digest of the file.
 _ARTIFACT_URI = re.compile(r".*/artifacts/(0x[0-9a-f]{64})")
 

@@ -52,6 +52,11 @@ class EvaluationLimits:
     threads: int  # of one operator
     memory_bytes: int  # a program that is proven to need more is not run
 
+    @classmethod
+    def of_this_machine(cls) -> EvaluationLimits:
+        """Return all processors and the whole memory of this machine."""
+        return cls(os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
 
 @dataclass(frozen=True)
 class SubmissionScore:

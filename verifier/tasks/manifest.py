@@ -25,6 +25,8 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_URIS = 8
 # Maximum number of files of the base model: the largest published models have their weights in about 200 files.
 MAX_BASE_FILES = 512
+# The names that a kind can have, as a regular expression.
+KIND_NAME = r"[a-z][a-z0-9-]{0,31}"
 # Maximum length of an integer literal: no field holds 2^128, which has 39 digits.
 _MAX_DIGITS = 40
 # Maximum nesting depth of the JSON text: a manifest itself nests four levels deep.
@@ -47,7 +49,7 @@ Digest = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
 Uri = Annotated[str, Field(pattern=r"^[!-~]+$", max_length=MAX_URI_CHARACTERS)]
 Uris = Annotated[tuple[Uri, ...], Field(max_length=MAX_URIS)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-KindName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+KindName = Annotated[str, Field(pattern=rf"^{KIND_NAME}$")]
 Size = Annotated[int, Field(ge=1, le=tensors.MAX_FILE_BYTES)]
 Count = Annotated[int, Field(ge=1, lt=1 << 32)]
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]

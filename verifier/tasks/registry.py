@@ -26,14 +26,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from verifier.artifacts.errors import UriRefused
 from verifier.artifacts.policy import check_server_url
 from verifier.tasks.errors import BuildError, KindError, ManifestError
-from verifier.tasks.manifest import Manifest, problems
+from verifier.tasks.manifest import KIND_NAME, Manifest, problems
 
 if TYPE_CHECKING:
     import click
     from numpy.typing import NDArray
 
 GROUP = "touchstone.kinds"
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")  # as `manifest.KindName`
 
 # The kinds of this package: name -> "module:attribute".
 _INCLUDED = {
@@ -155,7 +154,7 @@ def _problems(kind: Kind[Any, Any]) -> Iterator[str]:
     """Yield what is wrong with the fields of a kind, which Python does not check."""
     import click
 
-    if not _NAME.fullmatch(kind.name):
+    if not re.fullmatch(KIND_NAME, kind.name):
         yield f"the name {kind.name!r} is not one that a manifest can have: small letters, digits and hyphens"
     if not isinstance(kind.summary, str) or not kind.summary.strip() or len(kind.summary.splitlines()) != 1:
         yield "summary is not a line of text"

@@ -1,6 +1,6 @@
-"""What a sponsor needs to know before choosing a threshold: the scores that need no work, and the noise of a score.
+"""What a score is compared with: scores that need no work, the noise of a score, and scores on sets of another size.
 
-For metrics that count correct examples of a set.
+A score is a sum over examples, so its noise and its share grow with their number.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from verifier.tasks.manifest import Manifest
+
 # Weight of the squared entries of a fitted head, for embeddings of mean square 1.
 _RIDGE = 1e-2
 
 
-def constant_scores(labels: Sequence[str]) -> dict[str, float]:
-    """Return what a submission scores on a set with these labels that answers the same always, or at random."""
-    _, counts = np.unique(np.array(labels, dtype=object).astype(str), return_counts=True)
+def constant_scores(labels: Sequence[str] | NDArray[Any]) -> dict[str, float]:
+    """Return how many examples of a set with these labels [examples] a submission gets right that ignores its input.
+
+    "majority class" always gives the most frequent label, "random class" a random one of the labels.
+    """
+    _, counts = np.unique(np.asarray(labels), return_counts=True)
     return {"majority class": float(counts.max()), "random class": round(len(labels) / len(counts), 1)}
 
 
@@ -28,6 +33,24 @@ def standard_error(count: int, share: float) -> float:
     It says how far the score would move with other examples of the same kind: the square root of count·p·(1-p).
     """
     return math.sqrt(count * share * (1 - share))
+
+
+def clustered_error(values: NDArray[np.float64], groups: Sequence[object]) -> float:
+    """Return the standard error of the sum of `values` when whole groups are drawn, not single examples.
+
+    `values` [examples] are for example the differences between the log-likelihoods of two submissions, and `groups`
+    names the group of each, such as its document or person. Examples of one group resemble each other, so their number
+    says too little about the error. A single group says nothing about it: the error is then infinite.
+
+    Source: the cluster-robust variance of a mean, with the correction G / (G - 1) for G groups.
+    """
+    names = sorted({str(group) for group in groups})
+    if len(names) < 2:
+        return float("inf")
+    number = {name: place for place, name in enumerate(names)}
+    members = np.array([number[str(group)] for group in groups])
+    residuals = np.bincount(members, weights=values - values.mean(), minlength=len(names))
+    return float(np.sqrt(len(names) / (len(names) - 1) * np.sum(residuals**2)))
 
 
 def fitted_head_share(
@@ -46,3 +69,39 @@ def fitted_head_share(
     )
     chosen = (np.hstack([test / scale, np.ones((len(test), 1))]) @ weights).argmax(axis=1)
     return float(np.mean([classes[number] == label for number, label in zip(chosen, expected, strict=True)]))
+
+
+def on_the_other_set(manifest: Manifest, score: int, *, sealed: bool) -> str:
+    """Say what a score corresponds to on the set that was not scored; `sealed` says that the holdout was."""
+    if manifest.holdout is None:
+        return "the task has no holdout: the threshold applies to this score"
+    practice, holdout = manifest.practice.count, manifest.holdout.count
+    if sealed:
+        part = _scaled(score, holdout, practice)
+        return (
+            f"{score:,} on the {holdout:,} examples of the holdout corresponds to {part} on the {practice:,} of "
+            "practice"
+        )
+    part = _scaled(score, practice, holdout)
+    return (
+        f"{score:,} on the {practice:,} examples of practice corresponds to {part} on the {holdout:,} of the holdout, "
+        "to which the threshold applies"
+    )
+
+
+def threshold_on_practice(manifest: Manifest, threshold: int) -> str:
+    """Say what a threshold, which applies to the holdout, corresponds to on the practice set."""
+    practice = manifest.practice.count
+    if manifest.holdout is None:
+        return f"{threshold:,} on {practice:,} examples"
+    holdout = manifest.holdout.count
+    part = _scaled(threshold, holdout, practice)
+    return (
+        f"{threshold:,} on the {holdout:,} examples of the holdout, which corresponds to {part} on the {practice:,} of "
+        "practice"
+    )
+
+
+def _scaled(score: int, count: int, other: int) -> str:
+    """Scale a score on `count` examples to `other` examples, to one decimal where it is not whole."""
+    return f"{score * other // count:,}" if score * other % count == 0 else f"{score * other / count:,.1f}"

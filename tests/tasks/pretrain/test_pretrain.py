@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.tasks.pretrain.conftest import BATCH, CONTEXT, HOLDOUT, PRACTICE, BuiltText, options
 from verifier.artifacts import tensors
+from verifier.cli.solver import steps_of
 from verifier.exact import Engine
 from verifier.tasks import EvaluationLimits, find_kind, score
 from verifier.tasks.errors import BuildError, PackError
@@ -104,6 +105,23 @@ def test_train__example_trainer__its_weights_pack_and_score_in_words(
     bits = -found / 2**16 / np.log(2) / (PRACTICE * CONTEXT)
     described = find_kind("pretrain").describe(found, PRACTICE, built.manifest)
     assert described == f"{bits:.4f} bits per byte over {PRACTICE} rows of {CONTEXT} bytes"
+
+
+def test_next_steps__trainer_without_a_base__name_the_options_that_it_has(built: BuiltText) -> None:
+    manifest = built.folder / "manifest.json"
+    steps = steps_of(built.manifest, built.folder)
+    assert steps[0] == f"python -m scripts.train --task {manifest} --data ROWS --out adapter/"
+
+
+def test_score_range__bytes_of_the_set__is_the_best_of_fixed_likelihoods(built: BuiltText) -> None:
+    score_range = find_kind("pretrain").score_range
+    assert score_range is not None
+    text = np.array([[0, 0, 0, 1], [0, 1, 0, 0], [-1, -1, -1, -1]], np.int16)
+    nats = 6 * np.log(0.75) + 2 * np.log(0.25)
+    assert score_range({"text": text}, 2, built.manifest) == (int(np.floor(nats * 2**16)), 0)
+    rows = practice_rows(built)
+    trivial, largest = score_range({"text": rows}, PRACTICE, built.manifest)
+    assert -PRACTICE * CONTEXT * UNIFORM < trivial < largest == 0
 
 
 def extreme(built: BuiltText, seed: int) -> dict[str, np.ndarray[Any, Any]]:

@@ -15,7 +15,7 @@ from verifier.tasks.manifest import Base, BaseFile, Manifest
 
 _WEIGHTS = "model*.safetensors"  # one file, or the shards of one
 # The first of these that a folder has makes the tokens; tokenizer.json holds the vocabulary itself.
-_VOCABULARIES = (
+VOCABULARIES = (
     ("tokenizer.json",),
     ("vocab.txt",),
     ("vocab.json", "merges.txt"),
@@ -32,7 +32,7 @@ _NAMED_FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*) (0x[0-9a-f]{64})")
 def describe(folder: Path) -> tuple[BaseFile, ...]:
     """Return name, digest and size of the files that decide about scores. Errors: OSError."""
     names = sorted(path.name for path in folder.glob(_WEIGHTS))
-    names += next((list(group) for group in _VOCABULARIES if all((folder / name).is_file() for name in group)), [])
+    names += next((list(group) for group in VOCABULARIES if all((folder / name).is_file() for name in group)), [])
     return tuple(
         BaseFile(
             name=name,

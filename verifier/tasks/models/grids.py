@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifier.artifacts.tensors import TensorSpec
+from verifier.artifacts.tensors import Schema, TensorSpec
 from verifier.tasks.errors import PackError
 
 Floats = dict[str, NDArray[np.float64]]
@@ -60,6 +60,16 @@ def rounded(spec: TensorSpec, array: NDArray[np.float64]) -> NDArray[Any]:
         )
     fitting: NDArray[Any] = q.astype(np.dtype(spec.dtype))
     return fitting
+
+
+def saturated(schema: Schema, floats: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Round the tensors of a builder's own submission to their grids; values beyond a grid become its limits."""
+    result = {}
+    for spec in schema:
+        limits = np.iinfo(spec.dtype)
+        steps = np.rint(np.ldexp(floats[spec.name].astype(np.float64), -spec.grid))
+        result[spec.name] = np.clip(steps, limits.min, limits.max).astype(spec.dtype)
+    return result
 
 
 def worst_error(floats: Floats, packed: Mapping[str, NDArray[Any]], schema: Schemas) -> tuple[float, str]:

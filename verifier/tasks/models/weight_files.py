@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from verifier.tasks.errors import BuildError
 from verifier.tasks.manifest import nesting
 
+# The file of a model's weights in a folder that transformers wrote, where they are in one file.
 WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 # Maximum size of a Git LFS pointer, which its specification sets.

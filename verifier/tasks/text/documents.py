@@ -47,11 +47,13 @@ def read_documents(path: Path, separator: str | None = None) -> list[Document]:
         (data,) = _read([path])
         parts = [data] if separator is None else _parts(data, separator.encode())
         found = [Document(f"{path.name} part {number}", part) for number, part in enumerate(parts, 1)]
-    unique = {document.data: document for document in reversed(found) if document.data.strip()}
-    documents = sorted(unique.values(), key=found.index)
-    if not documents:
+    unique: dict[bytes, Document] = {}
+    for document in found:
+        if document.data.strip():
+            unique.setdefault(document.data, document)
+    if not unique:
         raise BuildError(f"{path} has no text")
-    return documents
+    return list(unique.values())
 
 
 def _read(files: Sequence[Path]) -> list[bytes]:

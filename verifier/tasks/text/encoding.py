@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 from verifier.tasks.errors import BuildError
 from verifier.tasks.manifest import padded_rows
+from verifier.tasks.models.base_files import VOCABULARIES
 from verifier.tasks.sets import Arrays
 from verifier.tasks.text.rows import Row
 
@@ -20,14 +21,7 @@ OnRows = Callable[[int, int], None]  # (rows done, rows in all)
 # Class number of a row that fills the last batch. No class has it, so the row never counts.
 PADDING_LABEL = -1
 # Files of which a tokenizer has at least one. Without any, transformers makes one to which every word is unknown.
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
+_TOKENIZER_FILES = tuple(group[0] for group in VOCABULARIES)
 # Maximum share of unknown tokens in a data set. A tokenizer that suits a model and a language knows nearly all of them.
 MAX_UNKNOWN_SHARE = 0.5
 # Length of the digest of a row's tokens: two different rows of a data set never have the same 128 bits.

@@ -23,6 +23,7 @@ from verifier.tasks.models.classifier import load_classifier
 from verifier.tasks.models.inspection import examine
 from verifier.tasks.models.loading import identify
 from verifier.tasks.models.original import OriginalModel
+from verifier.tasks.models.weight_files import WEIGHTS
 from verifier.tasks.registry import OnStep
 from verifier.tasks.separation import check_rows, padding_warnings
 from verifier.tasks.sets import ExampleSet, Split
@@ -124,7 +125,7 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
         batch=options.batch,
         metric="accuracy",
         unit="correct texts",
-        model=identify(options.base, "model.safetensors"),
+        model=identify(options.base, WEIGHTS),
         tokenizer=identify(options.base, "tokenizer.json"),
         settings=ClassifySettings(
             rank=options.rank,
@@ -193,7 +194,7 @@ def _check_fidelity(found: Fidelity) -> None:
     if found.agreement < MIN_AGREEMENT:
         raise BuildError(
             f"the exact program gives only {found.agreement:.1%} of {found.count} texts the class that the float "
-            f"model gives; at least {MIN_AGREEMENT:.0%} are needed"
+            f"model gives; at least {MIN_AGREEMENT:.0%} are needed: report the model, or build from another one"
         )
     if found.cosine_min < MIN_COSINE or found.scale_error > MAX_SCALE_ERROR:
         raise BuildError(

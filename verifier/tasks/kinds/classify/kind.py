@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from verifier.tasks.errors import ManifestError
 from verifier.tasks.kinds.classify.options import ClassifyOptions, ClassifySettings, ClassifyTraining
 from verifier.tasks.manifest import Manifest
 from verifier.tasks.registry import Kind, OnStep, Packed, Trainer
+from verifier.tasks.thresholds import constant_scores
 
 
 def _build(options: ClassifyOptions, out: Path, on_step: OnStep) -> dict[str, Any]:
@@ -41,8 +41,7 @@ def _score_range(examples: Mapping[str, NDArray[Any]], count: int, manifest: Man
     """A constant answer is right about the most frequent label. Errors: ManifestError."""
     if "label" not in examples:
         raise ManifestError("manifest: examples: a task of the kind 'classify' has a tensor `label`")
-    _, frequencies = np.unique(examples["label"][:count], return_counts=True)
-    return int(frequencies.max()), count
+    return int(constant_scores(examples["label"][:count])["majority class"]), count
 
 
 KIND = Kind(

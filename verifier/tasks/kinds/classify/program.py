@@ -19,6 +19,7 @@ from verifier.exact.lowering import InputSpec, lower_graph
 from verifier.tasks.metrics import accuracy
 from verifier.tasks.models.adapters import sample_adapter, trained_tensors
 from verifier.tasks.models.export import ExportedModel, export
+from verifier.tasks.models.grids import saturated
 from verifier.tasks.models.inspection import Calibrated, longest_batches
 from verifier.tasks.models.original import OriginalModel
 from verifier.tasks.text.encoding import Encoding
@@ -118,10 +119,7 @@ def compare_with_original(
     taken = {item.name: item for item in program.inputs}
     batch = taken["label"].shape[0]
     sample = sample_adapter(exported.submission, 1.0, _COMPARISON_SEED)
-    packed = {
-        spec.name: np.clip(np.rint(np.ldexp(sample[spec.name], -spec.grid)), -(2**15), 2**15 - 1).astype(spec.dtype)
-        for spec in exported.submission
-    }
+    packed = saturated(exported.submission, sample)
     adapter = {spec.name: np.ldexp(packed[spec.name].astype(np.float64), spec.grid) for spec in exported.submission}
     value = program.values[embedding]
     watched = replace(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from verifier.artifacts.new_files import check_new, write_new
+from verifier.artifacts.new_files import check_new
 from verifier.artifacts.tensors import Schema
 from verifier.exact import Program, load_program
 from verifier.tasks.errors import BuildError
@@ -27,17 +27,17 @@ from verifier.tasks.kinds.pretrain.program import (
     exact_log_likelihoods,
     export_model,
     float_log_likelihoods,
-    quantised,
     weights_of,
 )
 from verifier.tasks.manifest import padded_rows
 from verifier.tasks.metrics import NAT_BITS
+from verifier.tasks.models.grids import saturated
 from verifier.tasks.models.language_models import BYTES, ByteModel
 from verifier.tasks.registry import OnStep
 from verifier.tasks.separation import check_causal, check_rows
 from verifier.tasks.sets import ExampleSet
-from verifier.tasks.statistics import clustered_error
 from verifier.tasks.text.documents import Document, read_documents
+from verifier.tasks.thresholds import clustered_error
 from verifier.tasks.writing import TaskDraft, TrainingFile, summarise, write_task
 
 # Batches of training rows on which the lowering is calibrated, half with the reference and half with random weights.
@@ -80,6 +80,7 @@ class _Reference:
 def build(options: PretrainOptions, out: Path, on_step: OnStep = lambda name, done, total: None) -> dict[str, Any]:
     """Write a task into the new folder `out` and return the summary that `touchstone task build` prints.
 
+    Nothing is written before all checks have passed, and then all files or none.
     Errors: BuildError, LoweringError, ArtifactError. An existing folder is never written into.
     """
     check_new(out)
@@ -113,7 +114,7 @@ def build(options: PretrainOptions, out: Path, on_step: OnStep = lambda name, do
     on_step("compare it with float32", 0, 1)
     compared = practice.padded(options.batch)[: COMPARED_BATCHES * options.batch]
     began = time.monotonic()
-    exact = exact_log_likelihoods(program, quantised(exported.submission, reference.final), compared).sum()
+    exact = exact_log_likelihoods(program, saturated(exported.submission, reference.final), compared).sum()
     seconds = (time.monotonic() - began) / len(compared)
     floats = float_log_likelihoods(exported, reference.final, compared).sum()
     difference = abs(exact / floats - 1.0)
@@ -149,9 +150,7 @@ def build(options: PretrainOptions, out: Path, on_step: OnStep = lambda name, do
         url=options.url,
         training=TrainingFile(text, "txt", len(left)) if options.publish_train else None,
     )
-    manifest = write_task(draft, out)
-    if not options.publish_train:
-        write_new(out / "train.txt", text)
+    manifest = write_task(draft, out, {} if options.publish_train else {"train.txt": text})
     on_step("write the task", 1, 1)
     summary = summarise(manifest, out)
     summary["counts"]["train"] = len(left)
@@ -246,8 +245,8 @@ def _figures(
     zeros = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in schema}
     submissions = {
         "all weights zero": zeros,
-        "earlier reference": quantised(schema, reference.earlier),
-        "reference": quantised(schema, reference.final),
+        "earlier reference": saturated(schema, reference.earlier),
+        "reference": saturated(schema, reference.final),
     }
     found = {"shares of the bytes": np.log(frequencies)[judged.rows].sum(axis=1)}
     for number, (name, submission) in enumerate(submissions.items()):

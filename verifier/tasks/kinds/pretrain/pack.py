@@ -9,10 +9,8 @@ from verifier.tasks.kinds.pretrain.options import PretrainSettings
 from verifier.tasks.manifest import Manifest
 from verifier.tasks.models.adapter_files import read_tensors
 from verifier.tasks.models.grids import require_fit, rounded, worst_error
+from verifier.tasks.models.weight_files import WEIGHTS
 from verifier.tasks.registry import Packed, read_settings
-
-# The file of the weights in a folder that transformers wrote.
-WEIGHTS = "model.safetensors"
 
 
 def pack(path: Path, manifest: Manifest) -> Packed:

@@ -10,7 +10,6 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 
-from verifier.artifacts.tensors import Schema
 from verifier.exact import Engine, Program
 from verifier.exact.lowering import InputSpec, lower_graph
 from verifier.exact.runtime.session import PROVIDER
@@ -68,16 +67,6 @@ def evaluation_program(
     model = builder.model({"score": score, "bytes": builder.cast(each, "int64")})
     data: bytes = model.SerializeToString()
     return data
-
-
-def quantised(schema: Schema, weights: Weights) -> dict[str, NDArray[Any]]:
-    """Return the weights rounded to the submission's grids; values beyond a grid become its limits."""
-    result = {}
-    for spec in schema:
-        limits = np.iinfo(spec.dtype)
-        steps = np.rint(np.ldexp(weights[spec.name].astype(np.float64), -spec.grid))
-        result[spec.name] = np.clip(steps, limits.min, limits.max).astype(spec.dtype)
-    return result
 
 
 def exact_log_likelihoods(program: Program, submission: Mapping[str, NDArray[Any]], rows: Rows) -> NDArray[np.float64]:

@@ -15,10 +15,10 @@ from verifier.artifacts.new_files import check_new, new_folder
 from verifier.tasks.errors import BuildError
 from verifier.tasks.kinds.pretrain.fit import BATCH, fit
 from verifier.tasks.kinds.pretrain.options import PretrainSettings, PretrainTraining
-from verifier.tasks.kinds.pretrain.pack import WEIGHTS
 from verifier.tasks.kinds.pretrain.program import weights_of
 from verifier.tasks.manifest import Manifest
 from verifier.tasks.models.language_models import ByteModel
+from verifier.tasks.models.weight_files import WEIGHTS
 from verifier.tasks.registry import read_settings
 from verifier.tasks.text.documents import read_documents
 
