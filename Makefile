@@ -5,6 +5,8 @@ PYTHON ?= python3.11
 WORKERS ?= 2
 # the local chain of `make demo`: devnet, or anvil when it is on PATH
 CHAIN ?= devnet
+# the kind of task of `make demo`
+KIND ?= classify
 ANVIL_VERSION := 1.7.1
 
 VENV := .venv
@@ -25,7 +27,7 @@ while kill -0 $$pid 2>/dev/null; do \
 done; wait $$pid
 endef
 
-.PHONY: help setup test demo lint compile anvil format abi fuzz gas test-machines onnx-nodes bench clean
+.PHONY: help setup test demo demos lint compile anvil format abi fuzz gas test-machines onnx-nodes bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,8 +52,11 @@ $(READY): pyproject.toml constraints.txt
 test: $(READY) lint compile anvil  ## lint, check types, compile the contracts and run all tests (about ten minutes)
 	pytest -n $(WORKERS) --dist loadfile -rs
 
-demo: $(READY)  ## run a whole bounty on a local chain; CHAIN=anvil uses anvil (about four minutes)
-	python -m scripts.demo --chain $(CHAIN)
+demo: $(READY)  ## run a whole bounty on a local chain; KIND=pretrain, CHAIN=anvil (about four minutes)
+	python -m scripts.demo --kind $(KIND) --chain $(CHAIN)
+
+demos: $(READY)  ## run a whole bounty of every kind, one after the other
+	@for kind in classify pretrain; do $(MAKE) --no-print-directory demo KIND=$$kind || exit 1; done
 
 lint: $(READY)  ## check style and types
 	ruff check .

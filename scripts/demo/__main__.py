@@ -1,4 +1,4 @@
-"""`python -m scripts.demo [--chain devnet|anvil]`: runs the whole bounty, step by step."""
+"""`python -m scripts.demo [--kind KIND] [--chain devnet|anvil]`: runs the whole bounty, step by step."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from scripts._units import span
 from scripts.demo import parties, report, setup
 from scripts.demo.follow import ending, follow
 from scripts.demo.market import Market
+from scripts.demo.plays import PLAYS, Play
 from scripts.demo.shell import ROOT, DemoError, Shell, shown
 from verifier.errors import TouchstoneError
 from verifier.protocol.constants import Phase
-from verifier.tasks import load_manifest
+from verifier.tasks import find_kind, load_manifest
 
 RESULT = ROOT / "build" / "demo.json"
 
@@ -30,8 +31,9 @@ RESULT = ROOT / "build" / "demo.json"
     show_default=True,
     help="The local chain: `touchstone devnet`, or anvil when it is on PATH.",
 )
-def main(chain: str) -> None:
-    """Run a bounty for a LoRA adapter of all-MiniLM-L6-v2 from escrow to payout, and print who was paid what."""
+@click.option("--kind", type=click.Choice(list(PLAYS)), default="classify", show_default=True, help="The kind of task.")
+def main(chain: str, kind: str) -> None:
+    """Run a bounty of that kind from escrow to payout, and print who was paid what."""
     console = Console(highlight=False)
     for number in (
         signal.SIGINT,
@@ -43,7 +45,7 @@ def main(chain: str) -> None:
     RESULT.unlink(missing_ok=True)
     shell = Shell(console, setup.FOLDER / "logs", setup.environment())
     try:
-        play(shell, chain)
+        play(shell, PLAYS[kind], chain)
     except KeyboardInterrupt:
         console.print("\ninterrupted, ending every process", style="yellow")
         sys.exit(130)
@@ -55,7 +57,7 @@ def main(chain: str) -> None:
         shell.stop()
 
 
-def play(shell: Shell, chain: str) -> None:
+def play(shell: Shell, chosen: Play, chain: str) -> None:
     """Run the bounty, in the order of the README's flow. Errors: DemoError, ChainError."""
     shell.title("Start a local chain, create wallets, deploy the three contracts")
     people = setup.make_people()
@@ -68,22 +70,23 @@ def play(shell: Shell, chain: str) -> None:
     script_s = setup.stake(shell, people)
     setup.start_verifiers(shell, people, market, rpc_url, file_host)
 
-    shell.title("The sponsor builds a task from MiniLM and film-review sentences, with a sealed holdout")
-    manifest_uri = parties.build_task(shell, file_host)
+    shell.title(f"The sponsor builds {chosen.summary}, with a sealed holdout")
+    manifest_uri = parties.build_task(shell, chosen, file_host)
 
-    shell.title("One solver trains on 768 sentences, the other stops after 32; both pack, score and seal")
-    uris, score_s = parties.prepare(shell, file_host)
-    pace = parties.Pace(script_s, score_s)
+    shell.title(f"{chosen.training}; both pack, score and seal")
+    uris, score_s = parties.prepare(shell, chosen, file_host)
+    pace = parties.Pace(script_s, score_s, chosen.holdout / chosen.practice)
 
     shell.title("The sponsor escrows the reward, and the solvers commit")
-    parties.create_task(shell, market, manifest_uri, pace)
-    shell.attempt(lambda: parties.commit(shell, uris))
-    state = follow(market, parties.Hands(shell).act)
+    created = shell.seconds()
+    parties.create_task(shell, market, chosen, manifest_uri, pace)
+    shell.attempt(lambda: parties.commit(shell, chosen, uris))
+    state = follow(market, parties.Hands(shell, chosen).act)
     parties.status(shell)
 
     shell.title("Everyone withdraws")
     parties.withdraw(
-        shell, ["sponsor", *(solver.alias for solver in parties.SOLVERS), *(item.owner for item in people.operators)]
+        shell, ["sponsor", *(solver.alias for solver in chosen.solvers), *(item.owner for item in people.operators)]
     )
 
     shell.title("What happened")
@@ -91,13 +94,20 @@ def play(shell: Shell, chain: str) -> None:
     shell.console.print(ending(state))
     if state.view.phase is not Phase.SETTLED:
         raise DemoError(f"nobody was paid: {ending(state)}")
-    summary = report.summarise(_facts(market, people), _names(people), chain, shell.seconds())
+    manifest = load_manifest(parties.MANIFEST)
+    summary = report.summarise(_facts(market, people, manifest.kind), _names(people), chain, shell.seconds())
+    summary["seconds_from_creation"] = round(shell.seconds() - created, 1)
+    kind = find_kind(manifest.kind)
+    for item in summary["submissions"]:
+        score = item["score"]
+        item["reads"] = None if score is None else kind.describe(score, chosen.holdout, manifest)
     report.show(shell.console, summary)
     RESULT.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    shell.console.print(f"\nthe demo took {span(round(summary['seconds']))}; this summary is in {shown(RESULT)}")
+    took = f"the demo took {span(round(summary['seconds']))}, {span(round(shell.seconds() - created))} from the task on"
+    shell.console.print(f"\n{took}; this summary is in {shown(RESULT)}")
 
 
-def _facts(market: Market, people: setup.People) -> report.Facts:
+def _facts(market: Market, people: setup.People, kind: str) -> report.Facts:
     """Read what the report needs about a settled task. Errors: DemoError when no submission was scored."""
     bounties, panel, stakes = market.contracts.bounties, market.contracts.panel, market.contracts.stakes
     try:
@@ -122,7 +132,7 @@ def _facts(market: Market, people: setup.People) -> report.Facts:
             item.key.address: report.journal_verdict(item.folder / "data" / "journal.sqlite", market.task)
             for item in people.operators
         },
-        kind=load_manifest(parties.MANIFEST).kind,
+        kind=kind,
     )
 
 

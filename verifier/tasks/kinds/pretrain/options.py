@@ -76,6 +76,7 @@ class PretrainTraining(KindOptions):
 
     data: Path = Field(description="The text to train on, for example the task's train.txt.")
     minutes: float = Field(10.0, gt=0, description="How long to train.")
+    steps: int | None = Field(None, ge=1, description="Train for so many steps of 16 rows, however long they take.")
     seed: int = Field(0, ge=0, description="Decides the order of the text and the first weights.")
 
 

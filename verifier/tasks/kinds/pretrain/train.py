@@ -49,7 +49,7 @@ def train(manifest: Manifest, options: PretrainTraining, out: Path) -> str:
         def progress(number: int, loss: float) -> float:
             nonlocal steps
             steps = number
-            done = (time.monotonic() - began) / seconds
+            done = (time.monotonic() - began) / seconds if options.steps is None else number / options.steps
             shown.update(bar, completed=min(done, 1.0), description=f"training, {loss / np.log(2):.3f} bits per byte")
             return done
 
