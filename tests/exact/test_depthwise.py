@@ -19,6 +19,7 @@ from onnx import helper, numpy_helper
 from tests.exact.graphs import stock_run
 from tests.exact.test_engine import PEAK
 from verifier.exact import Engine, InputSpec, Program, load_program, lower, reference
+from verifier.exact.program import depthwise
 from verifier.exact.program.depthwise import WindowGeometry
 from verifier.exact.program.memory import MAX_CELLS, MAX_OPERAND
 from verifier.exact.runtime import convolution_kernels
@@ -211,6 +212,13 @@ def test_convolution__that_a_program_only_resembles__stays_a_matrix_product(
     expected = reference.run(program, feeds)
     for name, q in Engine(program).run(feeds).items():
         np.testing.assert_array_equal(q, expected[name])
+
+
+def test_find_depthwise__more_indices_than_are_compared__stay_matrix_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    positions, cells = 9 * 11, 9
+    for looks, expected in ((2, 0), (3, 1)):  # it reads the indices, and compares them with kernels of 1x9 and 3x3
+        monkeypatch.setattr(depthwise, "MAX_COMPARED", looks * positions * cells)
+        assert len(SMALL.program().depthwise) == expected
 
 
 def test_geometry__index__is_that_of_a_convolution() -> None:

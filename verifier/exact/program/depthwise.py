@@ -41,6 +41,9 @@ RESULT_PERM = (0, 2, 1, 3)
 SPATIAL_RANKS = (2, 1)
 # Maximum number of cells of a filter. The search tries every way to write it as rows times columns.
 MAX_CELLS = 1024
+# Maximum number of indices that the search looks at in a program, some 5 s of work: a hostile program can have many
+# chains that share one list of indices. Chains beyond it stay matrix products. A large network needs a tenth of it.
+MAX_COMPARED = 2**27
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,11 @@ def find_depthwise(program: Program) -> dict[str, DepthwiseConvolution]:
     """Find every depthwise convolution of a program; the key is the name of its result."""
     producers = {name: item for item in program.live_instructions for name in item.outputs}
     found = {}
+    budget = _Budget(MAX_COMPARED)
     for instruction in program.live_instructions:
         if instruction.op == "MatMul":
             for rank in SPATIAL_RANKS:
-                convolution = _Chain(program, producers, rank).match(instruction)
+                convolution = _Chain(program, producers, rank, budget).match(instruction)
                 if convolution is not None:
                     found[convolution.result] = convolution
                     break
@@ -109,14 +113,28 @@ class _Mismatch(Exception):
     """The instructions are not the chain of a depthwise convolution."""
 
 
+@dataclass
+class _Budget:
+    """The number of indices that the search may still look at."""
+
+    left: int
+
+    def spend(self, count: int) -> None:
+        """Take a number of indices from the budget. Errors: _Mismatch when it is used up."""
+        self.left -= count
+        if self.left < 0:
+            raise _Mismatch
+
+
 class _Chain:
     """Follows the chain of a convolution over `rank` spatial axes from its MatMul in both directions.
 
     `_absorbed` collects the tensors between its ends.
     """
 
-    def __init__(self, program: Program, producers: dict[str, Instruction], rank: int) -> None:
+    def __init__(self, program: Program, producers: dict[str, Instruction], rank: int, budget: _Budget) -> None:
         self._rank = rank
+        self._budget = budget
         self._values = program.values
         self._readers = program.only_readers
         self._producers = producers
@@ -141,7 +159,7 @@ class _Chain:
         operand, index = self._operand(windows, (batch, positions, cells, channels))
         scales, bias, result = self._tail(product.outputs[0], (batch, positions, channels, multiplier))
         sizes = _pair(self._shape(operand)[2:]), _pair(self._shape(result)[2:])
-        geometry = _geometry(index.reshape(positions, cells), *sizes)
+        geometry = _geometry(index.reshape(positions, cells), *sizes, self._budget)
         return DepthwiseConvolution(operand, weight, scales, bias, result, frozenset(self._absorbed), geometry)
 
     def _operand(self, name: str, shape: tuple[int, int, int, int]) -> tuple[str, NDArray[Any]]:
@@ -159,6 +177,7 @@ class _Chain:
             known = self._values[indices].constant
             self._require(known is not None and known.ndim == 1 and gather.attributes.get("axis") == 1)
             assert known is not None
+            self._budget.spend(known.size)
             index, name = np.where(known < 0, known + self._shape(source)[1], known), source
         self._require(self._shape(name)[2:] == (channels,) and index.size == positions * cells)
         padded = self._producers.get(name)
@@ -262,15 +281,16 @@ def _pair(space: tuple[int, ...]) -> tuple[int, int]:
     return (space[0], space[1]) if len(space) == 2 else (1, space[0])
 
 
-def _geometry(index: NDArray[Any], size: tuple[int, int], result: tuple[int, int]) -> WindowGeometry:
+def _geometry(index: NDArray[Any], size: tuple[int, int], result: tuple[int, int], budget: _Budget) -> WindowGeometry:
     """Find the convolution over an operand and a result of those sizes whose windows read `index`.
 
-    Errors: _Mismatch when there is none.
+    Errors: _Mismatch when there is none, or the budget is used up.
     """
     positions, cells = index.shape
     if positions == math.prod(result):
         for rows in range(1, cells + 1):
             if cells % rows == 0:
+                budget.spend(index.size)
                 geometry = _with_kernel(index, (size, result, (rows, cells // rows)))
                 if geometry is not None and np.array_equal(geometry.index(), index):
                     return geometry
