@@ -57,9 +57,10 @@ def test_select_layers__gpt2__has_transposed_linear_layers() -> None:
         (["query"], "no linear layer called 'query'; it has down_proj, gate_proj"),
         (["proj"], "no linear layer called 'proj'"),
         (["q_proj", "query"], "no linear layer called 'query'"),
-        (["q_proj("], "neither the end of a layer's path nor a regular expression"),
+        (["q_proj("], "not the end of a layer's path, and as a pattern it is not a regular expression"),
+        ([".*" * 60 + "!"], "and as a pattern it is too complex: name the layers"),
     ],
-    ids=["none", "unknown", "part of a name", "one of two", "broken expression"],
+    ids=["none", "unknown", "part of a name", "one of two", "broken expression", "slow expression"],
 )
 def test_select_layers__nothing_selected__is_refused(llama: nn.Module, targets: list[str], problem: str) -> None:
     with pytest.raises(BuildError, match=problem):

@@ -1,5 +1,5 @@
 """What kinds share about models: loading them, LoRA adapters on them, exporting them, and reading adapters from files.
 
-`adapter_files` and `grids` need NumPy and safetensors alone, because `touchstone pack` uses them; the other modules
-import torch and need the `tasks` extra.
+The modules that `touchstone pack` uses (`adapter_config`, `adapter_files`, `base_files`, `grids`, `patterns`,
+`weight_files`) need NumPy and safetensors alone; the others import torch and need the `tasks` extra.
 """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from verifier.tasks.errors import PackError, WrongBase
 from verifier.tasks.manifest import Manifest, nesting
 from verifier.tasks.models.base_files import check_base
+from verifier.tasks.models.patterns import matches, pattern_problem
 from verifier.tasks.models.weight_files import placeholder
 
 CONFIG = "adapter_config.json"
@@ -26,8 +26,6 @@ MAX_CONFIG_BYTES = 1 << 20
 _MAX_CONFIG_DEPTH = 16
 # Maximum |lora_alpha|, far above any that trains.
 _MAX_ALPHA = 1e6
-# Maximum length of a pattern that selects layers.
-_MAX_PATTERN_CHARACTERS = 256
 # Settings that this module reads.
 _READ = frozenset({
     "peft_type", "task_type", "auto_mapping", "base_model_name_or_path", "bias", "init_lora_weights",
@@ -44,8 +42,6 @@ _WITHOUT_EFFECT = frozenset({
 _INITIALISATIONS = (True, False, "gaussian", "orthogonal", "eva")
 # PEFT's task types whose model is an encoder; None and "" are a model of one's own.
 _TASK_TYPES = (None, "", "SEQ_CLS", "FEATURE_EXTRACTION")
-# A group that is repeated: matching such a pattern can take exponential time.
-_REPEATED_GROUP = re.compile(r"\)\s*[*+{]")
 
 
 @dataclass(frozen=True)
@@ -154,18 +150,14 @@ def _patterns(config: Mapping[str, Any], setting: str) -> Mapping[str, Any]:
     if not isinstance(patterns, dict):
         raise PackError(f"{setting}: not a JSON object")
     for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise PackError(f"{setting}: {pattern[:80]!a} is not a regular expression") from error
-        if len(pattern) > _MAX_PATTERN_CHARACTERS or _REPEATED_GROUP.search(pattern):
-            raise PackError(f"{setting}: the pattern {pattern[:80]!a} is too complex: name the layers")
+        if (problem := pattern_problem(pattern)) is not None:
+            raise PackError(f"{setting}: the pattern {pattern[:80]!a} is {problem}")
     return patterns
 
 
 def _matching(patterns: Mapping[str, Any], layer: str) -> str | None:
     """The first pattern that matches the path of a layer from a dot, or from its start, to its end, as PEFT does it."""
-    return next((pattern for pattern in patterns if re.match(rf"(.*\.)?({pattern})$", layer)), None)
+    return next((pattern for pattern in patterns if matches(rf"(.*\.)?({pattern})", layer)), None)
 
 
 def _remarks_on_task(config: Mapping[str, Any]) -> list[str]:

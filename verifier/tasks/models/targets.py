@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from torch import nn
@@ -10,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from verifier.tasks.errors import BuildError
+from verifier.tasks.models.patterns import matches, pattern_problem
 
 # PEFT's word for all linear layers but the output layer.
 ALL_LINEAR = "all-linear"
@@ -47,9 +47,7 @@ def select_layers(part: nn.Module, targets: Sequence[str]) -> list[str]:
 
 
 def _matching(expression: str, paths: Sequence[str]) -> list[str]:
-    try:
-        return [path for path in paths if re.fullmatch(expression, path)]
-    except re.error as error:
-        raise BuildError(
-            f"{expression!r} is neither the end of a layer's path nor a regular expression: {error}"
-        ) from error
+    """The paths that a pattern matches. Errors: BuildError, also for a pattern that could take very long."""
+    if (problem := pattern_problem(expression)) is not None:
+        raise BuildError(f"{expression[:80]!a} is not the end of a layer's path, and as a pattern it is {problem}")
+    return [path for path in paths if matches(expression, path)]
