@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.cases.floats import FLOAT, INT64, assert_right, float_model, lowered
-from verifier.exact import LoweringError
+from verifier.exact import InputSpec, LoweringError, lower
 
 node = helper.make_node
 X = np.array([-1.5, 0.0, 0.25, 3.0], np.float32)
@@ -32,11 +32,50 @@ def test_lower__integers_that_overflow__are_refused_by_name(operator: str) -> No
     assert "in calibration and overflows int32, where an exact program does not wrap around" in str(caught.value)
 
 
+NARROW = node("Cast", ["i"], ["n"], to=TensorProto.INT32)
+WRAPPING = {
+    "Abs": [node("Cast", ["i"], ["n"], to=TensorProto.INT8), node("Abs", ["n"], ["r"], name="r")],
+    "Cast": [node("Mul", ["i", "large"], ["n"]), node("Cast", ["n"], ["r"], name="r", to=TensorProto.INT32)],
+    "Cast of floats": [
+        node("Cast", ["i"], ["f"], to=FLOAT),
+        node("Mul", ["f", "factor"], ["n"]),
+        node("Cast", ["n"], ["r"], name="r", to=TensorProto.INT32),
+    ],
+    "CumSum": [NARROW, node("CumSum", ["n", "axis"], ["r"], name="r", reverse=1, exclusive=1)],
+    "MatMul": [NARROW, node("MatMul", ["n", "matrix"], ["r"], name="r")],
+    "Neg": [node("Cast", ["i"], ["n"], to=TensorProto.INT8), node("Neg", ["n"], ["r"], name="r")],
+    "ReduceSum": [NARROW, node("ReduceSum", ["n"], ["r"], name="r")],
+}
+WRAPPED = {"Abs": -128, "Neg": -128, "Cast": 2**20, "Cast of floats": 2**20}
+
+
+@pytest.mark.parametrize("case", WRAPPING)
+def test_lower__integer_outputs_that_overflow__are_refused_by_name(case: str) -> None:
+    constants = {
+        "large": np.array([2**20]),
+        "factor": np.float32(2**20),
+        "axis": np.array(0),
+        "matrix": np.full((3, 2), 2, np.int32),
+    }
+    model = float_model(WRAPPING[case], {"i": (INT64, (3,))}, constants, outputs="r")
+    kind = TensorProto.INT8 if case in ("Abs", "Neg") else TensorProto.INT32
+    model.graph.output[0].type.tensor_type.elem_type = kind
+    specs = {"i": InputSpec("int32")}
+    lower(model, [{"i": np.array([0, -3, 0]) if "Cast" not in case else np.zeros(3, np.int64)}], specs)
+    reached = WRAPPED.get(case, 2**31 - 2)
+    with pytest.raises(LoweringError) as caught:
+        lower(model, [{"i": np.array([reached, reached, reached])}], specs)
+    assert str(caught.value).startswith(f"cannot lower {case.split()[0]} node 'r': its result reaches ")
+    assert "in calibration and overflows int" in str(caught.value)
+
+
 READERS = {
     "IsNaN": [node("IsNaN", ["u"], ["b"], name="r"), node("Where", ["b", "zero", "u"], ["y"])],
     "Max": [node("Max", ["u", "zero"], ["y"], name="r")],
     "Min": [node("Min", ["u", "x"], ["y"], name="r")],
+    "Cast": [node("Cast", ["u"], ["b"], to=INT64, name="r"), node("Cast", ["b"], ["y"], to=FLOAT)],
     "Clip": [node("Clip", ["u", "zero"], ["y"], name="r")],
+    "Clip without a lower limit": [node("Clip", ["u", "", "zero"], ["y"], name="r")],
     "Relu": [node("Relu", ["u"], ["y"], name="r")],
     "ReduceMax": [node("ReduceMax", ["u"], ["y"], name="r")],
     "Greater": [node("Greater", ["u", "zero"], ["b"], name="r"), node("Cast", ["b"], ["y"], to=FLOAT)],
@@ -55,9 +94,9 @@ def test_lower__operator_that_reads_nan__is_refused_by_name(reader: str, source:
     with pytest.raises(LoweringError) as caught:
         lowered(model, {"x": X})
     assert str(caught.value) == (
-        f"cannot lower {reader} node 'r': its operand 'u' is NaN in calibration, which no number of an exact program "
-        "is: keep what makes it NaN (a division of 0 by 0, a root or a logarithm of negative numbers, a row that is "
-        "masked throughout) out of it"
+        f"cannot lower {reader.split()[0]} node 'r': its operand 'u' is NaN in calibration, which no number of an "
+        "exact program is: keep what makes it NaN (a division of 0 by 0, a root or a logarithm of negative numbers, a "
+        "row that is masked throughout) out of it"
     )
     lowered(model, {"x": np.abs(X) + 1})
 

@@ -116,6 +116,20 @@ def test_lower__operand_in_steps_that_are_too_coarse__is_refused_with_figure_and
     )
 
 
+def test_lower__spike_narrower_than_the_operands_steps__is_refused_with_figure_and_remedy() -> None:
+    nodes = [
+        helper.make_node("Sub", ["x", "center"], ["d"]),
+        helper.make_node("Mul", ["d", "d"], ["square"]),
+        helper.make_node("Mul", ["square", "factor"], ["power"]),
+        helper.make_node("Exp", ["power"], ["y"], name="f"),
+    ]
+    constants = {"center": np.float32(3.3), "factor": np.float32(-1e6)}
+    model = float_model(nodes, {"x": (FLOAT, (1024,))}, constants)
+    feeds = {"x": np.random.default_rng(1).uniform(-50, 50, 4096).astype(np.float32)}
+    with pytest.raises(LoweringError, match=r"node 'f': its operand 'x' comes in steps of 0\.00390625, by which "):
+        lowered(model, feeds)
+
+
 def test_lower__spike_that_only_calibrated_operands_hit__is_right_or_refused() -> None:
     nodes = [
         helper.make_node("Sub", ["x", "place"], ["d"]),

@@ -135,7 +135,9 @@ def lower(
         show("prove", 0, 1)
         program = load_program(data)
         known = LayerMap.of(lowered, specs, program, seen_inputs(expected, samples))
-        inside = inspected(floats, program, known.layers, spread(samples), known.grids, show)
+        whole = spread(samples)
+        others = [sample for sample in samples if not any(sample is item for item in whole)]
+        inside = inspected(floats, program, known.layers, whole, known.grids, show, others)
         inside.require_close_outputs()
     write_new(out, data)
     if map_file is not None:

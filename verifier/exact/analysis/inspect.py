@@ -23,7 +23,6 @@ from verifier.exact.lowering.fusion import fuse
 from verifier.exact.lowering.masks import find_masks
 from verifier.exact.program import Program, Tensor
 from verifier.exact.program.reference import check_feeds
-from verifier.exact.program.values import FLOAT
 from verifier.exact.runtime.emission import emit
 from verifier.exact.runtime.engine import Engine
 from verifier.exact.runtime.session import PROVIDER, session_options
@@ -41,7 +40,8 @@ _ELEMENT_BYTES = 12
 class LayerDistance:
     """The distance between a float tensor and the exact one in its place, over all feeds, and the float one's extremes.
 
-    Elements that are not finite are left out, and those up to `threshold`, which stand for minus infinity.
+    Elements that are not finite are left out, and those up to `threshold`, which stand for minus infinity. `undefined`
+    counts the former, of `elements` in all. `whole` tells whether the float tensor holds integers or bools.
     """
 
     name: str
@@ -50,6 +50,9 @@ class LayerDistance:
     max_abs_error: float = 0.0
     lo: float = np.inf
     hi: float = -np.inf
+    undefined: int = 0
+    elements: int = 0
+    whole: bool = False
     _errors: float = 0.0
     _products: float = 0.0
     _exact_squares: float = 0.0
@@ -73,7 +76,11 @@ class LayerDistance:
 
     def add(self, exact: Array, real: Array) -> None:
         """Take another pair of tensors of one shape into account."""
-        compared = np.isfinite(real) & (real > self.threshold)
+        finite = np.isfinite(real)
+        self.undefined += int((~finite).sum())
+        self.elements += real.size
+        self.whole = real.dtype.kind != "f"
+        compared = finite & (real > self.threshold)
         if not compared.all():
             exact, real = exact[compared], real[compared]
         if real.size:
@@ -103,15 +110,17 @@ def inspect(
     layers: Mapping[str, Layer],
     feeds: Sequence[tuple[Feeds, Feeds]],
     on_step: OnStep,
+    others: Sequence[tuple[Feeds, Feeds]] = (),
 ) -> tuple[list[LayerDistance], list[Saturation]]:
     """Run both with their intermediate tensors as outputs; returns the layers that could be compared, and the Clips.
 
     `layers` maps float tensors to exact ones; outputs need not be among them. `feeds` are pairs of a feed of the float
-    model and the same feed of the program. The Clips are those by which lowering keeps tensors to a range, and of
-    inputs; a Clip of the float model, and one of an index of a table, is no saturation.
+    model and the same feed of the program; on `others` only the outputs are compared. The Clips are those by which
+    lowering keeps tensors to a range, and of inputs; a Clip of the float model, and one of an index of a table, is no
+    saturation.
     """
     known = {info.name for info in model.graph.output}
-    outputs = {item.name: Layer(item.name) for item in program.outputs if item.dtype == FLOAT and item.name in known}
+    outputs = {item.name: Layer(item.name) for item in program.outputs if item.name in known}
     layers = outputs | dict(layers)
     canonical = canonicalise(model)
     fused = fuse(canonical)
@@ -121,22 +130,36 @@ def inspect(
     found = find_saturations(program, layers)
     wanted = [layer.exact for layer in layers.values()] + [operand for operand, _ in found]
     groups = list(_groups(program, dict.fromkeys(wanted)))
+    total = len(groups) * len(feeds) + len(others)
     for number, group in enumerate(groups):
         names = [name for name, layer in layers.items() if layer.exact in group]
         engine = Engine(replace(program, outputs=tuple(_tensor(program, name) for name in group)))
         session = float_session(_with_outputs(model, names), 1)
         for done, (floats, quantised) in enumerate(feeds):
-            on_step("look inside", number * len(feeds) + done, len(groups) * len(feeds))
+            on_step("look inside", number * len(feeds) + done, total)
             exact = engine.run(quantised)
             for name, real in _float_tensors(session, names, floats).items():
-                q, grid = exact[layers[name].exact], program.values[layers[name].exact].grid
-                if q.shape == real.shape:
-                    distances[name].add(np.ldexp(q.astype(np.float64), grid), real)
+                _add(distances[name], program, layers[name].exact, exact, real)
             for operand, saturation in found:
                 if operand in group:
                     saturation.add(exact[operand])
-    on_step("look inside", len(groups) * len(feeds), len(groups) * len(feeds))
-    return [item for item in distances.values() if item.lo <= item.hi], [saturation for _, saturation in found]
+    if others:
+        engine, session = Engine(program), float_session(model, 1)
+        for done, (floats, quantised) in enumerate(others, total - len(others)):
+            on_step("look inside", done, total)
+            exact = engine.run(quantised)
+            for name, real in _float_tensors(session, list(outputs), floats).items():
+                _add(distances[name], program, name, exact, real)
+    on_step("look inside", total, total)
+    seen = [item for item in distances.values() if item.lo <= item.hi or item.undefined]
+    return seen, [saturation for _, saturation in found]
+
+
+def _add(distance: LayerDistance, program: Program, name: str, exact: Feeds, real: Array) -> None:
+    """Take a float tensor and the exact tensor `name` in its place into account, if they have one shape."""
+    q, grid = exact[name], program.values[name].grid
+    if q.shape == np.shape(real):
+        distance.add(np.ldexp(q.astype(np.float64), grid), np.asarray(real))
 
 
 def operator_times(program: Program, feeds: Sequence[Feeds], threads: int) -> list[OperatorTime]:

@@ -63,7 +63,8 @@ def page(
     ]
     body.append(_warnings(summary["warnings"]))
     if mapped:
-        body += [_errors(inside.layers), _ranges(inside.layers)]
+        layers = [item for item in inside.layers if item.lo <= item.hi and not item.whole]
+        body += [_errors(layers), _ranges(layers)]
     else:
         body.append("<h2>Layers</h2><p>Give --map FILE to `lower` and to `compare` to see every layer here.</p>")
     body += [_saturations(inside), _times(times)]

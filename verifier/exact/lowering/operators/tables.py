@@ -88,6 +88,12 @@ class TablePlan:
         """The largest slope between two entries."""
         return float(np.abs(np.diff(self.entries)).max(initial=0)) / 2.0**self.spacing
 
+    @property
+    def gated_slope(self) -> float:
+        """The largest slope between two entries of x times the table."""
+        places = np.arange(self.first, self.last + 1) * 2.0**self.spacing
+        return float(np.abs(np.diff(places * self.entries)).max(initial=0)) / 2.0**self.spacing
+
     def error(self, points: Points, *, gate: bool) -> float:
         """Return the largest measured error over the range of the points, of x times the table for a gate.
 
@@ -134,6 +140,7 @@ def lower_univariate(node: FloatNode) -> list[Operand]:
         plan, gate = _finer_plan(node, bounded, (points, measured), limit), None
     if gate is None:
         return [tabulated(node.builder, _operand(node, plan, limit), plan)]
+    _check_grid(node, plan.gated_slope, limit / MAX_ERROR)
 
     def emit(bits: int) -> Value:
         x = as_float(node.builder, node.fitted(0, bits))
@@ -149,16 +156,25 @@ def _operand(node: FloatNode, plan: TablePlan, limit: float) -> Value:
     Errors: LoweringError where its own grid is, by MAX_GRID_ERROR of the function's maximum.
     """
     value = as_float(node.builder, node.value(0))
-    own = plan.slope * math.ldexp(1, value.grid - 1)
-    maximum = limit / MAX_ERROR
+    own = _check_grid(node, plan.slope, limit / MAX_ERROR)
+    fitted = as_float(node.builder, node.fitted(0, WIDE_BITS))
+    return value if plan.slope * math.ldexp(1, fitted.grid - 1) > max(limit, own) else fitted
+
+
+def _check_grid(node: FloatNode, slope: float, maximum: float) -> float:
+    """Return the error that the operand's grid makes of a function of that slope and maximum.
+
+    Errors: LoweringError for one of more than MAX_GRID_ERROR of the maximum.
+    """
+    grid = as_float(node.builder, node.value(0)).grid
+    own = slope * math.ldexp(1, grid - 1)
     if own > MAX_GRID_ERROR * maximum and not node.whole(0):
         raise node.fail(
-            f"its operand {node.proto.input[0]!r} comes in steps of {2.0**value.grid:g}, by which the result is off by "
+            f"its operand {node.proto.input[0]!r} comes in steps of {2.0**grid:g}, by which the result is off by "
             f"up to {own:.2g}, more than {MAX_GRID_ERROR * maximum:.2g}: declare the inputs before it as int32, or "
             "clip them to the range that matters"
         )
-    fitted = as_float(node.builder, node.fitted(0, WIDE_BITS))
-    return value if plan.slope * math.ldexp(1, fitted.grid - 1) > max(limit, own) else fitted
+    return own
 
 
 def _points(node: FloatNode, function: Function) -> Points:
