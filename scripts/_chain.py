@@ -1,20 +1,23 @@
 """Shared by the scripts: the network, the caller's account, the deployed contracts, and sending transactions."""
 
+import json
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ape
 import click
-from ape.api import AccountAPI, ReceiptAPI
+from ape.api import AccountAPI, ProviderAPI, ReceiptAPI
 from ape.cli import ConnectedProviderCommand
 from ape.contracts import ContractInstance
 from ape.exceptions import ApeException, ConfigError, ContractLogicError, ProviderError
 from ape.logging import LogLevel, logger
+from ape_ethereum.trace import Trace
 from eth_utils.address import is_address, to_checksum_address
 from ethpm_types import ContractType
 from requests import RequestException
@@ -40,7 +43,13 @@ NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def without_keys(text: str) -> str:
-    """Return a text with no more of each URL than its scheme and host: a node's URL can have a key behind them."""
+    """Return a text with no more of each URL than its scheme and host: a node's URL can have a key behind them.
+
+    The values of the variables *_RPC_URL are removed also where they are not well-formed URLs.
+    """
+    for name, value in os.environ.items():
+        if name.endswith("_RPC_URL") and not _URL.fullmatch(value):
+            text = text.replace(value or "\0", f"the value of {name}")
     return _URL.sub(lambda url: f"{url[1]}{url[2]}{'/…' if url[3].strip('/') else ''}", text)
 
 
@@ -48,33 +57,69 @@ class Command(ConnectedProviderCommand):
     """A command on the chain that --network names. It prints an expected error, ape's included, as one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        self._connected = False
         try:
-            with logger.at_level(LogLevel.ERROR):  # hides ape's messages about connecting and signing
+            # Hides ape's messages about connecting and signing, its traces of calls that revert, and a warning about
+            # the definition of its settings.
+            with logger.at_level(LogLevel.ERROR), _without_traces(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Field 'import_remapping' has an incomplete definition")
                 return super().invoke(ctx)
-        except TouchstoneError as error:
-            raise click.ClickException(str(error)) from error
-        except (ConfigError, ProviderError) as error:
-            if unset := _UNSET.search(str(error)):
-                raise click.ClickException(
-                    f"the variable {unset[1]} is not set: export {unset[1]}=URL with the URL of a node of this network"
-                ) from error
-            reason = without_keys(str(error)).rstrip(".")
-            raise click.ClickException(
-                f"{reason}. Check --network, export its node's URL (SEPOLIA_RPC_URL or DEVNET_RPC_URL), and check that "
-                "the node runs."
-            ) from error
-        except ApeException as error:
-            raise click.ClickException(without_keys(str(error))) from error
-        except (RequestException, Web3Exception) as error:  # the node was lost or refuses, after ape had connected
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            reason = _reason(error)
+            if reason is None and not self._connected:  # ape takes what answers for a node
+                reason = (
+                    f"what answers at the node's URL is not a node ({type(error).__name__}). Check --network and its "
+                    "node's URL (SEPOLIA_RPC_URL or DEVNET_RPC_URL)"
+                )
+            if reason is None:
+                raise
+            raise click.ClickException(reason) from error
+
+    def _invoke(self, ctx: click.Context, provider: ProviderAPI | None = None) -> Any:
+        self._connected = True
+        return super()._invoke(ctx, provider=provider)
+
+
+def _reason(error: Exception) -> str | None:
+    """Say what is wrong and what to do, in one line; None for an error that is not expected."""
+    reason = None
+    match error:
+        case ConfigError() | ProviderError() if unset := _UNSET.search(str(error)):
+            reason = f"the variable {unset[1]} is not set: export {unset[1]}=URL with the URL of a node of this network"
+        case ConfigError() | ProviderError():
+            reason = (
+                f"{without_keys(str(error)).rstrip('.')}. Check --network, export its node's URL (SEPOLIA_RPC_URL or "
+                "DEVNET_RPC_URL), and check that the node runs."
+            )
+        case ContractLogicError():
+            reason = f"the contract reverts: {error.revert_message}"
+        case TouchstoneError():
+            reason = str(error)
+        case ApeException():
+            reason = without_keys(str(error))
+        # The node was lost or refuses, after ape had connected, or something that is not a node answers.
+        case RequestException() | Web3Exception() | json.JSONDecodeError():
             # The text of a lost connection has the path of the node's URL, and with it a key that the URL may have.
             lost = isinstance(error, RequestException)
-            reason = type(error).__name__ if lost else printable(without_keys(str(error)))
-            raise click.ClickException(
-                f"the node does not answer as it should: {reason}. Check that it runs, and run this command again"
-            ) from error
-        except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
-            raise click.ClickException(f"{reason}: {error.filename}" if error.filename else reason) from error
+            text = type(error).__name__ if lost else printable(without_keys(str(error)))
+            reason = f"the node does not answer as it should: {text}. Check that it runs, and run this command again"
+        case OSError():
+            text = error.strerror or str(error) or type(error).__name__
+            reason = f"{text}: {error.filename}" if error.filename else text
+    return reason
+
+
+@contextmanager
+def _without_traces() -> Iterator[None]:
+    """Keep ape from printing the trace of each call that reverts: its arguments can contain the key of a reveal."""
+    show = Trace.show
+    Trace.show = lambda *_args, **_kwargs: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Trace.show = show  # type: ignore[method-assign]
 
 
 class Deployed(NamedTuple):
@@ -208,7 +253,7 @@ class Signer:
         except ContractLogicError as error:
             raise click.ClickException(f"the contract reverts: {error.revert_message}") from error
         except ApeException as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(without_keys(str(error))) from error
         click.echo(f"  sent {receipt.txn_hash}, gas {receipt.gas_used:,}")
         return receipt
 
@@ -245,8 +290,7 @@ def deployed() -> Deployed:
 
 def compiled() -> ape.Project:
     """The project with freshly compiled contracts; ape's cache ignores changes of imported modules."""
-    with working("compiling the contracts"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Field 'import_remapping' has an incomplete definition")
+    with working("compiling the contracts"):
         ape.project.load_contracts(*(f"contracts/{name}.vy" for name in CONTRACTS), use_cache=False)
     return ape.project
 

@@ -6,12 +6,50 @@ The environment variable TOUCHSTONE_DEPLOYMENTS names another folder.
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from verifier.protocol.constants import Windows
+from verifier.tasks.manifest import problems
 
 # Networks that end with their process, so that their records may be replaced.
 DISPOSABLE = ("local", "devnet")
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    address: Annotated[str, Field(pattern="^0x[0-9a-fA-F]{40}$")]
+    block: int
+
+
+class _Contracts(BaseModel):
+    Stakes: _Contract
+    Panel: _Contract
+    Bounties: _Contract
+
+
+class _Defaults(BaseModel):
+    windows: dict[str, int]
+    committee: int
+
+    @field_validator("windows")
+    @classmethod
+    def _check_windows(cls, windows: dict[str, int]) -> dict[str, int]:
+        if missing := set(Windows._fields) - windows.keys():
+            raise ValueError(f"lacks {', '.join(sorted(missing))}")
+        return windows
+
+
+class _DeploymentRecord(BaseModel):
+    """What every script reads of a record; `verify` compares the parameters one by one."""
+
+    chain_id: int
+    contracts: _Contracts
+    parameters: dict[str, Any]
+    defaults: _Defaults | None = None
 
 
 def path(network: str) -> Path:
@@ -21,8 +59,12 @@ def path(network: str) -> Path:
 
 
 def check_free(network: str) -> None:
-    """Check that a deployment would not replace the record of one that may hold money. Errors: UsageError."""
+    """Check that the record of a deployment can be written, without replacing one of contracts that may hold money.
+
+    Errors: UsageError; OSError when the folder of the records cannot be created.
+    """
     target = path(network)
+    target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and network not in DISPOSABLE:
         raise click.UsageError(f"{target} already records a deployment on {network}: move the file to deploy again")
 
@@ -43,12 +85,14 @@ def load(network: str) -> dict[str, Any]:
             f"there is no deployment record {target}: put the record of an existing deployment there, or run "
             f"`ape run deploy --network …` to make a deployment of your own"
         )
+    damaged = f"{target} is not a deployment record that `ape run deploy` wrote"
     try:
         record: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
-        if not {"chain_id", "contracts", "parameters"} <= record.keys():
-            raise ValueError("it lacks chain_id, contracts or parameters")
-    except (OSError, ValueError, AttributeError) as error:
-        raise click.UsageError(f"{target} is not a deployment record that `ape run deploy` wrote: {error}") from error
+        _DeploymentRecord.model_validate(record)
+    except ValidationError as error:
+        raise click.UsageError(f"{damaged}: {problems(error)}") from error
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{damaged}: {error}") from error
     return record
 
 

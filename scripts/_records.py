@@ -6,14 +6,57 @@ A record is on disk before the transaction that it is needed for is sent, and it
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import ape
 import click
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scripts import _chain
+from verifier.artifacts.digests import parse_hex
 from verifier.artifacts.errors import TargetExistsError
 from verifier.artifacts.new_files import write_new
+from verifier.tasks.manifest import problems
+
+Hex = Annotated[str, Field(pattern="^0x[0-9a-fA-F]{64}$")]
+
+
+class _Record(BaseModel):
+    """What the records of both kinds have, with the types of JSON."""
+
+    model_config = ConfigDict(strict=True)
+
+    record: str
+    network: str
+    chain_id: int
+    bounties: str
+    task: Hex
+
+
+class _HoldoutRecord(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    sealed: Hex
+    plain: Hex
+    key_file: str
+
+
+class _TaskRecord(_Record):
+    sponsor: str
+    nonce: int
+    manifest: Hex
+    holdout: _HoldoutRecord | None
+
+
+class _SubmissionRecord(_Record):
+    solver: str
+    commitment: Hex
+    sealed: Hex
+    plain: Hex
+    key_file: str
+
+
+_MODELS: dict[str, type[_Record]] = {"task": _TaskRecord, "submission": _SubmissionRecord}
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
@@ -35,6 +78,10 @@ def write(path: Path, record: dict[str, Any]) -> None:
 def read(path: Path, kind: str) -> dict[str, Any]:
     """Read a "task" or "submission" record of the connected deployment. Errors: UsageError."""
     record = _load(path, kind)
+    try:
+        _MODELS[kind].model_validate(record)
+    except ValidationError as error:
+        raise click.UsageError(f"{path} is damaged: {problems(error)}; restore it from a copy") from error
     bounties = _chain.record()["contracts"]["Bounties"]["address"]
     if (record["chain_id"], record["bounties"]) != (ape.chain.chain_id, bounties):
         raise click.UsageError(
@@ -52,7 +99,9 @@ class TaskId(_chain.Word):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
         path = Path(str(value))
         if not isinstance(value, bytes) and path.is_file():
-            value = _load(path, "task")["task"]
+            value = _load(path, "task").get("task")
+            if parse_hex(str(value)) is None:
+                self.fail(f"{path} is damaged: it has no task id", param, ctx)
         return super().convert(value, param, ctx)
 
 

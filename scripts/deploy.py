@@ -67,7 +67,9 @@ def cli(alias: str, passphrase_file: Path | None, yes: bool, profile: str, file:
     deployer = signer.unlocked()
 
     def create(name: str, *arguments: object) -> Any:
-        return deployer.deploy(getattr(project, name), *arguments)
+        contract = deployer.deploy(getattr(project, name), *arguments)
+        click.echo(f"  {name:<9} {contract.address}")  # at once: what follows may fail
+        return contract
 
     with working("deploying the contracts"):
         stakes, panel, bounties = deploy(parameters, deployer.address, deployer.nonce, create)
@@ -90,6 +92,4 @@ def cli(alias: str, passphrase_file: Path | None, yes: bool, profile: str, file:
         },
     }
     target = _deployments.save(_chain.network(), record)
-    for name, contract in contracts.items():
-        click.echo(f"  {name:<9} {contract.address}")
     click.echo(f"the record is {target}")

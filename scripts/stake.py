@@ -4,10 +4,15 @@ ape run stake join --network ethereum:sepolia --account owner --operator 0x… -
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
+from ape.contracts import ContractInstance
+from ape.exceptions import ContractLogicError
 
 from scripts import _chain, _state, _units, _wait
+from verifier.artifacts.errors import UriRefused
+from verifier.artifacts.policy import check_server_url
 from verifier.protocol.constants import MAX_ENDPOINT_BYTES
 
 STAKE = click.argument("stake", type=_chain.Word())
@@ -33,11 +38,17 @@ def join(alias: str, passphrase_file: Path | None, yes: bool, operator: str, end
     """
     if len(endpoint.encode()) > MAX_ENDPOINT_BYTES:
         raise click.BadParameter(f"an endpoint has at most {MAX_ENDPOINT_BYTES} bytes", param_hint="--endpoint")
+    if endpoint:
+        try:
+            check_server_url(endpoint)
+        except UriRefused as error:
+            raise click.BadParameter(str(error), param_hint="--endpoint") from error
     stakes, panel, _ = _chain.deployed()
     owner = _chain.Signer(alias, passphrase_file, yes)
     price = stakes.SEAT()
+    mirror = f"mirror {endpoint}" if endpoint else "no mirror"
     owner.confirm(
-        f"open {seats} seat{'s' * (seats > 1)} for operator {operator}",
+        f"open {seats} seat{'s' * (seats > 1)} for operator {operator}, {mirror}",
         [("stake", seats * price, f"locked; returned {_units.span(stakes.EXIT_DELAY())} after `exit`, unless slashed")],
     )
     for _number in range(seats):
@@ -53,7 +64,7 @@ def join(alias: str, passphrase_file: Path | None, yes: bool, operator: str, end
 def set_operator(alias: str, passphrase_file: Path | None, yes: bool, stake: bytes, operator: str) -> None:
     """Let the key OPERATOR vote for the seat STAKE from now on, also in tasks that are under way."""
     stakes = _chain.deployed().stakes
-    if stakes.seat(stake).operator == operator:
+    if _seat(stakes, stake).operator == operator:
         click.echo(f"{operator} is already the operator of this seat")
         return
     owner = _chain.Signer(alias, passphrase_file, yes)
@@ -75,7 +86,7 @@ def exit(alias: str, passphrase_file: Path | None, yes: bool, stake: bytes, wait
     stakes = _chain.deployed().stakes
     owner = _chain.Signer(alias, passphrase_file, yes)
     delay = stakes.EXIT_DELAY()
-    since = stakes.seat(stake).exit_at
+    since = _seat(stakes, stake).exit_at
     if since == 0:
         owner.confirm(f"request the exit of seat 0x{stake.hex()} in {_units.span(delay)}, which cannot be undone")
         owner.send(stakes.request_exit, stake)
@@ -90,6 +101,17 @@ def exit(alias: str, passphrase_file: Path | None, yes: bool, stake: bytes, wait
     owner.confirm(f"close seat 0x{stake.hex()} and credit {_units.coins(balance)} coins to its owner")
     owner.send(stakes.exit, stake)
     click.echo("the seat is closed; `ape run withdraw` pays out the credit")
+
+
+def _seat(stakes: ContractInstance, stake: bytes) -> Any:
+    """The seat as the contract reports it. Errors: UsageError when there is none."""
+    try:
+        return stakes.seat(stake)
+    except ContractLogicError as error:
+        raise click.UsageError(
+            f"there is no seat 0x{stake.hex()} on {_chain.network()}, or it is closed: check the id, which `join` "
+            "printed, and --network"
+        ) from error
 
 
 def _until_free(stake: bytes, closes: int) -> None:

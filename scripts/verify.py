@@ -7,9 +7,12 @@ import ape
 import click
 from eth_utils.conversions import to_bytes
 from eth_utils.crypto import keccak
+from pydantic import TypeAdapter, ValidationError
 
 from scripts import _chain, _deployments
+from scripts._parameters import Parameters
 from verifier.artifacts.digests import to_hex
+from verifier.tasks.manifest import problems
 
 
 @click.command(cls=_chain.Command)
@@ -19,31 +22,36 @@ def cli() -> None:
     Prints every comparison, and exits with 1 if there is a difference.
     """
     record = _chain.record()
+    try:
+        parameters = TypeAdapter(Parameters).validate_python(record["parameters"])
+    except ValidationError as error:
+        raise click.UsageError(
+            f"the record {_deployments.path(_chain.network())} is damaged: parameters: {problems(error)}"
+        ) from error
     project = _chain.compiled()
     stakes, panel, bounties = _chain.deployed()
-    parameters = record["parameters"]
-    limits = parameters["limits"]
+    limits = parameters.limits
     found = {
         "chain id": (ape.chain.chain_id, record["chain_id"]),
         "compiler": (_deployments.compiler_version(), record["compiler"]),
-        "Stakes.SEAT": (stakes.SEAT(), parameters["seat"]),
-        "Stakes.EXIT_DELAY": (stakes.EXIT_DELAY(), parameters["exit_delay"]),
+        "Stakes.SEAT": (stakes.SEAT(), parameters.seat),
+        "Stakes.EXIT_DELAY": (stakes.EXIT_DELAY(), parameters.exit_delay),
         "Panel.STAKES": (panel.STAKES(), stakes.address),
         "Panel.BOUNTIES": (panel.BOUNTIES(), bounties.address),
-        "Panel.DRAW_DELAY": (panel.DRAW_DELAY(), parameters["draw_delay"]),
-        "Panel.CHALLENGE_WINDOW": (panel.CHALLENGE_WINDOW(), parameters["challenge_window"]),
+        "Panel.DRAW_DELAY": (panel.DRAW_DELAY(), parameters.draw_delay),
+        "Panel.CHALLENGE_WINDOW": (panel.CHALLENGE_WINDOW(), parameters.challenge_window),
         "Bounties.PANEL": (bounties.PANEL(), panel.address),
-        "Bounties.MIN_COMMITTEE": (bounties.MIN_COMMITTEE(), limits["min_committee"]),
-        "Bounties.MAX_COMMITTEE_SIZE": (bounties.MAX_COMMITTEE_SIZE(), limits["max_committee"]),
-        "Bounties.SEAT_FACTOR": (bounties.SEAT_FACTOR(), limits["seat_factor"]),
-        "Bounties.SUBMISSION_BOND": (bounties.SUBMISSION_BOND(), limits["submission_bond"]),
-        "Bounties.SPONSOR_BOND_BPS": (bounties.SPONSOR_BOND_BPS(), limits["sponsor_bond_bps"]),
-        "Bounties.REFERENCE_RATE": (bounties.REFERENCE_RATE(), limits["reference_rate"]),
-        "Bounties.MIN_SEAT_FEE": (bounties.MIN_SEAT_FEE(), limits["min_seat_fee"]),
-        "Bounties.VOID_DELAY": (bounties.VOID_DELAY(), limits["void_delay"]),
-        "Bounties.TERMINAL_DELAY": (bounties.TERMINAL_DELAY(), limits["terminal_delay"]),
+        "Bounties.MIN_COMMITTEE": (bounties.MIN_COMMITTEE(), limits.min_committee),
+        "Bounties.MAX_COMMITTEE_SIZE": (bounties.MAX_COMMITTEE_SIZE(), limits.max_committee),
+        "Bounties.SEAT_FACTOR": (bounties.SEAT_FACTOR(), limits.seat_factor),
+        "Bounties.SUBMISSION_BOND": (bounties.SUBMISSION_BOND(), limits.submission_bond),
+        "Bounties.SPONSOR_BOND_BPS": (bounties.SPONSOR_BOND_BPS(), limits.sponsor_bond_bps),
+        "Bounties.REFERENCE_RATE": (bounties.REFERENCE_RATE(), limits.reference_rate),
+        "Bounties.MIN_SEAT_FEE": (bounties.MIN_SEAT_FEE(), limits.min_seat_fee),
+        "Bounties.VOID_DELAY": (bounties.VOID_DELAY(), limits.void_delay),
+        "Bounties.TERMINAL_DELAY": (bounties.TERMINAL_DELAY(), limits.terminal_delay),
     }
-    for i, (shortest, longest) in enumerate(zip(limits["min_windows"], limits["max_windows"], strict=True)):
+    for i, (shortest, longest) in enumerate(zip(limits.min_windows, limits.max_windows, strict=True)):
         found[f"Bounties.window_range({i})"] = (tuple(bounties.window_range(i)), (shortest, longest))
     for name, contract in (("Stakes", stakes), ("Panel", panel), ("Bounties", bounties)):
         code = bytes(ape.networks.provider.get_code(contract.address))

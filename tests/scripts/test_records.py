@@ -99,3 +99,36 @@ def test_task_id__from_a_record_of_a_submission__is_refused(tmp_path: Path) -> N
     _records.write(record, {"record": "submission", "task": "0x" + "ab" * 32})
     with pytest.raises(click.UsageError, match="is the record of a submission, not of a task"):
         _records.TaskId().convert(str(record), None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"record": "task"}', "is damaged: it has no task id"),
+        ('{"record": "task", "task": 5}', "is damaged: it has no task id"),
+        ("[1]", "is not a record that `ape run task` wrote"),
+        ('{"record": "submission"}', "is the record of a submission, not of a task"),
+    ],
+)
+def test_task_id__from_a_damaged_record__is_refused(tmp_path: Path, text: str, said: str) -> None:
+    record = tmp_path / "task.json"
+    record.write_text(text)
+    with pytest.raises(click.UsageError, match=said):
+        _records.TaskId().convert(str(record), None, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        ("task", {}, "is damaged: network: Field required; chain_id: Field required"),
+        ("task", {"task": 5}, "; task: Input should be a valid string"),
+        ("submission", {"key_file": None}, "is damaged: network: Field required"),
+    ],
+)
+def test_record__that_lacks_fields__is_named_with_them(
+    tmp_path: Path, kind: str, fields: dict[str, object], said: str
+) -> None:
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"record": kind} | fields))
+    with pytest.raises(click.UsageError, match=said):
+        _records.read(record, kind)
