@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from hashlib import sha256
 from urllib.parse import urlsplit
 
 from scripts._parameters import PROFILES
@@ -13,6 +12,7 @@ from scripts.demo.market import Market
 from scripts.demo.plays import Play, Solver
 from scripts.demo.setup import FOLDER, NETWORK, VERIFIERS, script
 from scripts.demo.shell import ROOT, Shell, command, shown
+from verifier.artifacts import digests
 from verifier.protocol.constants import Phase, Windows
 from verifier.protocol.state import TaskState
 from verifier.tasks import find_kind, load_manifest
@@ -119,10 +119,11 @@ def _train(shell: Shell, play: Play) -> dict[str, str]:
     common = ("--task", shown(MANIFEST), "--data", shown(TASK / play.data), *play.base())
     outs = {solver.alias: solver.folder / "trained" for solver in play.solvers}
     if play.keeps_training:
-        # What is trained follows from the settings of the task and the trainer's options.
+        # What is trained follows from the settings of the task, the training rows and the trainer's options.
         settings = json.dumps(load_manifest(MANIFEST).settings, sort_keys=True)
+        rows = digests.to_hex(digests.digest_file(TASK / play.data))
         for solver in play.solvers:
-            key = sha256(" ".join((settings, *solver.training)).encode()).hexdigest()[:16]
+            key = digests.digest(" ".join((settings, rows, *solver.training)).encode()).hex()[:16]
             outs[solver.alias] = KEPT / play.kind / f"{solver.alias}-{key}"
             outs[solver.alias].parent.mkdir(parents=True, exist_ok=True)
     missing = [solver for solver in play.solvers if not outs[solver.alias].exists()]
