@@ -51,13 +51,14 @@ def install(site: Path, package: str, kind: str, source: str, target: str | None
 def test_registrations__nothing_else_installed__are_the_kinds_of_this_package() -> None:
     assert registrations() == {
         "classify": Registration("classify", "verifier.tasks.kinds.classify.kind:KIND", "touchstone-verifier"),
+        "language": Registration("language", "verifier.tasks.kinds.language.kind:KIND", "touchstone-verifier"),
         "pretrain": Registration("pretrain", "verifier.tasks.kinds.pretrain.kind:KIND", "touchstone-verifier"),
     }
 
 
 def test_find_kind__of_another_package__is_found_by_its_name(site: Path) -> None:
     install(site, "other-kinds", "other", KIND.format(name="other"))
-    assert list(registrations()) == ["classify", "other", "pretrain"]
+    assert list(registrations()) == ["classify", "language", "other", "pretrain"]
     assert find_kind("other").summary == "A kind of a test."
 
 
@@ -66,7 +67,7 @@ def test_find_kind__not_installed__names_the_installed_ones(site: Path) -> None:
     with pytest.raises(KindError) as caught:
         find_kind("unknown")
     assert str(caught.value) == (
-        "no installed kind is called 'unknown'; installed: classify, other, pretrain. "
+        "no installed kind is called 'unknown'; installed: classify, language, other, pretrain. "
         "Other packages add kinds through the entry-point group touchstone.kinds"
     )
 
@@ -145,6 +146,7 @@ def test_kinds_command__with_a_broken_kind__lists_all_and_exits_with_1(site: Pat
     assert [line.split(maxsplit=2) for line in result.output.splitlines()] == [
         ["broken", "broken-kinds", f"error: {BROKEN}: broken_kinds:KIND is of the type int, not a verifier.tasks.Kind"],
         ["classify", "touchstone-verifier", "Text classification by LoRA adapters and a head."],
+        ["language", "touchstone-verifier", "LoRA adapters of a language model, by the likelihood of answers."],
         ["other", "other-kinds", "A kind of a test."],
         ["pretrain", "touchstone-verifier", "All weights of a small language model of bytes."],
     ]

@@ -94,6 +94,7 @@ def test_kinds__toy_package_is_installed__lists_it_with_its_package(installed: I
     lines = [line.split(maxsplit=2) for line in installed.touchstone("kinds").splitlines()]
     assert lines == [
         ["classify", "touchstone-verifier", "Text classification by LoRA adapters and a head."],
+        ["language", "touchstone-verifier", "LoRA adapters of a language model, by the likelihood of answers."],
         ["pretrain", "touchstone-verifier", "All weights of a small language model of bytes."],
         ["toy", "touchstone-toy", "Integer weights of a linear scorer."],
     ]
@@ -160,7 +161,7 @@ def test_pack__kind_is_not_installed__names_the_installed_ones(task: Path, submi
     arguments = ("pack", submission, "--task", task / "manifest.json", "--out", tmp_path / "mine")
     said = Installation(tmp_path).touchstone(*arguments, status=1)
     assert said == (
-        "error: no installed kind is called 'toy'; installed: classify, pretrain. "
+        "error: no installed kind is called 'toy'; installed: classify, language, pretrain. "
         "Other packages add kinds through the entry-point group touchstone.kinds\n"
     )
 

@@ -37,6 +37,7 @@ GROUP = "touchstone.kinds"
 # The kinds of this package: name -> "module:attribute".
 _INCLUDED = {
     "classify": "verifier.tasks.kinds.classify.kind:KIND",
+    "language": "verifier.tasks.kinds.language.kind:KIND",
     "pretrain": "verifier.tasks.kinds.pretrain.kind:KIND",
 }
 _THIS_PACKAGE = "touchstone-verifier"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from verifier.exact import DependenceError, Program
+from verifier.exact import DependenceError, Program, Tensor
 from verifier.exact.dependence import require_causal, require_padding_ignored, require_separate
 from verifier.tasks.errors import BuildError
 
@@ -29,6 +30,50 @@ def check_causal(program: Program, tokens: Mapping[str, int], outputs: Mapping[s
         require_causal(program, tokens, outputs)
     except DependenceError as error:
         raise BuildError(f"a submission could look at the text that it has to predict: {error}") from error
+
+
+def check_predictions(program: Program, tokens: str, places: str, outputs: Sequence[str]) -> None:
+    """Check that each token at a place is predicted from the tokens before it, whatever a submission holds.
+
+    Inputs are `tokens` [rows, positions] and `places` [rows, answers], of which an exporter made instructions
+    GatherElements along the positions. Three things are proven: outputs read the tokens only through such instructions,
+    the indices of these do not depend on the tokens, and what they read is causal: a position of it depends on no later
+    tokens. That hidden states are read one position before a place is how the decoder is written.
+    Errors: BuildError says what is not proven.
+    """
+    length = next(item.shape[1] for item in program.inputs if item.name == tokens)
+    producers = {name: item for item in program.live_instructions for name in item.outputs}
+
+    def sources(name: str, stop: Collection[str]) -> set[str]:
+        """The tensors without a producer, and those in `stop`, from which a tensor is computed."""
+        found: set[str] = set()
+        seen, waiting = {name}, [name]
+        while waiting:
+            current = waiting.pop()
+            if current in stop or current not in producers:
+                found.add(current)
+                continue
+            new = set(producers[current].inputs) - seen
+            seen |= new
+            waiting += new
+        return found
+
+    chosen = {}  # what a place selects -> that of which it is selected
+    for name, item in producers.items():
+        if item.op == "GatherElements" and item.attributes.get("axis") == 1:
+            read, index = item.inputs
+            selecting = sources(index, ())
+            if program.values[read].shape[1] == length and places in selecting and tokens not in selecting:
+                chosen[name] = read
+    for output in outputs:
+        if tokens in sources(output, chosen):
+            raise BuildError(
+                f"a submission could look at the text that it has to predict: {output!r} reads {tokens!r} at other "
+                f"positions than {places!r} says"
+            )
+    states = sorted({read for read in chosen.values() if tokens in sources(read, ())})
+    watched = [Tensor(name, program.values[name].dtype, program.values[name].shape, 0) for name in states]
+    check_causal(replace(program, outputs=tuple(watched)), {tokens: 1}, dict.fromkeys(states, 1))
 
 
 def padding_warnings(program: Program, tokens: str, mask: str, outputs: Mapping[str, int | None]) -> list[str]:

@@ -32,16 +32,29 @@ _READ = frozenset({
     "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern",
 })  # fmt: skip
 # Settings that do not change what a trained adapter computes: they choose layers, which the tensors' names show, or say
-# how it was trained, initialised or stored.
+# how it was trained, initialised or stored. `fan_in_fan_out` says that the base model stores a layer transposed, as
+# GPT-2 does; PEFT corrects it to what the layer is, and A and B are the same either way.
 _WITHOUT_EFFECT = frozenset({
     "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save",
-    "ensure_weight_tying", "lora_dropout", "inference_mode", "peft_version", "revision", "runtime_config",
-    "eva_config", "corda_config", "loftq_config", "lora_ga_config", "megatron_core", "qalora_group_size",
+    "ensure_weight_tying", "fan_in_fan_out", "lora_dropout", "inference_mode", "peft_version", "revision",
+    "runtime_config", "eva_config", "corda_config", "loftq_config", "lora_ga_config", "megatron_core",
+    "qalora_group_size",
 })  # fmt: skip
 # Initialisations that leave the base model as it is; the others change its weights.
 _INITIALISATIONS = (True, False, "gaussian", "orthogonal", "eva")
-# PEFT's task types whose model is an encoder; None and "" are a model of one's own.
-_TASK_TYPES = (None, "", "SEQ_CLS", "FEATURE_EXTRACTION")
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """The model that a kind adapts: PEFT's task types of it, and what a message says that the task needs."""
+
+    task_types: tuple[str, ...]
+    needed: str
+
+
+# None and "" are the task types of a model of one's own, which every kind takes.
+ENCODER = AdaptedModel(("SEQ_CLS", "FEATURE_EXTRACTION"), "an encoder with a head for its classes")
+DECODER = AdaptedModel(("CAUSAL_LM",), "a causal language model")
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ class LoraSettings:
         return alpha / (math.sqrt(rank) if self.rslora else rank)
 
 
-def read_lora_settings(folder: Path, manifest: Manifest, rank: int) -> LoraSettings:
+def read_lora_settings(folder: Path, manifest: Manifest, rank: int, adapted: AdaptedModel) -> LoraSettings:
     """Read the settings of an adapter's folder for a task of this rank.
 
     Errors: PackError naming the setting that the task cannot express, or the base model that is not the task's.
@@ -97,7 +110,7 @@ def read_lora_settings(folder: Path, manifest: Manifest, rank: int) -> LoraSetti
         rslora=config.get("use_rslora", False),
         ranks={key: _pattern_rank(value) for key, value in _patterns(config, "rank_pattern").items()},
         alphas={key: _alpha("alpha_pattern", value) for key, value in _patterns(config, "alpha_pattern").items()},
-        remarks=(*_remarks_on_task(config), *_remarks_on_base(config, manifest)),
+        remarks=(*_remarks_on_task(config, adapted), *_remarks_on_base(config, manifest)),
     )
 
 
@@ -160,18 +173,20 @@ def _matching(patterns: Mapping[str, Any], layer: str) -> str | None:
     return next((pattern for pattern in patterns if matches(rf"(.*\.)?({pattern})", layer)), None)
 
 
-def _remarks_on_task(config: Mapping[str, Any]) -> list[str]:
-    """Errors: PackError for a model that is no encoder with a head of its own."""
+def _remarks_on_task(config: Mapping[str, Any], adapted: AdaptedModel) -> list[str]:
+    """Errors: PackError for an adapter of another type of model than the task's."""
     mapping = config.get("auto_mapping")
     wrapped = mapping.get("base_model_class") if isinstance(mapping, dict) else None
     if isinstance(wrapped, str) and wrapped.endswith("ForSequenceClassification"):
+        if adapted is not ENCODER:
+            raise PackError(f"auto_mapping: the adapter is of a {wrapped[:80]}: the task needs {adapted.needed}")
         raise PackError(
             f"auto_mapping: the head of a {wrapped[:80]} follows a pooling layer; the task's head follows the mean of "
             "the token embeddings: train the task's model"
         )
     task_type = config.get("task_type")
-    if task_type not in _TASK_TYPES:
-        raise PackError(f"task_type: {task_type!r:.80}: the task needs an encoder with a head for its classes")
+    if task_type not in (None, "", *adapted.task_types):
+        raise PackError(f"task_type: {task_type!r:.80}: the task needs {adapted.needed}")
     if task_type == "SEQ_CLS":
         return [
             "task_type: 'SEQ_CLS': the heads of transformers' models for sequence classification follow a pooling "

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, deserialize
 
 from verifier.tasks.errors import PackError
 from verifier.tasks.manifest import Manifest
-from verifier.tasks.models.adapter_config import LoraSettings, read_lora_settings
+from verifier.tasks.models.adapter_config import ENCODER, AdaptedModel, LoraSettings, read_lora_settings
 from verifier.tasks.models.grids import Floats, Schemas
 from verifier.tasks.models.weight_files import placeholder
 
@@ -52,15 +52,18 @@ class AdapterTensors:
     remarks: tuple[str, ...]
 
 
-def read_adapter(path: Path, schema: Schemas, rank: int, manifest: Manifest) -> AdapterTensors:
+def read_adapter(
+    path: Path, schema: Schemas, rank: int, manifest: Manifest, adapted: AdaptedModel = ENCODER
+) -> AdapterTensors:
     """Read a PEFT folder, or a safetensors file whose tensors have the task's names.
 
-    The scaling of a PEFT adapter is multiplied into B. An adapter of a lower rank than the task's gets components of
-    zeros, and one of a layer that the task does not adapt is left out when its B is zero: neither changes the product.
+    `adapted` is the type of model that the task adapts. The scaling of a PEFT adapter is multiplied into B. An adapter
+    of a lower rank than the task's gets components of zeros, and one of a layer that the task does not adapt is left
+    out when its B is zero: neither changes the product.
     Errors: PackError naming the tensor, or the setting, that does not fit the task.
     """
     if path.is_dir():
-        found = _read_folder(path, schema, rank, manifest)
+        found = _read_folder(path, schema, rank, manifest, adapted)
     else:
         found = AdapterTensors(read_tensors(path, schema), ())
     return AdapterTensors(_padded(found.floats, schema), found.remarks)
@@ -79,8 +82,8 @@ def read_tensors(file: Path, schema: Schemas) -> Floats:
     return found
 
 
-def _read_folder(folder: Path, schema: Schemas, rank: int, manifest: Manifest) -> AdapterTensors:
-    settings = read_lora_settings(folder, manifest, rank)
+def _read_folder(folder: Path, schema: Schemas, rank: int, manifest: Manifest, adapted: AdaptedModel) -> AdapterTensors:
+    settings = read_lora_settings(folder, manifest, rank, adapted)
     file = folder / "adapter_model.safetensors"
     if not file.is_file():
         raise PackError(f"{folder} has no adapter_model.safetensors: save the adapter with safe serialization")
@@ -113,7 +116,7 @@ def _read_folder(folder: Path, schema: Schemas, rank: int, manifest: Manifest) -
 
 
 def _place(path: str, schema: Schemas) -> str | None:
-    """The task's name of a tensor; the model that the encoder was wrapped in does not matter."""
+    """The task's name of a tensor; the model that the adapted part was wrapped in does not matter."""
     found = [name for name in schema if path == name or path.endswith("." + name)]
     return max(found, key=len, default=None)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from verifier.artifacts.tensors import TensorSpec
 from verifier.tasks.models.targets import select_layers
@@ -32,13 +33,16 @@ def with_adapter(
 
     The submodule `head`, if there is one, is trained whole. Errors: BuildError when a target selects no layer.
     """
-    layers = select_layers(model.get_submodule(part), targets)
+    adapted_part = model.get_submodule(part)
+    layers = select_layers(adapted_part, targets)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=[f"{part}.{path}" for path in layers],
         modules_to_save=None if head is None else [head],
+        # What PEFT would otherwise set, with a warning, for the layers of GPT-2, whose weights are transposed.
+        fan_in_fan_out=all(isinstance(adapted_part.get_submodule(path), Conv1D) for path in layers),
     )
     adapted = get_peft_model(model, config)
     assert isinstance(adapted, PeftModel)

@@ -1,4 +1,5 @@
-"""What kinds share about texts: data sets of labelled rows (`rows`), and their token ids (`encoding`).
+"""What kinds share about texts: how they are read, split into tokens and arranged.
 
-`encoding` imports transformers and needs the `tasks` extra; `rows` needs nothing.
+`rows` are labelled texts, `answers` prompts with answers, `documents` texts as bytes, `encoding` token ids. `encoding`
+and `answers` import transformers and need the `tasks` extra; the others need nothing.
 """

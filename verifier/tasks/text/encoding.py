@@ -106,8 +106,11 @@ class Encoding:
         return self._tokenizer(texts, padding="max_length", truncation=True, max_length=self._sequence)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Load a model folder's tokenizer; it pads after the text. Errors: BuildError when it cannot encode texts."""
+def load_tokenizer(folder: Path, *, padding: bool = True) -> Any:
+    """Load a model folder's tokenizer. Errors: BuildError when it cannot encode texts.
+
+    With `padding`, it also has to pad, and after the text.
+    """
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise BuildError(
             f"{folder} has no tokenizer ({', '.join(_TOKENIZER_FILES[:-1])} or {_TOKENIZER_FILES[-1]}): "
@@ -118,6 +121,8 @@ def load_tokenizer(folder: Path) -> Any:
     except Exception as error:  # the folder is untrusted, and transformers raises errors of many types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BuildError(f"cannot load the tokenizer in {folder}: {reason}") from error
+    if not padding:
+        return tokenizer
     if tokenizer.pad_token_id is None:
         raise BuildError(
             f"the tokenizer in {folder} has no padding token, which fills short texts: "

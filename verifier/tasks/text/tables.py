@@ -56,13 +56,16 @@ class Columns:
 
     label: str = "label"
     text: str = "text"
+    flags: tuple[str, str] = ("--label-column", "--text-column")  # with which a person names them
 
 
 DEFAULT_COLUMNS = Columns()
 
 
-def read_table(file: Path, columns: Columns) -> Iterator[tuple[str, str]]:
+def read_table(file: Path, columns: Columns, *, keep_breaks: bool = False) -> Iterator[tuple[str, str]]:
     """Yield (label, text) of each row, without white space around them; empty lines are skipped.
+
+    Line breaks and tabs in a cell become spaces unless `keep_breaks`.
 
     Errors: BuildError naming the file and the line.
     """
@@ -79,7 +82,9 @@ def read_table(file: Path, columns: Columns) -> Iterator[tuple[str, str]]:
     else:
         rows, empty = _tab_separated(file, text, columns), _shape(columns)
     for number, label, example in rows:
-        label, example = _BREAKS.sub(" ", label).strip(), _BREAKS.sub(" ", example).strip()
+        if not keep_breaks:
+            label, example = _BREAKS.sub(" ", label), _BREAKS.sub(" ", example)
+        label, example = label.strip(), example.strip()
         if not label or not example:
             raise BuildError(f"{file}, line {number}: {empty}")
         if _SURROGATE.search(label + example):
@@ -123,7 +128,8 @@ def _tab_separated(file: Path, text: str, columns: Columns) -> Iterator[tuple[in
     names = [_unquoted(cell).strip() for cell in lines[0]]
     if columns.label not in names or columns.text not in names:
         raise BuildError(
-            f"{file}, line 1: the header must be `{columns.label}`, a tab, `{columns.text}`; {_columns_found(names)}"
+            f"{file}, line 1: the header must be `{columns.label}`, a tab, `{columns.text}`; "
+            f"{_columns_found(names, columns)}"
         )
     label, example = names.index(columns.label), names.index(columns.text)
     for number, cells in enumerate(lines[1:], start=2):
@@ -166,7 +172,7 @@ def _header(file: Path, text: str, columns: Columns) -> tuple[Any, list[str]]:
         found = max(found, names, key=len)
     raise BuildError(
         f"{file}, line 1: the header must name the columns `{columns.label}` and `{columns.text}`; "
-        f"{_columns_found(found)}"
+        f"{_columns_found(found, columns)}"
     )
 
 
@@ -185,7 +191,7 @@ def _json_lines(file: Path, text: str, columns: Columns) -> Iterator[tuple[int, 
         if columns.label not in entry or columns.text not in entry:
             raise BuildError(
                 f"{file}, line {number}: an object must have `{columns.label}` and `{columns.text}`; "
-                f"{_columns_found(list(map(str, entry)))}"
+                f"{_columns_found(list(map(str, entry)), columns)}"
             )
         label, example = entry[columns.label], entry[columns.text]
         if isinstance(label, bool):
@@ -204,9 +210,9 @@ def _shape(columns: Columns, count: int = 2) -> str:
     return f"a line must have {count} cells, `{columns.label}` and `{columns.text}` with something in them"
 
 
-def _columns_found(names: list[str]) -> str:
+def _columns_found(names: list[str], columns: Columns) -> str:
     shown = ", ".join(name[:40] for name in names[:8] if name) or "none"
-    return f"the file has {shown}: name its columns with --label-column and --text-column"
+    return f"the file has {shown}: name its columns with {' and '.join(columns.flags)}"
 
 
 def _unquoted(cell: str) -> str:

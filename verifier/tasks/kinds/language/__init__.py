@@ -1,0 +1,1 @@
+"""Kind `language`: LoRA adapters of a decoder, scored by the log-likelihood of answers to prompts."""
