@@ -32,11 +32,12 @@ from verifier.tasks.models.adapters import sample_adapter, trained_tensors, with
 from verifier.tasks.models.base_files import describe
 from verifier.tasks.models.decoder import load_language_model
 from verifier.tasks.models.loading import identify
+from verifier.tasks.models.weight_files import WEIGHTS
 from verifier.tasks.registry import OnStep
 from verifier.tasks.separation import check_predictions, check_rows
 from verifier.tasks.sets import Arrays, ExampleSet
-from verifier.tasks.statistics import clustered_error
 from verifier.tasks.text.answers import PLACES, TOKENS, encode_answers, token_arrays
+from verifier.tasks.thresholds import clustered_error
 from verifier.tasks.writing import TaskDraft, TrainingFile, summarise, write_task
 
 # Batches of training rows on which the lowering is calibrated.
@@ -55,7 +56,7 @@ EARLIER = 1 / 2
 
 
 @dataclass(frozen=True)
-class _Reference:
+class _ReferenceAdapters:
     """The adapters of the builder's own training, at EARLIER and at its end."""
 
     earlier: Adapter
@@ -63,7 +64,7 @@ class _Reference:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class _RowShape:
     """What the rows of every set have in common: tokens of a row, most counted tokens of one, rows per run."""
 
     vocabulary: int
@@ -95,7 +96,7 @@ def build(options: LanguageOptions, out: Path, on_step: OnStep = lambda name, do
     reference = _train_reference(adapted, sets.train, options, on_step)
     calibration = _calibration(sets.train, options.batch)
     most = max(len(row.encoded.places) for row in (*sets.practice, *sets.holdout, *calibration))
-    shape = _Shape(base.vocabulary, options.sequence, most, options.batch)
+    shape = _RowShape(base.vocabulary, options.sequence, most, options.batch)
     on_step("export the model", 0, 1)
     exported = export_decoder(adapted, shape.batch, shape.sequence, shape.answers)
     calibrated = 0
@@ -127,7 +128,7 @@ def build(options: LanguageOptions, out: Path, on_step: OnStep = lambda name, do
         batch=shape.batch,
         metric="log-likelihood",
         unit="2^-16 nat",
-        model=identify(options.base, "model.safetensors"),
+        model=identify(options.base, WEIGHTS),
         tokenizer=identify(options.base, "tokenizer.json"),
         settings=LanguageSettings(
             rank=options.rank,
@@ -161,7 +162,7 @@ def build(options: LanguageOptions, out: Path, on_step: OnStep = lambda name, do
 
 def _train_reference(
     model: PeftModel, rows: Sequence[AnswerExample], options: LanguageOptions, on_step: OnStep
-) -> _Reference:
+) -> _ReferenceAdapters:
     """Train the adapter for `reference_steps` steps."""
     specs = trained_tensors(model)
 
@@ -180,7 +181,7 @@ def _train_reference(
 
     on_step("train a reference", 0, steps)
     fit(model, [row.encoded for row in rows], steps, options.seed, on_trained)
-    return _Reference(earlier, adapter())
+    return _ReferenceAdapters(earlier, adapter())
 
 
 def _calibration(rows: Sequence[AnswerExample], batch: int) -> list[AnswerExample]:
@@ -192,7 +193,7 @@ def _calibration(rows: Sequence[AnswerExample], batch: int) -> list[AnswerExampl
     return [*longest, *others[: (CALIBRATION_BATCHES - 1) * batch]]
 
 
-def _compare(base: Path, program: Program, schema: Schema, sets: AnswerSets, shape: _Shape) -> tuple[float, float]:
+def _compare(base: Path, program: Program, schema: Schema, sets: AnswerSets, shape: _RowShape) -> tuple[float, float]:
     """Return how far the program is from the original model, as a share of the log-likelihood, and seconds per run.
 
     Both have the same random adapter, and rows that calibration has not seen. Errors: BuildError when they differ.
@@ -214,7 +215,7 @@ def _compare(base: Path, program: Program, schema: Schema, sets: AnswerSets, sha
 
 
 def _figures(
-    sets: AnswerSets, shape: _Shape, program: Program, schema: Schema, reference: _Reference, on_step: OnStep
+    sets: AnswerSets, shape: _RowShape, program: Program, schema: Schema, reference: _ReferenceAdapters, on_step: OnStep
 ) -> dict[str, Any]:
     """Score trivial submissions and the reference on the set that decides, with errors by prompt where they repeat."""
     rows = sets.evaluated

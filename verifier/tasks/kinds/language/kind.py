@@ -9,6 +9,9 @@ from verifier.tasks.kinds.language.options import LanguageOptions, LanguageSetti
 from verifier.tasks.manifest import Manifest
 from verifier.tasks.registry import Kind, OnStep, Packed, Trainer
 
+# A score counts in 2^-16 nat: 2**-NAT_BITS of `verifier.tasks.metrics`, which is not imported before it is needed.
+UNITS_PER_NAT = 1 << 16
+
 
 def _build(options: LanguageOptions, out: Path, on_step: OnStep) -> dict[str, Any]:
     from verifier.tasks.kinds.language.build import build
@@ -29,7 +32,7 @@ def _pack(path: Path, manifest: Manifest) -> Packed:
 
 
 def _describe(score: int, count: int, manifest: Manifest) -> str:
-    return f"log-likelihood of {score / 2**16 / count:.4f} nat per answer over {count:,} answers"
+    return f"log-likelihood of {score / UNITS_PER_NAT / count:.4f} nat per answer over {count:,} answers"
 
 
 KIND = Kind(

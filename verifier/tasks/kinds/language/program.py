@@ -17,7 +17,7 @@ from verifier.exact.lowering import InputSpec, lower_graph
 from verifier.tasks.metrics import NAT_BITS, token_log_likelihoods
 from verifier.tasks.models.adapters import trained_tensors
 from verifier.tasks.models.export import ExportedModel, export
-from verifier.tasks.models.grids import balanced, rounded
+from verifier.tasks.models.grids import balanced, saturated
 from verifier.tasks.models.original import OriginalLanguageModel
 from verifier.tasks.text.answers import PLACES, TOKENS, TokenRow
 
@@ -77,10 +77,10 @@ def evaluation_program(
 
 
 def quantised(schema: Schema, adapter: Adapter) -> dict[str, NDArray[Any]]:
-    """Return an adapter on the submission's grids, as `pack` does it. Errors: PackError when it exceeds them."""
+    """Return an adapter on the submission's grids, balanced as `pack` does it."""
     specs = {spec.name: spec for spec in schema}
     floats = {name: np.asarray(array, np.float64) for name, array in adapter.items()}
-    return {name: rounded(specs[name], array) for name, array in balanced(floats, specs).items()}
+    return saturated(schema, balanced(floats, specs))
 
 
 def exact_log_likelihoods(program: Program, submission: Adapter, examples: Arrays) -> NDArray[np.float64]:
