@@ -118,15 +118,12 @@ def _verifier(facts: Facts, seat: Event, withdrawn: Mapping[str, int], names: Ma
 
 def show(console: Console, summary: Mapping[str, Any]) -> None:
     """Print the summary as tables."""
-    submissions = Table(
-        "who", "submitted", "exact score", "in words", "threshold", "", "reward", "bond back", title="submissions"
-    )
+    submissions = Table("who", "submitted", "exact score", "threshold", "", "reward", "bond back", title="submissions")
     for item in summary["submissions"]:
         submissions.add_row(
             item["name"],
             short(item["digest"]) if item["digest"] else "not revealed",
             "" if item["score"] is None else f"{item['score']:,}",
-            item.get("reads") or "",
             f"{summary['threshold']:,}",
             "[green]passed[/green]" if item["passed"] else "[red]failed[/red]",
             coins(item["paid"]),
@@ -146,6 +143,10 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
     for table in (submissions, verifiers, paid):
         console.print()
         console.print(table)
+        if table is submissions:
+            for item in summary["submissions"]:
+                if item.get("reads"):
+                    console.print(f"{item['name']}: {item['reads']}")
 
 
 def _totals(events: Sequence[Event], by: str, amount: str) -> dict[str, int]:
