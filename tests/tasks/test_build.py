@@ -27,7 +27,7 @@ from verifier.tasks.text.rows import Row, encode_rows, read_rows
 
 DISAGREES = (
     r"^the exact program gives only \d\d\.\d% of 32 texts the class that the float model gives; "
-    r"at least 95% are needed$"
+    r"at least 95% are needed: report the model, or build from another one$"
 )
 
 
