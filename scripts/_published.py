@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from verifier.artifacts import digests
 from verifier.artifacts.errors import FetchError
 from verifier.artifacts.fetch import fetch
 from verifier.artifacts.policy import Policy, printable
 from verifier.artifacts.store import Store
 from verifier.cli.progress import progress_bar
 from verifier.service.fetches import MIN_BYTES_PER_S, MIN_TIMEOUT_S
+from verifier.tasks.download import task_files
 from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
 
 
@@ -33,19 +33,10 @@ def policy(allow_hosts: Sequence[str], ipfs_gateway: str | None) -> Policy:
 
 def files_of(manifest: Manifest, manifest_uri: str) -> list[PublishedFile]:
     """The files that a task consists of, and where the sponsor says they are."""
-    program, practice, holdout = manifest.program, manifest.practice, manifest.holdout
-    files = [
-        PublishedFile("manifest", manifest.digest(), len(manifest.to_bytes()), (manifest_uri,)),
-        PublishedFile("program", digests.from_hex(program.digest), program.size, program.uris),
-        PublishedFile("practice set", digests.from_hex(practice.digest), practice.size, practice.uris),
+    return [
+        PublishedFile("the manifest", manifest.digest(), len(manifest.to_bytes()), (manifest_uri,)),
+        *(PublishedFile(file.name, file.digest, file.size, file.uris) for file in task_files(manifest)),
     ]
-    if holdout is not None:
-        sealed = digests.from_hex(holdout.sealed_digest)
-        files.append(PublishedFile("sealed holdout", sealed, holdout.size, holdout.uris))
-    if manifest.training is not None:
-        rows = manifest.training
-        files.append(PublishedFile("training rows", digests.from_hex(rows.digest), rows.size, rows.uris))
-    return files
 
 
 def require(files: Sequence[PublishedFile], rules: Policy, folder: Path) -> list[str]:

@@ -19,7 +19,7 @@ from verifier.tasks.download import public_files, sealed_holdout
 from verifier.tasks.errors import TaskError
 from verifier.tasks.judge import Score
 from verifier.tasks.judge import score as score_file
-from verifier.tasks.manifest import Manifest
+from verifier.tasks.manifest import PRACTICE_FILE, PROGRAM_FILE, SEALED_FILE, Manifest
 from verifier.tasks.thresholds import on_the_other_set, threshold_on_practice
 
 
@@ -52,12 +52,12 @@ def score(task: bytes | None, record: Path | None, submission: Path, files: Path
     there = _download.TaskFiles(state, files, policy(**fetching))
     manifest = there.manifest
     opening = state.history.holdout
-    wanted = [file for file in public_files(manifest) if not file.name.startswith("train.")]
+    wanted = [file for file in public_files(manifest) if file.name in (PROGRAM_FILE, PRACTICE_FILE)]
     there.require(wanted if opening is None else [*wanted, sealed_holdout(manifest)])
-    examples: Path | SealedFile = files / "practice.tensors"
+    examples: Path | SealedFile = files / PRACTICE_FILE
     if opening is not None:
-        examples = SealedFile(files / "holdout.sealed", opening.sealed, opening.plain, opening.key)
-    found = _score(manifest, submission, files / "program.onnx", examples)
+        examples = SealedFile(files / SEALED_FILE, opening.sealed, opening.plain, opening.key)
+    found = _score(manifest, submission, files / PROGRAM_FILE, examples)
     _print(manifest, state, found, opening is not None)
     _print_next(state, _own(state, record), record, now)
 
@@ -77,7 +77,7 @@ def _score(manifest: Manifest, submission: Path, program: Path, examples: Path |
                 on_batch=lambda done, total: show("evaluate", done, total),
             )
     except TaskError as error:
-        if sealed and "holdout.sealed" in str(error):
+        if sealed and SEALED_FILE in str(error):
             raise TaskError(
                 f"the sponsor revealed a holdout that is not valid, and the committee will cancel the task: {error}"
             ) from error

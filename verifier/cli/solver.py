@@ -77,8 +77,10 @@ def report(task: Manifest, out: Path, files: list[TaskFile], fetched: list[TaskF
 
 def steps_of(task: Manifest, folder: Path) -> list[str]:
     """Return the commands that come next for a task whose manifest is in `folder`."""
-    manifest = shlex.quote(str(folder / "manifest.json"))
-    if not (folder / "program.onnx").is_file():
+    from verifier.tasks.manifest import MANIFEST_FILE, PROGRAM_FILE
+
+    manifest = shlex.quote(str(folder / MANIFEST_FILE))
+    if not (folder / PROGRAM_FILE).is_file():
         return [f"touchstone task get {manifest} --out {shlex.quote(str(folder))}"]
     kind = installed_kind(task)
     return [
@@ -91,12 +93,13 @@ def steps_of(task: Manifest, folder: Path) -> list[str]:
 def _training(task: Manifest, trainer: Trainer[Any], folder: Path) -> str:
     """The command of the example trainer, with each option that it requires."""
     from verifier.cli.model_options import flag
+    from verifier.tasks.manifest import MANIFEST_FILE
 
-    rows = "ROWS" if task.training is None else shlex.quote(str(folder / f"train.{task.training.format}"))
+    rows = "ROWS" if task.training is None else shlex.quote(str(folder / task.training.file))
     values = {"base": "MODEL/", "data": rows}
     required = [name for name, field in trainer.options.model_fields.items() if field.is_required()]
     words = [f"{flag(name)} {values.get(name, name.upper())}" for name in required]
-    manifest = shlex.quote(str(folder / "manifest.json"))
+    manifest = shlex.quote(str(folder / MANIFEST_FILE))
     return " ".join([f"python -m scripts.train --task {manifest}", *words, "--out adapter/"])
 
 

@@ -167,6 +167,7 @@ def score_command(
     the holdout's key from the chain and compares with the threshold.
     """
     from verifier.tasks import EvaluationLimits, load_manifest, score
+    from verifier.tasks.manifest import PRACTICE_FILE, PROGRAM_FILE
     from verifier.tasks.thresholds import on_the_other_set
 
     if practice and holdout:
@@ -178,8 +179,8 @@ def score_command(
         found = score(
             manifest,
             submission,
-            program or manifest_file.parent / "program.onnx",
-            holdout or practice or manifest_file.parent / "practice.tensors",
+            program or manifest_file.parent / PROGRAM_FILE,
+            holdout or practice or manifest_file.parent / PRACTICE_FILE,
             sealed=holdout is not None,
             limits=EvaluationLimits.of_this_machine(),
             on_batch=lambda done, total: show("evaluate", done, total),

@@ -23,9 +23,15 @@ from verifier.artifacts.fetch import Policy, artifact_uri, fetch, fetch_unpinned
 from verifier.artifacts.policy import printable
 from verifier.artifacts.store import Store
 from verifier.tasks.errors import ManifestError, TaskError
-from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest
+from verifier.tasks.manifest import (
+    MANIFEST_FILE,
+    MAX_MANIFEST_BYTES,
+    PRACTICE_FILE,
+    PROGRAM_FILE,
+    SEALED_FILE,
+    Manifest,
+)
 
-MANIFEST = "manifest.json"
 # Maximum size of one file: the default of the service's store.max_file_bytes, so that a task that verifiers accept with
 # their default settings can be downloaded.
 MAX_DOWNLOAD_BYTES = 1 << 32
@@ -60,12 +66,12 @@ class TaskFile:
 def public_files(manifest: Manifest) -> list[TaskFile]:
     """Return the files that a solver needs: program, practice set, and training rows where they are published."""
     files = [
-        TaskFile("program.onnx", _digest(manifest.program.digest), manifest.program.size, manifest.program.uris),
-        TaskFile("practice.tensors", _digest(manifest.practice.digest), manifest.practice.size, manifest.practice.uris),
+        TaskFile(PROGRAM_FILE, _digest(manifest.program.digest), manifest.program.size, manifest.program.uris),
+        TaskFile(PRACTICE_FILE, _digest(manifest.practice.digest), manifest.practice.size, manifest.practice.uris),
     ]
     if manifest.training is not None:
         rows = manifest.training
-        files.append(TaskFile(f"train.{rows.format}", _digest(rows.digest), rows.size, rows.uris))
+        files.append(TaskFile(rows.file, _digest(rows.digest), rows.size, rows.uris))
     return files
 
 
@@ -74,7 +80,13 @@ def sealed_holdout(manifest: Manifest) -> TaskFile:
     if manifest.holdout is None:
         raise TaskError("the task has no holdout: its practice set is the evaluation set")
     holdout = manifest.holdout
-    return TaskFile("holdout.sealed", _digest(holdout.sealed_digest), holdout.size, holdout.uris)
+    return TaskFile(SEALED_FILE, _digest(holdout.sealed_digest), holdout.size, holdout.uris)
+
+
+def task_files(manifest: Manifest) -> list[TaskFile]:
+    """Return all files that a sponsor publishes beside the manifest."""
+    sealed = [] if manifest.holdout is None else [sealed_holdout(manifest)]
+    return public_files(manifest) + sealed
 
 
 def digest_in(uri: str) -> bytes | None:
@@ -97,7 +109,7 @@ class TaskFolder:
         are tried after the URI. Errors: FetchError, StoreError, ManifestError; TaskError when the folder holds another
         manifest.
         """
-        here = self.folder / MANIFEST
+        here = self.folder / MANIFEST_FILE
         if digest is not None and self._has(here, digest):
             return Manifest.from_bytes(here.read_bytes(), digest)
         with self._unfinished() as store:
@@ -116,7 +128,7 @@ class TaskFolder:
 
     def add_manifest(self, manifest: Manifest) -> None:
         """Write a manifest that was not fetched, unless it is there. Errors: StoreError, TaskError."""
-        here = self.folder / MANIFEST
+        here = self.folder / MANIFEST_FILE
         if not self._has(here, manifest.digest()):
             with self._unfinished() as store:
                 _move(store.path(store.put(manifest.to_bytes())), here)

@@ -19,6 +19,9 @@ from verifier.protocol.constants import MAX_URI_CHARACTERS, SCORE_BOUND
 from verifier.protocol.views import Terms
 from verifier.tasks.errors import ManifestError, TaskError
 
+# Names of a task's files in the folder that `task build` writes and `task get` fills.
+MANIFEST_FILE, PROGRAM_FILE, PRACTICE_FILE = "manifest.json", "program.onnx", "practice.tensors"
+SEALED_FILE = "holdout.sealed"
 # Maximum size of a manifest. One that describes 1,000 tensors takes about a tenth of it.
 MAX_MANIFEST_BYTES = 1 << 20
 # Maximum number of URIs per file. A verifier tries them in turn.
@@ -112,6 +115,11 @@ class Holdout(_Part):
     uris: Uris
 
 
+def training_file(format: str) -> str:
+    """Return the name of the file of training rows in a task's folder."""
+    return f"train.{format}"
+
+
 class TrainingRows(_Part):
     """For solvers: the rows that the sponsor publishes to train on, in the kind's `format`."""
 
@@ -120,6 +128,11 @@ class TrainingRows(_Part):
     count: Count  # rows
     format: Annotated[str, Field(pattern=r"^[a-z0-9]{1,8}$")]  # the file's ending, for example "tsv"
     uris: Uris
+
+    @property
+    def file(self) -> str:
+        """The name of the file in the task's folder."""
+        return training_file(self.format)
 
 
 class Metric(_Part):

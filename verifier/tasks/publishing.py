@@ -9,7 +9,7 @@ from pathlib import Path
 
 from verifier.artifacts import digests, sealing
 from verifier.tasks.errors import TaskError
-from verifier.tasks.manifest import load_manifest
+from verifier.tasks.manifest import MANIFEST_FILE, load_manifest
 
 # Maximum size in bytes of a file that is read as a key, a keystore or the record of a sealing: these have under 2 KB.
 MAX_SECRET_BYTES = 1 << 16
@@ -82,7 +82,7 @@ def _is_tensor_file(start: bytes) -> bool:
 def _practice_sets(file: Path, published: Collection[Path]) -> set[bytes]:
     """The digests of the practice sets that the manifests at hand name."""
     found = set()
-    for manifest in {*published, file.parent / "manifest.json"}:
+    for manifest in {*published, file.parent / MANIFEST_FILE}:
         if manifest.suffix == ".json":
             with suppress(TaskError):
                 found.add(digests.from_hex(load_manifest(manifest).practice.digest))

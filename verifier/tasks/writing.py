@@ -13,8 +13,18 @@ from verifier.artifacts.fetch import artifact_uri
 from verifier.artifacts.new_files import new_folder, write_new
 from verifier.artifacts.tensors import Schema
 from verifier.exact import Program
+from verifier.tasks.download import task_files
 from verifier.tasks.judge import check_program
-from verifier.tasks.manifest import BaseFile, Manifest, padded_rows
+from verifier.tasks.manifest import (
+    MANIFEST_FILE,
+    PRACTICE_FILE,
+    PROGRAM_FILE,
+    SEALED_FILE,
+    BaseFile,
+    Manifest,
+    padded_rows,
+    training_file,
+)
 from verifier.tasks.registry import KindSettings
 from verifier.tasks.sets import ExampleSet
 
@@ -78,8 +88,8 @@ def write_task(draft: TaskDraft, out: Path, others: Mapping[str, bytes] | None =
 
 
 def _write_files(draft: TaskDraft, out: Path) -> Manifest:
-    (out / "program.onnx").write_bytes(draft.program_file)
-    practice = _write_set(out / "practice.tensors", draft.practice, secret=False)
+    (out / PROGRAM_FILE).write_bytes(draft.program_file)
+    practice = _write_set(out / PRACTICE_FILE, draft.practice, secret=False)
     fields = {
         "version": 1,
         "kind": draft.kind,
@@ -97,20 +107,18 @@ def _write_files(draft: TaskDraft, out: Path) -> Manifest:
     }
     if draft.training is not None:
         rows = draft.training
-        (out / f"train.{rows.format}").write_bytes(rows.data)
+        (out / training_file(rows.format)).write_bytes(rows.data)
         entry = _file_entry(draft, "digest", digests.digest(rows.data), len(rows.data))
         fields["training"] = entry | {"count": rows.count, "format": rows.format}
     manifest = Manifest.from_fields(fields)
     check_program(draft.program, manifest)
-    (out / "manifest.json").write_bytes(manifest.to_bytes())
+    (out / MANIFEST_FILE).write_bytes(manifest.to_bytes())
     return manifest
 
 
 def summarise(manifest: Manifest, out: Path) -> dict[str, Any]:
     """Return what `touchstone task build` prints about any task; `publish` names the files that are public."""
-    public = ["manifest.json", "program.onnx", "practice.tensors"]
-    public += ["holdout.sealed"] if manifest.holdout is not None else []
-    public += [f"train.{manifest.training.format}"] if manifest.training is not None else []
+    public = [MANIFEST_FILE, *(file.name for file in task_files(manifest))]
     return {
         "manifest": digests.to_hex(manifest.digest()),
         "program": manifest.program.digest,
@@ -138,7 +146,7 @@ def _write_holdout(out: Path, draft: TaskDraft) -> dict[str, Any] | None:
         return None
     plain = out / "holdout.tensors"
     _write_set(plain, draft.holdout, secret=True)
-    sealed = sealing.seal_file(plain, out / "holdout.sealed", out / "holdout.key")
+    sealed = sealing.seal_file(plain, out / SEALED_FILE, out / "holdout.key")
     fields = sealed.fields() | {"file": sealed.file.name, "key_file": sealed.key_file.name}
     (out / "holdout.json").write_text(json.dumps(fields, indent=2) + "\n")
     return _file_entry(draft, "sealed_digest", sealed.sealed, sealed.size) | {"count": draft.holdout.count}
