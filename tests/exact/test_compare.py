@@ -357,6 +357,10 @@ OUTSIDE = "array 'ids' has numbers outside of int32, in which the program takes 
         ),
         ({"shift": np.full((1, WIDTH), np.nan, np.float32)}, "array 'shift' has NaNs, which no integer stands for"),
         (
+            {"shift": np.full((1, WIDTH), -np.inf, np.float32)},
+            "array 'shift' has infinite numbers, which no integer stands for",
+        ),
+        (
             {"ids": np.zeros((3, TOKENS), np.int64), "mask": np.zeros((BATCH, TOKENS), np.int64)},
             "input 'ids' is int32[3, 5], it should be int32[2, 5]",
         ),
@@ -381,16 +385,19 @@ def test_eval__floats_beyond_the_inputs_dtype__saturate_with_a_warning(folder: P
     )
 
 
-def test_compare__feeds_with_nan__are_refused(folder: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "feeds.npz", **(arrays(2) | {"shift": np.full((1, WIDTH), np.nan, np.float32)}))
+@pytest.mark.parametrize(("number", "what"), [(np.nan, "NaNs"), (np.inf, "infinite numbers")])
+def test_compare__feeds_that_are_not_finite__are_refused(
+    folder: Path, tmp_path: Path, number: float, what: str
+) -> None:
+    np.savez(tmp_path / "feeds.npz", **(arrays(2) | {"shift": np.full((1, WIDTH), number, np.float32)}))
     result = run("compare", folder / "float.onnx", folder / "exact.onnx", "--feeds", tmp_path / "feeds.npz")
-    assert str(result.exception) == "array 'shift' has NaNs, which no integer stands for"
+    assert str(result.exception) == f"array 'shift' has {what}, which no integer stands for"
 
 
-@pytest.mark.parametrize("command", ["check", "eval", "compare"])
+@pytest.mark.parametrize("command", ["check", "eval", "compare", "dependence"])
 def test_exact_commands__float_model__say_how_to_lower_it(folder: Path, command: str) -> None:
     model = folder / "float.onnx"
-    feeds = () if command == "check" else ("--feeds", folder / "feeds.npz")
+    feeds = () if command in ("check", "dependence") else ("--feeds", folder / "feeds.npz")
     result = run(command, *([model] if command == "compare" else []), model, *feeds)
     reason = f"it is a float model: run `touchstone lower {model} --calibrate feeds.npz --out exact.onnx` first"
     assert result.exit_code == 1

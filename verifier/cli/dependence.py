@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from verifier.cli.exact import load_proven
+
 if TYPE_CHECKING:
     from verifier.exact.dependence import Reach
 
@@ -49,10 +51,9 @@ def dependence(program: Path, axes: tuple[tuple[str, int], ...], mask: str | Non
     `axis`, `output`, and `along`: for each axis of the output its relation; a single relation for an output without
     axes), `assumed` (of the mask), and `statements`, the same in words.
     """
-    from verifier.exact import load_program
     from verifier.exact.dependence import inputs_of_outputs, reach, reach_of_padding
 
-    proven = load_program(program.read_bytes())
+    proven = load_proven(program)
     inputs = inputs_of_outputs(proven)
     statements = [f"{output} depends on {', '.join(names) or 'no input'}" for output, names in inputs.items()]
     followed, padding = [], []

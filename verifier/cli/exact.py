@@ -176,7 +176,7 @@ def check(program: Path) -> None:
     from verifier.exact import NotExactError
 
     try:
-        proven = _load(program)
+        proven = load_proven(program)
     except NotExactError as error:
         _print(exact=False, node=error.node, reason=error.reason)
         sys.exit(1)
@@ -194,7 +194,7 @@ def _facts(program: Program) -> dict[str, Any]:
     }
 
 
-def _load(program: Path) -> Program:
+def load_proven(program: Path) -> Program:
     """Prove an exact program. Errors: NotExactError, which says of a float model how to lower it."""
     from verifier.exact import NotExactError, load_program
 
@@ -235,7 +235,7 @@ def evaluate(program: Path, feeds: Path, threads: int) -> None:
     from verifier.exact.lowering.float_model import FloatInput
     from verifier.exact.lowering.input_quantisation import batches_of, grids_of_inputs
 
-    proven = _load(program)
+    proven = load_proven(program)
     arrays = _read(feeds)
     batches = batches_of(proven, arrays)
     given = [FloatInput(name, array.dtype, array.shape, name) for name, array in arrays.items()]
@@ -291,7 +291,7 @@ def compare(
     from verifier.exact.lowering.input_quantisation import grids_of_inputs, integers
 
     check_new(report)
-    proven = _load(program)
+    proven = load_proven(program)
     known = LayerMap.from_json(map_file.read_text("utf-8", "replace"), proven) if map_file is not None else None
     grids = known.grids if known is not None else grids_of_inputs(proven)
     floats = load_float_model(model)

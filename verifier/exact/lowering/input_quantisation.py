@@ -152,7 +152,7 @@ def integers(
     """Convert a feed of a float model to a feed of its program.
 
     Floats are rounded to the nearest step of their grid and saturate at the dtype. Errors: FeedError for an input that
-    the float model does not have, for integers outside of the dtype, and for NaN.
+    the float model does not have, for integers outside of the dtype, for NaN and for infinity.
     """
     real = {item.name: item.real for item in inputs}
     converted = {}
@@ -162,13 +162,19 @@ def integers(
         lo, hi = INTEGER_RANGES[item.dtype]
         array = feeds[item.name]
         if real[item.name]:
-            if np.isnan(array).any():
-                raise FeedError(f"array {item.name!r} has NaNs, which no integer stands for")
+            _check_finite(item.name, array)
             array = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grids[item.name])), lo, hi)
         elif array.size and (array.min() < lo or array.max() > hi):
             raise FeedError(f"array {item.name!r} has numbers outside of {item.dtype}, in which the program takes them")
         converted[item.name] = array.astype(item.dtype)
     return converted
+
+
+def _check_finite(name: str, array: NDArray[Any]) -> None:
+    """Check the floats of a feed. Errors: FeedError for NaN and for infinity."""
+    for found, what in ((np.isnan(array), "NaNs"), (np.isinf(array), "infinite numbers")):
+        if found.any():
+            raise FeedError(f"array {name!r} has {what}, which no integer stands for")
 
 
 def batches_of(program: Program, arrays: Feeds) -> list[dict[str, NDArray[Any]]]:
@@ -207,7 +213,7 @@ def as_integers(program: Program, feeds: Feeds) -> dict[str, NDArray[Any]]:
 
     Integers and bools are the program's own integers. Floats are rounded to the nearest step of the input's grid, as
     `grid_of_input` finds it, and saturate at the dtype. An array of an unknown name is left as it is. Errors: FeedError
-    for integers outside of the dtype, and for NaN.
+    for integers outside of the dtype, for NaN and for infinity.
     """
     converted = dict(feeds)
     for item in program.inputs:
@@ -216,8 +222,7 @@ def as_integers(program: Program, feeds: Feeds) -> dict[str, NDArray[Any]]:
             continue
         lo, hi = INTEGER_RANGES[item.dtype]
         if array.dtype.kind == "f":
-            if np.isnan(array).any():
-                raise FeedError(f"array {item.name!r} has NaNs, which no integer stands for")
+            _check_finite(item.name, array)
             grid = grid_of_input(program, item.name)
             array = np.clip(np.rint(np.ldexp(array.astype(np.float64), -grid)), lo, hi)
         elif array.size and (array.min() < lo or array.max() > hi):
