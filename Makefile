@@ -55,7 +55,7 @@ test: $(READY) lint compile anvil  ## lint, check types, compile the contracts a
 demo: $(READY)  ## run a whole bounty on a local chain; KIND=pretrain, CHAIN=anvil (about four minutes)
 	python -m scripts.demo --kind $(KIND) --chain $(CHAIN)
 
-demos: $(READY)  ## run a whole bounty of every kind, one after the other
+demos: $(READY)  ## run a whole bounty of classify and of pretrain, one after the other
 	@for kind in classify pretrain; do $(MAKE) --no-print-directory demo KIND=$$kind || exit 1; done
 
 lint: $(READY)  ## check style and types
