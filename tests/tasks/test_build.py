@@ -7,6 +7,7 @@ import stat
 from itertools import permutations
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from verifier.artifacts import digests, sealing, tensors
 from verifier.artifacts.errors import TargetExistsError
 from verifier.artifacts.fetch import artifact_uri
 from verifier.cli.main import cli
+from verifier.cli.model_options import read_options
 from verifier.exact import load_program
 from verifier.tasks.errors import BuildError
 from verifier.tasks.judge import check_program
@@ -292,3 +294,23 @@ def test_task_build__one_label__is_refused(options: ClassifyOptions, tmp_path: P
     result = CliRunner(mix_stderr=False).invoke(cli, arguments)
     assert isinstance(result.exception, BuildError)
     assert str(result.exception) == "the data set has 1 different labels; a classification has 2 to 1000 of them"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "flag", "said"),
+    [
+        ("title", "x" * 201, "--title", "String should have at most 200 characters"),
+        ("title", "\x1b[2J", "--title", "control characters are not allowed"),
+        ("dataset", Path("caf\udce9.tsv"), "--title", "Input should be a valid string"),
+        ("source", "\x07", "--source", "control characters are not allowed"),
+        ("url", f"https://{'a' * 180}.example", "--url", "a URL with more than 179 characters makes URIs that are too long"),
+        ("alpha", 10**30, "--alpha", "Input should be less than or equal to 1000000"),
+    ],
+)
+def test_options__that_no_manifest_takes__are_refused_before_the_work(
+    option: str, value: object, flag: str, said: str
+) -> None:
+    given = {"base": Path("model"), "dataset": Path("d.tsv"), "url": "https://files.example"} | {option: value}
+    with pytest.raises(click.BadParameter, match=said) as refused:
+        read_options(ClassifyOptions, given)
+    assert refused.value.param_hint == f"'{flag}'"

@@ -10,7 +10,7 @@ import pytest
 
 from verifier.tasks.errors import BuildError
 from verifier.tasks.sets import Split
-from verifier.tasks.text.rows import Row, distinct, encode_rows, labels_of, read_all_rows, read_rows
+from verifier.tasks.text.rows import Row, alike, distinct, encode_rows, labels_of, read_all_rows, read_rows
 from verifier.tasks.text.tables import Columns
 
 FINE, DULL = Row("good", 'a "fine", warm film'), Row("bad", "dull")
@@ -201,3 +201,33 @@ def test_draw__sets_so_large_that_a_class_is_not_trained__is_refused() -> None:
     items = [f"{name}{number}" for name in "abc" for number in range(2)]
     with pytest.raises(BuildError, match="^no example of '.' is left for training: choose smaller sets, or leave the"):
         draw(items, 2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "column"),
+    [
+        ("d.tsv", "label\ttext\ttext\ngood\ta\tb\n", "text"),
+        ("d.csv", "label,text,label\ngood,a,bad\n", "label"),
+    ],
+)
+def test_read_rows__a_column_twice__is_refused(tmp_path: Path, name: str, data: str, column: str) -> None:
+    (tmp_path / name).write_text(data)
+    with pytest.raises(BuildError, match=f"{name}, line 1: 2 columns are called `{column}`: rename all but one$"):
+        read_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [("g" * 201, "String should have at most 200 characters$"), ("\x1b[31m", "control characters are not allowed$")],
+)
+def test_labels__that_no_manifest_takes__are_named_at_once(label: str, reason: str) -> None:
+    with pytest.raises(BuildError, match=f"^the label '.{{1,70}}': .*{reason}"):
+        labels_of([Row(label, "a"), Row("bad", "b")])
+
+
+def test_labels__that_people_cannot_tell_apart__are_remarked_on() -> None:
+    found = alike(("Good", "bad", "caf\u00e9", "cafe\u0301", "good"))
+    assert found == [
+        f"the labels {one} and {other} differ only in case, spaces or the form of characters, and are two classes"
+        for one, other in ((ascii("caf\u00e9"), ascii("cafe\u0301")), ("'Good'", "'good'"))
+    ]

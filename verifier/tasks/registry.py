@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from verifier.artifacts.errors import UriRefused
 from verifier.artifacts.policy import check_server_url
+from verifier.protocol.constants import MAX_URI_CHARACTERS
 from verifier.tasks.errors import BuildError, KindError, ManifestError
 from verifier.tasks.manifest import KIND_NAME, Manifest, problems
 
@@ -53,10 +54,17 @@ class KindOptions(BaseModel):
     `verifier.cli.model_options` lists the types that a field may have; the name `out` is taken.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Defaults are checked, too, because some are made from the names of files.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+# Maximum length of the URL of a server, which leaves room in a URI for `/artifacts/` and a digest.
+MAX_SERVER_URL_CHARACTERS = MAX_URI_CHARACTERS - len("/artifacts/0x") - 64
 
 
 def _server_url(text: str) -> str:
+    if len(text) > MAX_SERVER_URL_CHARACTERS:
+        raise ValueError(f"a URL with more than {MAX_SERVER_URL_CHARACTERS} characters makes URIs that are too long")
     try:
         return check_server_url(text)
     except UriRefused as error:

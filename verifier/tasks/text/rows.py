@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from verifier.tasks.errors import BuildError
+from verifier.tasks.manifest import Text, problems
 from verifier.tasks.text.tables import DEFAULT_COLUMNS, Columns, is_quoted, quoted, read_table
 
 HEADER = "label\ttext"
@@ -18,6 +21,8 @@ MAX_CLASSES = 1_000
 # Maximum share of rows whose label is contradicted by an equal text. Above it the data set does not say which label is
 # right, or the texts differ only after the tokens that the task reads.
 MAX_CONTRADICTED_SHARE = 0.1
+# What a manifest takes for a label.
+_LABEL: TypeAdapter[str] = TypeAdapter(Text)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -106,16 +111,31 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
 def labels_of(rows: Sequence[Row]) -> tuple[str, ...]:
     """Return the labels in the order of their class numbers: whole numbers by value, other labels as texts.
 
-    Errors: BuildError when they are too few or too many.
+    Errors: BuildError when they are too few or too many, or one cannot be in a manifest.
     """
     labels = {row.label for row in rows}
     if not 2 <= len(labels) <= MAX_CLASSES:
         raise BuildError(
             f"the data set has {len(labels)} different labels; a classification has 2 to {MAX_CLASSES} of them"
         )
+    for label in sorted(labels):
+        try:
+            _LABEL.validate_python(label)
+        except ValidationError as error:
+            raise BuildError(f"the label {label[:60]!a}: {problems(error)}") from error
     if all(map(_INTEGER.fullmatch, labels)):
         return tuple(sorted(labels, key=int))
     return tuple(sorted(labels))
+
+
+def alike(labels: Sequence[str]) -> list[str]:
+    """Return a sentence for each label that people cannot tell, or hardly, from an earlier one."""
+    first: dict[str, str] = {}
+    return [
+        f"the labels {other!a} and {label!a} differ only in case, spaces or the form of characters, and are two classes"
+        for label in labels
+        if (other := first.setdefault(normalised(label), label)) != label
+    ]
 
 
 def label_counts(rows: Sequence[Row], labels: Sequence[str]) -> dict[str, int]:

@@ -131,7 +131,7 @@ def _tab_separated(file: Path, text: str, columns: Columns) -> Iterator[tuple[in
             f"{file}, line 1: the header must be `{columns.label}`, a tab, `{columns.text}`; "
             f"{_columns_found(names, columns)}"
         )
-    label, example = names.index(columns.label), names.index(columns.text)
+    label, example = _places(file, names, columns)
     for number, cells in enumerate(lines[1:], start=2):
         if not any(cell.strip() for cell in cells):
             continue
@@ -143,7 +143,7 @@ def _tab_separated(file: Path, text: str, columns: Columns) -> Iterator[tuple[in
 def _comma_separated(file: Path, text: str, columns: Columns) -> Iterator[tuple[int, str, str]]:
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
     reader, names = _header(file, text, columns)
-    label, example = names.index(columns.label), names.index(columns.text)
+    label, example = _places(file, names, columns)
     try:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
@@ -174,6 +174,14 @@ def _header(file: Path, text: str, columns: Columns) -> tuple[Any, list[str]]:
         f"{file}, line 1: the header must name the columns `{columns.label}` and `{columns.text}`; "
         f"{_columns_found(found, columns)}"
     )
+
+
+def _places(file: Path, names: list[str], columns: Columns) -> tuple[int, int]:
+    """The places of the two columns in a header that has both. Errors: BuildError when it has one of them twice."""
+    for name in (columns.label, columns.text):
+        if names.count(name) > 1:
+            raise BuildError(f"{file}, line 1: {names.count(name)} columns are called `{name}`: rename all but one")
+    return names.index(columns.label), names.index(columns.text)
 
 
 def _json_lines(file: Path, text: str, columns: Columns) -> Iterator[tuple[int, str, str]]:

@@ -28,7 +28,16 @@ from verifier.tasks.registry import OnStep
 from verifier.tasks.separation import check_rows, padding_warnings
 from verifier.tasks.sets import ExampleSet, Split
 from verifier.tasks.text.encoding import Encoding
-from verifier.tasks.text.rows import DistinctRows, Row, distinct, encode_rows, label_counts, labels_of, read_all_rows
+from verifier.tasks.text.rows import (
+    DistinctRows,
+    Row,
+    alike,
+    distinct,
+    encode_rows,
+    label_counts,
+    labels_of,
+    read_all_rows,
+)
 from verifier.tasks.text.tables import Columns
 from verifier.tasks.thresholds import constant_scores, fitted_head_share, standard_error
 from verifier.tasks.writing import TaskDraft, TrainingFile, summarise, write_task
@@ -167,7 +176,7 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
         "left_out": {"repeated": data.found.repeated, "contradicted": data.found.contradicted},
         **guide,
         **examined,
-        "warnings": [*padding, *examined["warnings"]],
+        "warnings": [*alike(data.labels), *padding, *examined["warnings"]],
     }
 
 

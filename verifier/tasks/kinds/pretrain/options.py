@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from verifier.tasks.manifest import Text
 from verifier.tasks.registry import KindOptions, KindSettings, ServerUrl
 
 
@@ -54,7 +55,7 @@ class PretrainOptions(KindOptions):
         ge=0,
         description="Decides which documents and rows are held out: keep it secret.  [default: random]",
     )
-    title: str = Field(
+    title: Text = Field(
         default_factory=_from_the_text, description="The title that people see.  [default: from the text's name]"
     )
     publish_train: bool = Field(
