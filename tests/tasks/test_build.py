@@ -303,7 +303,12 @@ def test_task_build__one_label__is_refused(options: ClassifyOptions, tmp_path: P
         ("title", "\x1b[2J", "--title", "control characters are not allowed"),
         ("dataset", Path("caf\udce9.tsv"), "--title", "Input should be a valid string"),
         ("source", "\x07", "--source", "control characters are not allowed"),
-        ("url", f"https://{'a' * 180}.example", "--url", "a URL with more than 179 characters makes URIs that are too long"),
+        (
+            "url",
+            f"https://{'a' * 180}.example",
+            "--url",
+            "a URL with more than 179 characters makes URIs that are too long",
+        ),
         ("alpha", 10**30, "--alpha", "Input should be less than or equal to 1000000"),
     ],
 )

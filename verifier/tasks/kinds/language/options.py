@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from verifier.tasks.manifest import Text
 from verifier.tasks.models.base_files import source_of
 from verifier.tasks.registry import KindOptions, KindSettings, ServerUrl
 
@@ -46,6 +47,7 @@ class LanguageOptions(KindOptions):
     alpha: int = Field(
         default_factory=_twice_the_rank,
         ge=1,
+        le=1_000_000,  # `pack` takes no larger one
         description="lora_alpha that the example trainer uses.  [default: twice the rank]",
     )
     practice: int = Field(64, ge=1, description="Number of public rows, for solvers to score themselves on.")
@@ -66,11 +68,11 @@ class LanguageOptions(KindOptions):
         ge=0,
         description="Decides which rows are held out: keep it secret.  [default: random]",
     )
-    title: str = Field(
+    title: Text = Field(
         default_factory=_from_the_data_set,
         description="The title that people see.  [default: from the data set's name]",
     )
-    source: str = Field(
+    source: Text = Field(
         default_factory=_from_the_base,
         description="Where solvers find the base model: its id on a hub, or a URL.  [default: from the base's path]",
     )
