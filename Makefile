@@ -15,6 +15,8 @@ READY := $(VENV)/.ready
 # ape finds the Vyper compiler, and the tests find anvil, only on PATH
 export PATH := $(BIN):$(PATH):$(CURDIR)/node_modules/.bin
 export PYTHONDONTWRITEBYTECODE := 1
+# the project and the packages of its extras; a variable, because commas would separate arguments of $(call)
+PROJECT := -e '.[contracts,devnet,tasks,test]'
 # $(call pip_install,WHAT,ARGUMENTS): pip would print hundreds of lines, so it prints only errors, and a line every ten
 # seconds shows that it works
 define pip_install
@@ -46,7 +48,7 @@ $(READY): pyproject.toml constraints.txt
 	  echo "$(PYTHON) cannot create a virtual environment (Debian 12: apt install python3.11-venv)."; exit 1; }
 	$(call pip_install,pip,--upgrade pip)
 	$(call pip_install,torch,torch==2.13.0)
-	$(call pip_install,all other packages,-e '.[contracts,devnet,tasks,test]')
+	$(call pip_install,all other packages,$(PROJECT))
 	@touch $@
 
 test: $(READY) lint compile anvil  ## lint, check types, compile the contracts and run all tests (about ten minutes)
