@@ -131,6 +131,12 @@ def test_build__impossible_choice__is_refused_and_nothing_written(
     assert not (tmp_path / "task").exists()
 
 
+def test_build__empty_data_set__says_that_rows_are_missing(bases: dict[str, Path], tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "empty.jsonl", [])
+    with pytest.raises(BuildError, match="the data set has 0 different rows of at most 14 tokens"):
+        build(options(bases["llama"], file), tmp_path / "task")
+
+
 def test_build__tokenizer_without_an_end__says_what_to_set(
     bases: dict[str, Path], dataset: Path, tmp_path: Path
 ) -> None:

@@ -134,9 +134,9 @@ class AnswerEncoding:
 
     def _check_known(self, rows: Sequence[TokenRow]) -> None:
         unknown = self._tokenizer.unk_token_id
-        if unknown is None or unknown == self._end:  # GPT-2 calls its end token the unknown one and never needs it
+        if not rows or unknown is None or unknown == self._end:  # GPT-2 calls its end token so and never needs it
             return
-        tokens = np.concatenate([row.tokens[len(self._start) : -1] for row in rows]) if rows else np.empty(0)
+        tokens = np.concatenate([row.tokens[len(self._start) : -1] for row in rows])
         share = float((tokens == unknown).mean()) if len(tokens) else 1.0
         if share > MAX_UNKNOWN_SHARE:
             raise BuildError(

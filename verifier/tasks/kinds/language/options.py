@@ -55,6 +55,7 @@ class LanguageOptions(KindOptions):
         128, ge=0, description="Number of sealed rows, which decide; 0 makes a public task, which practice decides."
     )
     batch: int = Field(4, ge=1, le=4096, description="Rows per run of the program.")
+    # At most as many positions as the proof of causality tells apart.
     sequence: int = Field(
         128, ge=2, le=2048, description="Tokens per row, prompt and answer together; longer rows are left out."
     )
