@@ -123,7 +123,7 @@ def test_reach__optional_lists_that_are_left_out__are_not_mistaken_for_others() 
         ("Cast", "x", "a", {"to": 11}),
         ("Slice", "a start end - step", "b"),
         ("ReduceMax", "a -", "c", {"keepdims": 0}),
-        ("Split", "a -", "d e", {"axis": 1, "num_outputs": 2}),
+        ("Split", "a", "d e", {"axis": 1, "num_outputs": 2}),
         *(("Cast", name, f"{name}_", {"to": 6}) for name in "bcde"),
     ]
     lists = {"start": np.array([0, 3]), "end": np.array([4, -5]), "step": np.array([2, -1])}

@@ -248,6 +248,22 @@ def test_lower__output_that_is_off_in_a_batch_between__is_named(tmp_path: Path) 
     assert warning.startswith("output 'y' is off by ")
 
 
+def test_lower__attention_that_onnxruntime_cannot_run__is_refused_by_name(tmp_path: Path) -> None:
+    # onnxruntime 1.32 does not broadcast the rows of a mask, which the function of ONNX's own Attention does.
+    nodes = [
+        node("Reshape", ["x", "shape"], ["q"]),
+        node("Attention", ["q", "q", "q", "mask"], ["y"]),
+    ]
+    model = small_model(
+        nodes, TensorProto.FLOAT, {"shape": np.array([1, 1, 4, 2]), "mask": np.ones((1, 1, 1, 4), bool)}
+    )
+    model.opset_import[0].version = 23
+    model.ir_version = 10
+    x = np.random.default_rng(1).uniform(-1, 1, (4, 4)).astype(np.float32)
+    message = str(lowered_small(tmp_path, model, x).exception)
+    assert message.startswith("cannot lower Attention node 'Attention_y': onnxruntime cannot run it on a feed: ")
+
+
 def test_lower__integer_output_that_differs__is_named_and_not_refused(tmp_path: Path) -> None:
     x = np.full((6, 4), 0.5, np.float32)
     x[2, 2] += np.float32(2**-22)  # less than a step of the input's grid

@@ -133,6 +133,7 @@ class Pair:
         """
         self.inputs: Sequence[FloatInput] = inputs_of(model)
         self.program, self.grids, self.threads = program, grids, threads
+        self._model = model
         names = [item.name for item in program.outputs]
         missing = sorted(set(names) - {info.name for info in model.graph.output})
         if missing:
@@ -142,11 +143,11 @@ class Pair:
         self._engine = Engine(program, threads)
 
     def errors(self, feeds: Sequence[Mapping[str, Array]], on_step: OnStep) -> list[OutputDistance]:
-        """Run both on every feed; returns one distance for each output. Errors: FeedError."""
+        """Run both on every feed; returns one distance for each output. Errors: FeedError, LoweringError."""
         found = [OutputDistance(item.name, item.shape) for item in self.program.outputs]
         for done, feed in enumerate(feeds, 1):
             exact = self._engine.run(self.quantised(feed))
-            floats = self._float.run(self._names, dict(feed))
+            floats = run_floats(self._model, self._float, self._names, feed)
             for distance, item, real in zip(found, self.program.outputs, floats, strict=True):
                 if np.shape(real) != item.shape:
                     raise FeedError(
@@ -188,6 +189,14 @@ def float_session(model: onnx.ModelProto, threads: int) -> Any:
         return ort.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime raises exceptions of many types
         raise refusal(model, error, "load it") from error
+
+
+def run_floats(model: onnx.ModelProto, session: Any, names: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
+    """Return the tensors of these names for one feed. Errors: LoweringError where onnxruntime cannot run the model."""
+    try:
+        return list(session.run(list(names), dict(feed)))
+    except Exception as error:  # onnxruntime raises exceptions of many types
+        raise refusal(model, error, "run it on a feed") from error
 
 
 def _scale_error(exact: Array, real: Array) -> float:

@@ -15,7 +15,7 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from verifier.exact.analysis.compare import OnStep, float_session
+from verifier.exact.analysis.compare import OnStep, float_session, run_floats
 from verifier.exact.analysis.layer_map import Layer
 from verifier.exact.analysis.saturation import Saturation, find_saturations
 from verifier.exact.lowering.canonicalise import canonicalise
@@ -138,7 +138,7 @@ def inspect(
         for done, (floats, quantised) in enumerate(feeds):
             on_step("look inside", number * len(feeds) + done, total)
             exact = engine.run(quantised)
-            for name, real in _float_tensors(session, names, floats).items():
+            for name, real in _float_tensors(model, session, names, floats).items():
                 _add(distances[name], program, layers[name].exact, exact, real)
             for operand, saturation in found:
                 if operand in group:
@@ -148,7 +148,7 @@ def inspect(
         for done, (floats, quantised) in enumerate(others, total - len(others)):
             on_step("look inside", done, total)
             exact = engine.run(quantised)
-            for name, real in _float_tensors(session, list(outputs), floats).items():
+            for name, real in _float_tensors(model, session, list(outputs), floats).items():
                 _add(distances[name], program, name, exact, real)
     on_step("look inside", total, total)
     seen = [item for item in distances.values() if item.lo <= item.hi or item.undefined]
@@ -191,11 +191,11 @@ def operator_times(program: Program, feeds: Sequence[Feeds], threads: int) -> li
     return sorted(times, key=lambda item: -item.milliseconds)
 
 
-def _float_tensors(session: Any, names: Sequence[str], feed: Feeds) -> Feeds:
+def _float_tensors(model: onnx.ModelProto, session: Any, names: Sequence[str], feed: Feeds) -> Feeds:
     """The float tensors of these names for one feed: inputs as they are fed, others computed."""
     fed = {name: feed[name] for name in names if name in feed}
     computed = [name for name in names if name not in feed]
-    return fed | dict(zip(computed, session.run(computed, dict(feed)), strict=True)) if computed else fed
+    return fed | dict(zip(computed, run_floats(model, session, computed, feed), strict=True)) if computed else fed
 
 
 def _tensor(program: Program, name: str) -> Tensor:
