@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from verifier.artifacts import tensors
 from verifier.artifacts.digests import digest, to_hex
 from verifier.artifacts.tensors import TensorSpec
 from verifier.tasks.errors import ManifestError
-from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest, canonical
+from verifier.tasks.manifest import MAX_MANIFEST_BYTES, Manifest, canonical, load_manifest
 
 SET_SIZE = 1024 + 16 * (4 * 2 + 2)  # 10 examples in batches of 8 are 16 rows of 4 token ids and a label
 Fields = dict[str, Any]
@@ -282,3 +283,10 @@ def test_from_bytes__many_quotes_and_no_end__is_refused_in_linear_time() -> None
     """Half a megabyte of escaped quotes once took a quarter of an hour, in the loop of every verifier."""
     with pytest.raises(ManifestError, match="manifest: "):
         Manifest.from_bytes(b'"' + b'\\"' * 260_000)
+
+
+def test_load_manifest__of_another_file__names_it(tmp_path: Path) -> None:
+    file = tmp_path / "data.tsv"
+    file.write_text("label\ttext\n")
+    with pytest.raises(ManifestError, match=f"^{file} is not a task's manifest: manifest: not JSON"):
+        load_manifest(file)

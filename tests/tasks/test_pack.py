@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -470,3 +471,15 @@ def test_pack_command__adapter__prints_what_it_wrote_and_never_overwrites(
     again = CliRunner(mix_stderr=False).invoke(cli, arguments)
     assert isinstance(again.exception, TargetExistsError)
     assert str(again.exception) == f"{out} exists and is not overwritten: choose another name, or move it away"
+
+
+def test_pack__b_that_overflows_when_scaled__is_refused_in_one_line(task: BuiltTask, adapter: Path) -> None:
+    def fill(arrays: Arrays) -> None:
+        for key in [key for key in arrays if "lora_B" in key]:
+            arrays[key] = np.full(arrays[key].shape, 1e308)
+
+    rewrite(adapter, fill)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PackError, match=r"lora_B: it has NaN or infinite values$"):
+            pack(adapter, task.manifest)

@@ -270,10 +270,12 @@ def padded_rows(count: int, batch: int) -> int:
 
 
 def load_manifest(file: Path) -> Manifest:
-    """Read a manifest file. Errors: ManifestError; TaskError when the file cannot be read."""
+    """Read a manifest file. Errors: ManifestError naming the file; TaskError when the file cannot be read."""
     try:
         with file.open("rb") as opened:
             return Manifest.from_bytes(opened.read(MAX_MANIFEST_BYTES + 1))
+    except ManifestError as error:
+        raise ManifestError(f"{file} is not a task's manifest: {error}") from error
     except OSError as error:
         raise TaskError(f"cannot read {file}: {error.strerror}") from error
 

@@ -99,7 +99,8 @@ def _read_folder(folder: Path, schema: Schemas, rank: int, manifest: Manifest, a
             _check_rank(layer, array, half[1], settings, rank)
             name = _place(f"{layer}.lora_{half[1]}", schema)
             if half[1] == "B":
-                array = array * settings.scaling_of(layer)
+                with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+                    array = array * settings.scaling_of(layer)
             if name is None:
                 foreign.setdefault(layer, {})[key] = array
                 continue
