@@ -245,8 +245,9 @@ def _check_committee(deployed: Deployed, committee: int) -> None:
     needed, staked = bounties.SEAT_FACTOR() * committee, deployed.stakes.active_seats()
     if staked < needed:
         raise click.BadParameter(
-            f"a committee of {committee} needs {needed} staked seats, and {staked} are staked: choose a smaller one "
-            "or wait for operators to join",
+            f"a committee of {committee} needs {needed} staked seats, and {staked} are staked: "
+            + ("choose a smaller one, or " if fewest < committee else "")
+            + "wait until operators have joined with `ape run stake join`",
             param_hint="--committee",
         )
 

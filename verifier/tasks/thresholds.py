@@ -6,7 +6,7 @@ A score is a sum over examples, so its noise and its share grow with their numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,20 @@ def standard_error(count: int, share: float) -> float:
     It says how far the score would move with other examples of the same kind: the square root of count·p·(1-p).
     """
     return math.sqrt(count * share * (1 - share))
+
+
+def room_warnings(trivial: Mapping[str, float], count: int) -> list[str]:
+    """Return a warning where no threshold can tell a trained submission from an untrained one; else nothing.
+
+    `trivial` are scores on `count` examples that need no training.
+    """
+    name, score = max(trivial.items(), key=lambda item: item[1])
+    if score + 2 * standard_error(count, min(score / count, 1.0)) + 1 < count:
+        return []
+    return [
+        f"{name} scores {score:.0f} of {count}: no threshold can tell training from that: choose a harder data set, or "
+        "classes that are closer to each other"
+    ]
 
 
 def clustered_error(values: NDArray[np.float64], groups: Sequence[object]) -> float:

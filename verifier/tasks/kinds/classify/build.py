@@ -39,7 +39,7 @@ from verifier.tasks.text.rows import (
     read_all_rows,
 )
 from verifier.tasks.text.tables import Columns
-from verifier.tasks.thresholds import constant_scores, fitted_head_share, standard_error
+from verifier.tasks.thresholds import constant_scores, fitted_head_share, room_warnings, standard_error
 from verifier.tasks.writing import TaskDraft, TrainingFile, summarise, write_task
 
 # Batches of training rows on which the lowering is calibrated.
@@ -176,7 +176,12 @@ def build(options: ClassifyOptions, out: Path, on_step: OnStep = lambda name, do
         "left_out": {"repeated": data.found.repeated, "contradicted": data.found.contradicted},
         **guide,
         **examined,
-        "warnings": [*alike(data.labels), *padding, *examined["warnings"]],
+        "warnings": [
+            *alike(data.labels),
+            *room_warnings(guide["trivial_scores"], count),
+            *padding,
+            *examined["warnings"],
+        ],
     }
 
 
