@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests.cases.floats import FLOAT, assert_right, float_model, lowered
 from verifier.exact import LoweringError
@@ -22,13 +22,15 @@ def image_model(*nodes: onnx.NodeProto, opset: int = 18, **constants: object) ->
 
 
 def test_lower__attribute_that_changes_the_result_and_is_not_read__is_refused_with_its_value() -> None:
+    half = TensorProto.FLOAT16  # the type of the statistics
     model = image_model(
-        helper.make_node("SpaceToDepth", ["x"], ["y"], name="blocks", blocksize=2, mode="CRD"), opset=28
+        helper.make_node("LayerNormalization", ["x", "w"], ["y"], name="norm", stash_type=half),
+        w=np.ones(4, np.float32),
     )
     with pytest.raises(LoweringError) as caught:
         lowered(model, IMAGE)
     assert str(caught.value) == (
-        f"cannot lower SpaceToDepth node 'blocks': its attribute 'mode' has the value 'CRD', {UNSUPPORTED}"
+        f"cannot lower LayerNormalization node 'norm': its attribute 'stash_type' has the value 10, {UNSUPPORTED}"
     )
 
 

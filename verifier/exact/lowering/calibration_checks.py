@@ -20,6 +20,8 @@ from verifier.exact.lowering.fusion.graph_index import attribute
 from verifier.exact.lowering.masks import COMPARING, MASKED, MAXIMA, Masks
 
 Array = NDArray[Any]
+# Why a Clip is refused.
+NAN_LIMIT = "its limit is NaN, which makes every result NaN: give it a number or leave it out"
 # What operators whose integers can overflow compute of numbers that cannot, for the operands in float64.
 _ARITHMETIC: dict[str, Callable[..., Array]] = {
     "Abs": lambda _, x: np.abs(x),
@@ -113,6 +115,8 @@ def _running_sums(node: onnx.NodeProto, x: Array, axis: int) -> Array:
 def _refuse_nan(node: onnx.NodeProto, name: str, masks: Masks) -> None:
     if node.op_type == "IsNaN" and name in masks.undefined:
         return
+    if node.op_type == "Clip" and name != node.input[0]:
+        raise LoweringError(node_description(node), NAN_LIMIT)
     raise LoweringError(
         node_description(node),
         f"its operand {name!r} is NaN in calibration, which no number of an exact program is: keep what makes it NaN "

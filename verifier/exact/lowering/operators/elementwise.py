@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from verifier.exact.lowering.builder import Builder, grid_for
+from verifier.exact.lowering.calibration_checks import NAN_LIMIT
 from verifier.exact.lowering.float_node import (
     CONSTANT_BITS,
     WIDE_BITS,
@@ -199,7 +200,7 @@ def _clip_limit(node: FloatNode, index: int) -> Array | None:
         return None
     found = np.asarray(attribute) if limit is None else limit.reshape(())
     if np.isnan(found):
-        raise node.fail("its limit is NaN, which makes every result NaN: give it a number or leave it out")
+        raise node.fail(NAN_LIMIT)
     return found
 
 
