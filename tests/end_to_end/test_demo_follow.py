@@ -20,6 +20,9 @@ from verifier.chain.header import encode_header
 from verifier.protocol.constants import Phase
 from verifier.protocol.state import TaskState
 
+# The last stages that are seen: a service that does the rest within one look at the chain leaves only the first.
+ENDS = {"the services settle the task", "the services claim and close the votes"}
+
 
 class Watched:
     """A demo that follows the current task of a world in a thread of its own."""
@@ -79,18 +82,21 @@ def test_follow__verifier_misses_round_1__ends_with_the_verdict_of_round_2(
     state = watched.ended.result(timeout=120)
     assert ending(state) == "the task was settled in round 2: submission 0 is the best"
     assert "round 1 ends without a verdict (0 of 1 seats revealed one), and round 2 is drawn" in watched.stages()
-    assert watched.stages()[-1] == "the services claim and close the votes"
+    assert watched.stages()[-1] in ENDS
 
 
 def test_follow__sponsor_keeps_the_key__ends_with_the_cancellation(committed_world: Committed, tmp_path: Path) -> None:
     world = committed_world.world
-    watched = Watched(world, tmp_path)
+    phases: list[Phase] = []
+    watched = Watched(world, tmp_path, lambda state: phases.append(state.view.phase))
     world.to_drawn()
     world.to_attested(1)
+    world.wait_for(lambda: Phase.HOLDOUT in phases, "the demo waits for the holdout's key")
     world.node.advance_to(world.panel_view().closed_at + WINDOW_S)
     state = watched.ended.result(timeout=120)
     assert ending(state) == "the task was cancelled: the sponsor kept the holdout's key"
-    assert watched.stages()[-2:] == ["the sponsor reveals the holdout", "the services claim and close the votes"]
+    assert "the sponsor reveals the holdout" in watched.stages()
+    assert watched.stages()[-1] in {"the sponsor reveals the holdout", *ENDS}
 
 
 def test_follow__three_rounds_without_a_vote__says_that_the_machine_is_too_slow(
