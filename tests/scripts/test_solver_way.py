@@ -73,6 +73,7 @@ def test_solver__from_status_to_payout__types_what_the_commands_print(
 ) -> None:
     committee = Committee(node, contracts, people["owner"])
     allowed = f"--allow-host={files.host.host}"
+    wallets.ok("withdraw", account="owner")  # what the seats earned in other tests' tasks on this chain
     wallets.ok(*files.create("task.json", *TERMS), account="sponsor")
     record = files.folder / "task.json"
     task = json.loads(record.read_text())["task"]
