@@ -11,9 +11,8 @@ import numpy as np
 
 from verifier.exact.lowering import Builder, log_sum_exp
 from verifier.exact.program.values import FLOAT, Value
+from verifier.tasks.thresholds import NAT_BITS
 
-# A log-likelihood counts units of 2**-16 nat.
-NAT_BITS = 16
 # Logits saturate at 2**20 and are rounded to the grid 2**-26, so their differences and logarithms fit in 53 bits.
 MAX_LOGIT_BITS = 20
 LOGIT_GRID = -26
@@ -61,6 +60,12 @@ def token_log_likelihoods(builder: Builder, logits: Value, targets: Value) -> Va
     # A computed log-likelihood exceeds 0 by less than half a unit. The proof's intervals do not show it: clip it.
     units = builder.reshape(builder.op("Min", units, builder.constant(np.float64(0))), (batch, tokens))
     return builder.op("Mul", units, counts)
+
+
+def total_score(builder: Builder, tokens: Value) -> Value:
+    """Add up the `token_log_likelihoods` of all rows: int64, shape [1], at most 0."""
+    total = builder.op("ReduceSum", tokens, builder.constant(np.array([0, 1], np.int64)), keepdims=0)
+    return builder.reshape(builder.cast(total, "int64"), (1,))
 
 
 def row_log_likelihoods(builder: Builder, logits: Value, targets: Value) -> Value:

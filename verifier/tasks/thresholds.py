@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from verifier.tasks.manifest import Manifest
 
+# A log-likelihood counts units of 2**-16 nat.
+NAT_BITS = 16
 # Weight of the squared entries of a fitted head, for embeddings of mean square 1.
 _RIDGE = 1e-2
 
@@ -65,6 +67,11 @@ def clustered_error(values: NDArray[np.float64], groups: Sequence[object]) -> fl
     members = np.array([number[str(group)] for group in groups])
     residuals = np.bincount(members, weights=values - values.mean(), minlength=len(names))
     return float(np.sqrt(len(names) / (len(names) - 1) * np.sum(residuals**2)))
+
+
+def nat_units(nats: float) -> int | None:
+    """Return a number of nats in units of a log-likelihood's score; None for an infinite `clustered_error`."""
+    return round(nats * 2.0**NAT_BITS) if math.isfinite(nats) else None
 
 
 def fitted_head_share(

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, deserialize
 
 from verifier.tasks.errors import PackError
 from verifier.tasks.manifest import Manifest
-from verifier.tasks.models.adapter_config import ENCODER, AdaptedModel, LoraSettings, read_lora_settings
+from verifier.tasks.models.adapter_config import AdaptedModel, LoraSettings, read_lora_settings
 from verifier.tasks.models.grids import Floats, Schemas
 from verifier.tasks.models.weight_files import placeholder
 
@@ -52,9 +52,7 @@ class AdapterTensors:
     remarks: tuple[str, ...]
 
 
-def read_adapter(
-    path: Path, schema: Schemas, rank: int, manifest: Manifest, adapted: AdaptedModel = ENCODER
-) -> AdapterTensors:
+def read_adapter(path: Path, schema: Schemas, rank: int, manifest: Manifest, adapted: AdaptedModel) -> AdapterTensors:
     """Read a PEFT folder, or a safetensors file whose tensors have the task's names.
 
     `adapted` is the type of model that the task adapts. The scaling of a PEFT adapter is multiplied into B. An adapter

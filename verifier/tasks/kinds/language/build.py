@@ -27,7 +27,6 @@ from verifier.tasks.kinds.language.program import (
     original_log_likelihoods,
     quantised,
 )
-from verifier.tasks.metrics import NAT_BITS
 from verifier.tasks.models.adapters import sample_adapter, trained_tensors, with_adapter
 from verifier.tasks.models.base_files import describe
 from verifier.tasks.models.decoder import load_language_model
@@ -37,7 +36,7 @@ from verifier.tasks.registry import OnStep
 from verifier.tasks.separation import check_predictions, check_rows
 from verifier.tasks.sets import Arrays, ExampleSet
 from verifier.tasks.text.answers import PLACES, TOKENS, encode_answers, token_arrays
-from verifier.tasks.thresholds import clustered_error
+from verifier.tasks.thresholds import clustered_error, nat_units
 from verifier.tasks.writing import TaskDraft, TrainingFile, summarise, write_task
 
 # Batches of training rows on which the lowering is calibrated.
@@ -231,7 +230,7 @@ def _figures(
         on_step("score trivial submissions and the reference", number, len(submissions))
         found[name] = exact_log_likelihoods(program, quantised(schema, adapter), arrays)[: len(rows)]
     scores = {
-        name: {"score": _units(nats.sum()), "nat_per_answer": round(float(nats.mean()), 4)}
+        name: {"score": nat_units(nats.sum()), "nat_per_answer": round(float(nats.mean()), 4)}
         for name, nats in found.items()
     }
     increment = clustered_error(found["reference"] - found["earlier reference"], groups)
@@ -242,17 +241,12 @@ def _figures(
     noise = {
         "groups": len(set(groups)),
         "by_prompt": sets.by_prompt,
-        "error_of_a_score": _units(clustered_error(found["reference"], groups)),
-        "error_of_a_difference_from_the_base": _units(first),
-        "error_of_an_increment": _units(increment),
+        "error_of_a_score": nat_units(clustered_error(found["reference"], groups)),
+        "error_of_a_difference_from_the_base": nat_units(first),
+        "error_of_an_increment": nat_units(increment),
     }
     baseline = max(found["no adapter"].sum(), found["tiny random adapter"].sum())
-    proposal = {"baseline": _units(baseline)}
+    proposal = {"baseline": nat_units(baseline)}
     if np.isfinite(increment):
-        proposal |= {"gain": _units(2 * increment), "threshold": _units(baseline + 2 * first)}
+        proposal |= {"gain": nat_units(2 * increment), "threshold": nat_units(baseline + 2 * first)}
     return {"scores": scores, "noise": noise, "proposal": proposal}
-
-
-def _units(nats: float) -> int | None:
-    """A number of nats in units of the score; None for the infinite error of a single group."""
-    return round(nats * 2.0**NAT_BITS) if np.isfinite(nats) else None

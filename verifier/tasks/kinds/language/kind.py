@@ -8,9 +8,7 @@ from typing import Any
 from verifier.tasks.kinds.language.options import LanguageOptions, LanguageSettings, LanguageTraining
 from verifier.tasks.manifest import Manifest
 from verifier.tasks.registry import Kind, OnStep, Packed, Trainer
-
-# A score counts in 2^-16 nat: 2**-NAT_BITS of `verifier.tasks.metrics`, which is not imported before it is needed.
-UNITS_PER_NAT = 1 << 16
+from verifier.tasks.thresholds import NAT_BITS
 
 
 def _build(options: LanguageOptions, out: Path, on_step: OnStep) -> dict[str, Any]:
@@ -32,7 +30,7 @@ def _pack(path: Path, manifest: Manifest) -> Packed:
 
 
 def _describe(score: int, count: int, manifest: Manifest) -> str:
-    return f"log-likelihood of {score / UNITS_PER_NAT / count:.4f} nat per answer over {count:,} answers"
+    return f"log-likelihood of {score / 2**NAT_BITS / count:.4f} nat per answer over {count:,} answers"
 
 
 KIND = Kind(

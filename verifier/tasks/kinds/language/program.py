@@ -14,12 +14,13 @@ from peft import PeftModel
 from verifier.artifacts.tensors import Schema
 from verifier.exact import Engine, Program
 from verifier.exact.lowering import InputSpec, lower_graph
-from verifier.tasks.metrics import NAT_BITS, token_log_likelihoods
+from verifier.tasks.metrics import token_log_likelihoods, total_score
 from verifier.tasks.models.adapters import trained_tensors
 from verifier.tasks.models.export import ExportedModel, export
 from verifier.tasks.models.grids import balanced, saturated
 from verifier.tasks.models.original import OriginalLanguageModel
 from verifier.tasks.text.answers import PLACES, TOKENS, TokenRow
+from verifier.tasks.thresholds import NAT_BITS
 
 # Factor by which the calibrated range of an activation is widened, because a submission's tensors may drive it further
 # than the adapters of the calibration do.
@@ -69,9 +70,7 @@ def evaluation_program(
     counts = builder.op("Greater", builder.cast(places, "float64"), builder.constant(np.float64(0)))
     targets = builder.op("Where", counts, builder.cast(read, "float64"), builder.constant(np.float64(-1)))
     each = token_log_likelihoods(builder, lowered.outputs[_LOGITS], targets)
-    total = builder.op("ReduceSum", each, builder.constant(np.array([0, 1], np.int64)), keepdims=0)
-    score = builder.reshape(builder.cast(total, "int64"), (1,))
-    model = builder.model({"score": score, "answers": builder.cast(each, "int64")})
+    model = builder.model({"score": total_score(builder, each), "answers": builder.cast(each, "int64")})
     data: bytes = model.SerializeToString()
     return data
 

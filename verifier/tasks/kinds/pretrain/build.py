@@ -30,14 +30,13 @@ from verifier.tasks.kinds.pretrain.program import (
     weights_of,
 )
 from verifier.tasks.manifest import padded_rows
-from verifier.tasks.metrics import NAT_BITS
 from verifier.tasks.models.grids import saturated
 from verifier.tasks.models.language_models import BYTES, ByteModel
 from verifier.tasks.registry import OnStep
 from verifier.tasks.separation import check_causal, check_rows
 from verifier.tasks.sets import ExampleSet
 from verifier.tasks.text.documents import Document, read_documents
-from verifier.tasks.thresholds import clustered_error
+from verifier.tasks.thresholds import clustered_error, nat_units
 from verifier.tasks.writing import TaskDraft, TrainingFile, summarise, write_task
 
 # Batches of training rows on which the lowering is calibrated, half with the reference and half with random weights.
@@ -253,21 +252,16 @@ def _figures(
         on_step("score trivial submissions and the reference", number, len(submissions))
         found[name] = exact_log_likelihoods(program, submission, text)[:count]
     scores = {
-        name: {"score": _units(nats.sum()), "bits_per_byte": round(float(-nats.mean() / np.log(2) / context), 4)}
+        name: {"score": nat_units(nats.sum()), "bits_per_byte": round(float(-nats.mean() / np.log(2) / context), 4)}
         for name, nats in found.items()
     }
     increment = clustered_error(found["reference"] - found["earlier reference"], judged.documents)
     noise = {
         "documents": len(set(judged.documents)),
-        "error_of_a_score": _units(clustered_error(found["reference"], judged.documents)),
-        "error_of_an_increment": _units(increment),
+        "error_of_a_score": nat_units(clustered_error(found["reference"], judged.documents)),
+        "error_of_an_increment": nat_units(increment),
     }
-    proposal = {"baseline": _units(found["reference"].sum())}
+    proposal = {"baseline": nat_units(found["reference"].sum())}
     if np.isfinite(increment):
-        proposal |= {"gain": _units(2 * increment), "threshold": _units(found["reference"].sum() + 2 * increment)}
+        proposal |= {"gain": nat_units(2 * increment), "threshold": nat_units(found["reference"].sum() + 2 * increment)}
     return {"scores": scores, "noise": noise, "proposal": proposal}
-
-
-def _units(nats: float) -> int | None:
-    """A number of nats in units of the score; None for the infinite error of a single document."""
-    return round(nats * 2.0**NAT_BITS) if np.isfinite(nats) else None

@@ -14,9 +14,7 @@ from verifier.tasks.errors import ManifestError
 from verifier.tasks.kinds.pretrain.options import PretrainOptions, PretrainSettings, PretrainTraining
 from verifier.tasks.manifest import Manifest
 from verifier.tasks.registry import Kind, OnStep, Packed, Trainer, read_settings
-
-# A score counts in 2^-16 nat: 2**-NAT_BITS of `verifier.tasks.metrics`, which is not imported before it is needed.
-UNITS_PER_NAT = 1 << 16
+from verifier.tasks.thresholds import NAT_BITS
 
 
 def _build(options: PretrainOptions, out: Path, on_step: OnStep) -> dict[str, Any]:
@@ -39,7 +37,7 @@ def _pack(path: Path, manifest: Manifest) -> Packed:
 
 def _describe(score: int, count: int, manifest: Manifest) -> str:
     context = read_settings(PretrainSettings, "pretrain", manifest).context
-    bits = -score / UNITS_PER_NAT / math.log(2) / (count * context)
+    bits = -score / 2**NAT_BITS / math.log(2) / (count * context)
     return f"{bits:.4f} bits per byte over {count:,} rows of {context:,} bytes"
 
 
@@ -51,7 +49,7 @@ def _score_range(examples: Mapping[str, NDArray[Any]], count: int, manifest: Man
     if "text" not in examples:
         raise ManifestError("manifest: examples: a task of the kind 'pretrain' has a tensor `text`")
     _, counts = np.unique(examples["text"][:count], return_counts=True)
-    return math.floor(UNITS_PER_NAT * float((counts * np.log(counts / counts.sum())).sum())), 0
+    return math.floor(2**NAT_BITS * float((counts * np.log(counts / counts.sum())).sum())), 0
 
 
 KIND = Kind(

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from verifier.exact import Engine, Program
 from verifier.exact.lowering import InputSpec, lower_graph
 from verifier.exact.runtime.session import PROVIDER
-from verifier.tasks.metrics import NAT_BITS, token_log_likelihoods
+from verifier.tasks.metrics import token_log_likelihoods, total_score
 from verifier.tasks.models.export import ExportedModel, export
 from verifier.tasks.models.language_models import ByteModel, weight_specs
+from verifier.tasks.thresholds import NAT_BITS
 
 # Factor by which the calibrated range of an activation is widened: longer training drives activations further than the
 # short training of the builder does.
@@ -62,9 +63,7 @@ def evaluation_program(
     lowered = lower_graph(exported.graph, feeds, inputs, HEADROOM, on_batch)
     builder = lowered.builder
     each = token_log_likelihoods(builder, lowered.outputs[_LOGITS], lowered.tensors[TEXT])
-    total = builder.op("ReduceSum", each, builder.constant(np.array([0, 1], np.int64)), keepdims=0)
-    score = builder.reshape(builder.cast(total, "int64"), (1,))
-    model = builder.model({"score": score, "bytes": builder.cast(each, "int64")})
+    model = builder.model({"score": total_score(builder, each), "bytes": builder.cast(each, "int64")})
     data: bytes = model.SerializeToString()
     return data
 
